@@ -1,0 +1,84 @@
+//! The loops that do the work. Every kernel is generic over the element type and written in safe Rust;
+//! those that gain from wide registers are compiled once more for AVX2 and FMA and chosen at run time.
+//! The portable build is the twin the fast one is tested against.
+
+mod conv;
+mod elementwise;
+mod layout;
+mod matmul;
+mod micro;
+mod pool;
+
+#[cfg(test)]
+mod tests;
+
+use crate::graph::Op;
+use crate::plan::KernelStep;
+
+pub(super) use conv::{ConvSizes, conv, conv_input_grad, conv_weight_grad};
+pub(super) use elementwise::elementwise;
+pub(super) use layout::{argmax, concat, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose};
+pub(super) use matmul::matmul;
+pub(super) use pool::{pool_argmax, pool_pick, pool_put, pool_spread, pool_sum};
+
+/// Instruction set the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// What the build target guarantees.
+    Portable,
+    /// 256-bit registers and fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2Fma,
+}
+
+impl Isa {
+    /// The best one this machine has.
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            return Isa::Avx2Fma;
+        }
+        Isa::Portable
+    }
+}
+
+/// Whether the portable build may use fused multiply-add: only where it is one instruction.
+const PORTABLE_FMA: bool =
+    cfg!(any(target_feature = "fma", all(target_arch = "aarch64", target_feature = "neon")));
+
+/// Defines `fn name(isa, args…)` that runs `body::<T, FMA>(args…)` compiled for the given instruction
+/// set. The body and everything it calls in its loops must be `#[inline(always)]`.
+macro_rules! dispatch {
+    ($(#[$doc:meta])* fn $name:ident<T: Elem>($($arg:ident: $type:ty),* $(,)?) => $body:ident) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "the arguments are those of the kernel body")]
+        pub(in super::super) fn $name<T: Elem>(isa: super::Isa, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "the arguments are those of the kernel body")]
+            fn wide<T: Elem>($($arg: $type),*) {
+                $body::<T, true>($($arg),*)
+            }
+            match isa {
+                super::Isa::Portable => $body::<T, { super::PORTABLE_FMA }>($($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
+                // SAFETY: `Isa::Avx2Fma` is only made by `Isa::detect` after checking both features,
+                // or by a caller who states that the machine has them.
+                super::Isa::Avx2Fma => unsafe { wide::<T>($($arg),*) },
+            }
+        }
+    };
+}
+use dispatch;
+
+/// Elements of scratch a step needs.
+pub(super) fn scratch(step: &KernelStep) -> usize {
+    let shape = |i: usize| step.operands[i].1.as_slice();
+    match &step.op {
+        Op::Conv { window, .. } => ConvSizes::new(shape(0), &step.shape, *window).scratch(),
+        Op::ConvInputGrad { window, .. } => ConvSizes::new(&step.shape, shape(0), *window).scratch(),
+        Op::ConvWeightGrad { window, .. } => ConvSizes::new(shape(0), shape(1), *window).scratch(),
+        _ => 0,
+    }
+}

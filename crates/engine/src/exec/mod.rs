@@ -1,0 +1,153 @@
+//! Running a compiled program.
+
+mod elem;
+mod kernels;
+mod run;
+
+use crate::plan::{KernelStep, Program, Slot, Step};
+use crate::tensor::{Dtype, Tensor};
+use elem::Elem;
+pub use kernels::Isa;
+
+/// The memory one worker needs to run one program: everything is allocated here, once.
+pub struct Workspace {
+    memory: Memory,
+    isa: Isa,
+    inputs: Vec<(Option<Slot>, Vec<usize>)>,
+    outputs: Vec<(Slot, Vec<usize>)>,
+}
+
+enum Memory {
+    F32(Buffers<f32>),
+    F64(Buffers<f64>),
+}
+
+/// Arena, elementwise registers, accumulators and kernel scratch.
+struct Buffers<T> {
+    arena: Vec<T>,
+    registers: Vec<Vec<T>>,
+    sums: Vec<f64>,
+    row: Vec<T>,
+    scratch: Vec<T>,
+}
+
+impl<T: Elem> Buffers<T> {
+    fn new(program: &Program) -> Buffers<T> {
+        let scratch = program.steps.iter().map(|step| match step {
+            Step::Kernel(kernel) => kernels::scratch(kernel),
+            Step::Loop(_) => 0,
+        });
+        Buffers {
+            arena: vec![T::ZERO; program.arena],
+            registers: vec![vec![T::ZERO; crate::plan::TILE]; program.registers],
+            sums: vec![0.0; program.sums],
+            row: vec![T::ZERO; crate::plan::TILE],
+            scratch: vec![T::ZERO; scratch.max().unwrap_or(0)],
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let elements = self.arena.len()
+            + self.registers.iter().map(Vec::len).sum::<usize>()
+            + self.row.len()
+            + self.scratch.len();
+        elements * size_of::<T>() + self.sums.len() * size_of::<f64>()
+    }
+}
+
+impl Program {
+    /// Memory to run this program in the given precision, with the fastest kernels of this machine.
+    pub fn workspace(&self, dtype: Dtype) -> Workspace {
+        self.workspace_for(dtype, Isa::detect())
+    }
+
+    /// Memory to run this program with the kernels of a given instruction set.
+    pub fn workspace_for(&self, dtype: Dtype, isa: Isa) -> Workspace {
+        let memory = match dtype {
+            Dtype::F32 => Memory::F32(Buffers::new(self)),
+            Dtype::F64 => Memory::F64(Buffers::new(self)),
+        };
+        Workspace { memory, isa, inputs: self.inputs.clone(), outputs: self.outputs.clone() }
+    }
+
+    /// Computes the outputs from the inputs set before. Inputs are overwritten on the way: set all of
+    /// them again before the next run. Allocates nothing.
+    pub fn run(&self, workspace: &mut Workspace) {
+        match &mut workspace.memory {
+            Memory::F32(buffers) => run::run(self, buffers, workspace.isa),
+            Memory::F64(buffers) => run::run(self, buffers, workspace.isa),
+        }
+    }
+}
+
+impl Workspace {
+    /// Element type of the arena.
+    pub fn dtype(&self) -> Dtype {
+        match self.memory {
+            Memory::F32(_) => Dtype::F32,
+            Memory::F64(_) => Dtype::F64,
+        }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        match &self.memory {
+            Memory::F32(buffers) => buffers.bytes(),
+            Memory::F64(buffers) => buffers.bytes(),
+        }
+    }
+
+    /// Supplies an input for the next run, converted to the workspace's element type. Inputs that no
+    /// output depends on are ignored. Panics when the shape is not the declared one.
+    #[track_caller]
+    pub fn set(&mut self, input: usize, value: &Tensor) {
+        let (slot, shape) = &self.inputs[input];
+        assert_eq!(shape, value.shape(), "input {input} has another shape");
+        let Some(slot) = slot else { return };
+        match &mut self.memory {
+            Memory::F32(buffers) => fill(&mut buffers.arena[slot.range()], value),
+            Memory::F64(buffers) => fill(&mut buffers.arena[slot.range()], value),
+        }
+    }
+
+    /// Shape of an output.
+    pub fn output_shape(&self, output: usize) -> &[usize] {
+        &self.outputs[output].1
+    }
+
+    /// A copy of an output of the last run.
+    pub fn output(&self, output: usize) -> Tensor {
+        let mut value = Tensor::zeros(self.dtype(), self.output_shape(output));
+        self.read(output, &mut value);
+        value
+    }
+
+    /// Copies an output of the last run into a tensor of the same shape and element type.
+    #[track_caller]
+    pub fn read(&self, output: usize, into: &mut Tensor) {
+        let (slot, shape) = &self.outputs[output];
+        assert_eq!(shape, into.shape(), "output {output} has another shape");
+        match &self.memory {
+            Memory::F32(buffers) => into.as_f32_mut().copy_from_slice(&buffers.arena[slot.range()]),
+            Memory::F64(buffers) => into.as_f64_mut().copy_from_slice(&buffers.arena[slot.range()]),
+        }
+    }
+
+    /// A scalar output of the last run.
+    #[track_caller]
+    pub fn read_scalar(&self, output: usize) -> f64 {
+        let (slot, _) = &self.outputs[output];
+        assert_eq!(slot.len, 1, "output {output} is not a scalar");
+        match &self.memory {
+            Memory::F32(buffers) => f64::from(buffers.arena[slot.offset]),
+            Memory::F64(buffers) => buffers.arena[slot.offset],
+        }
+    }
+}
+
+fn fill<T: Elem>(to: &mut [T], from: &Tensor) {
+    match from.dtype() {
+        Dtype::F32 => to.iter_mut().zip(from.as_f32()).for_each(|(t, &f)| *t = T::from_f64(f.into())),
+        Dtype::F64 => to.iter_mut().zip(from.as_f64()).for_each(|(t, &f)| *t = T::from_f64(f)),
+    }
+}

@@ -1,0 +1,33 @@
+//! The printed form of a graph: one node a line, operands by number.
+
+use super::{Graph, NodeId};
+use std::fmt::Write;
+
+impl Graph {
+    /// The nodes that the outputs need, one a line: number, shape, operation, operands.
+    pub fn print(&self, outputs: &[super::Var<'_>]) -> String {
+        let nodes = self.nodes();
+        let ids: Vec<NodeId> = outputs.iter().map(|v| v.id).collect();
+        let mut text = String::new();
+        for id in live(&nodes, &ids) {
+            let node = &nodes[id as usize];
+            let operands: Vec<String> = node.op.operands().iter().map(|x| format!("%{x}")).collect();
+            let _ = writeln!(text, "%{id} {:?} = {} {}", node.shape, node.op.name(), operands.join(" "));
+        }
+        let names: Vec<String> = ids.iter().map(|id| format!("%{id}")).collect();
+        let _ = writeln!(text, "return {}", names.join(" "));
+        text
+    }
+}
+
+/// Nodes that the outputs depend on, in order of their handles: operands first.
+pub(crate) fn live(nodes: &[super::Node], outputs: &[NodeId]) -> Vec<NodeId> {
+    let mut needed = vec![false; nodes.len()];
+    outputs.iter().for_each(|&id| needed[id as usize] = true);
+    for id in (0..nodes.len()).rev() {
+        if needed[id] {
+            nodes[id].op.for_operands(|x| needed[x as usize] = true);
+        }
+    }
+    (0..nodes.len() as NodeId).filter(|&id| needed[id as usize]).collect()
+}

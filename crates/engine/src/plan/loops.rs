@@ -1,0 +1,282 @@
+//! Elementwise loops: one pass over a domain, tile by tile, everything in between kept in registers of
+//! one tile each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::pattern::{self, Pattern};
+use super::{Kind, Planner, Slot};
+use crate::graph::{Binary, NodeId, Op, Unary};
+
+/// Elements of a register: 2 KiB in single precision, so that a dozen stay in the first-level cache.
+pub(crate) const TILE: usize = 512;
+
+/// Where an instruction reads a tile from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Register(usize),
+    /// The arena at this place plus the tile's position.
+    Memory(Slot),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Instr {
+    Unary(Unary, Source, usize),
+    Binary(Binary, Source, Source, usize),
+}
+
+/// When a repeated value has to be laid out in its register again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timing {
+    Once,
+    PerGroup,
+    PerTile,
+}
+
+/// A register that holds a constant or a smaller value repeated over the tile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Load {
+    Constant(f64, usize),
+    Repeat { from: Slot, strides: [usize; 3], register: usize, timing: Timing },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Store {
+    pub(crate) from: Source,
+    pub(crate) to: Slot,
+}
+
+/// A sum over the axes whose stride is zero, gathered in double precision from `acc` on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sum {
+    pub(crate) from: Source,
+    pub(crate) to: Slot,
+    pub(crate) strides: [usize; 3],
+    pub(crate) acc: usize,
+}
+
+/// A loop over `[groups, rows, columns]`; a tile is some whole rows, or a part of one row.
+#[derive(Clone, Debug)]
+pub(crate) struct LoopPlan {
+    pub(crate) dims: [usize; 3],
+    pub(crate) tile_rows: usize,
+    pub(crate) tile_columns: usize,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) instrs: Vec<Instr>,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) sums: Vec<Sum>,
+    pub(crate) registers: usize,
+    /// Values read from and written to memory per element of the domain.
+    pub(crate) traffic: usize,
+}
+
+/// Instructions an elementwise function counts for.
+pub(super) fn weight(kind: Unary) -> usize {
+    match kind {
+        Unary::Neg | Unary::Relu | Unary::Step | Unary::Sign => 1,
+        Unary::Sqrt | Unary::Recip => 4,
+        Unary::Exp | Unary::Log | Unary::Tanh | Unary::Sin | Unary::Cos => 10,
+    }
+}
+
+/// A loop under construction.
+pub(super) struct Builder {
+    pub(super) volume: usize,
+    pub(super) cuts: Vec<usize>,
+    inside: BTreeSet<NodeId>,
+    stored: BTreeSet<NodeId>,
+    sums: BTreeSet<NodeId>,
+}
+
+impl Builder {
+    pub(super) fn new(volume: usize, cuts: Vec<usize>) -> Builder {
+        Builder {
+            volume,
+            cuts,
+            inside: BTreeSet::new(),
+            stored: BTreeSet::new(),
+            sums: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn work(&self) -> usize {
+        self.inside.len() + self.sums.len()
+    }
+
+    /// Adds a root with the nodes it is made of.
+    pub(super) fn take(&mut self, root: NodeId, inside: &BTreeSet<NodeId>, is_sum: bool) {
+        self.inside.extend(inside);
+        if is_sum { self.sums.insert(root) } else { self.stored.insert(root) };
+    }
+
+    /// Values written: stored ones and sums.
+    pub(super) fn results(&self) -> impl Iterator<Item = NodeId> {
+        self.stored.iter().chain(&self.sums).copied()
+    }
+
+    /// Stored values this loop reads from memory.
+    pub(super) fn reads(&self, planner: &Planner<'_>) -> BTreeSet<NodeId> {
+        let mut reads = BTreeSet::new();
+        let mut read = |x: NodeId| {
+            let x = planner.base_of(x);
+            if !self.inside.contains(&x) {
+                reads.insert(x);
+            }
+        };
+        for &id in self.inside.iter().chain(&self.sums) {
+            planner.nodes[id as usize].op.for_operands(&mut read);
+        }
+        reads
+    }
+
+    /// Fixes registers and tile size.
+    pub(super) fn finish(
+        &self,
+        planner: &Planner<'_>,
+        slot: impl Fn(NodeId) -> Slot,
+        acc: &mut usize,
+    ) -> LoopPlan {
+        let dims = pattern::dims(self.volume, &self.cuts);
+        let tile_columns = dims[2].min(TILE);
+        let tile_rows = if tile_columns == dims[2] { (TILE / dims[2]).max(1) } else { 1 };
+        let mut plan = LoopPlan {
+            dims,
+            tile_rows,
+            tile_columns,
+            loads: Vec::new(),
+            instrs: Vec::new(),
+            stores: Vec::new(),
+            sums: Vec::new(),
+            registers: 0,
+            traffic: 0,
+        };
+        let mut emit = Emit { planner, inside: &self.inside, at: HashMap::new(), free: Vec::new() };
+        let last_use = self.last_uses(planner);
+        for &id in &self.inside {
+            emit.node(id, &mut plan, &slot);
+            if self.stored.contains(&id) {
+                plan.stores.push(Store { from: emit.at[&id], to: slot(id) });
+            }
+            emit.release(id, &last_use, &self.stored);
+        }
+        for &id in &self.sums {
+            let node = &planner.nodes[id as usize];
+            let Op::SumTo(x) = node.op else { unreachable!("sums are SumTo nodes") };
+            let pattern = Pattern::new(&node.shape, &planner.nodes[x as usize].shape);
+            let from = emit.source(planner.base_of(x), &slot);
+            let to = slot(id);
+            plan.sums.push(Sum { from, to, strides: pattern.strides(dims), acc: *acc });
+            *acc += to.len;
+        }
+        plan.traffic = self.reads(planner).iter().filter(|&&x| slot(x).len == self.volume).count()
+            + self.stored.len();
+        plan
+    }
+
+    /// For every node the last one inside the loop that reads it; values summed at the end stay.
+    fn last_uses(&self, planner: &Planner<'_>) -> BTreeMap<NodeId, NodeId> {
+        let mut last = BTreeMap::new();
+        for &id in &self.inside {
+            let op = &planner.nodes[id as usize].op;
+            if !matches!(op, Op::Expand(_)) {
+                op.for_operands(|x| {
+                    last.insert(planner.base_of(x), id);
+                });
+            }
+        }
+        for &id in &self.sums {
+            planner.nodes[id as usize].op.for_operands(|x| {
+                last.insert(planner.base_of(x), NodeId::MAX);
+            });
+        }
+        last
+    }
+}
+
+struct Emit<'a, 'b> {
+    planner: &'a Planner<'b>,
+    inside: &'a BTreeSet<NodeId>,
+    at: HashMap<NodeId, Source>,
+    free: Vec<usize>,
+}
+
+impl Emit<'_, '_> {
+    fn register(&mut self, plan: &mut LoopPlan) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            plan.registers += 1;
+            plan.registers - 1
+        })
+    }
+
+    fn source(&self, id: NodeId, slot: &impl Fn(NodeId) -> Slot) -> Source {
+        if self.inside.contains(&id) { self.at[&id] } else { Source::Memory(slot(id)) }
+    }
+
+    fn node(&mut self, id: NodeId, plan: &mut LoopPlan, slot: &impl Fn(NodeId) -> Slot) {
+        let node = &self.planner.nodes[id as usize];
+        let base = |x: NodeId| self.planner.base_of(x);
+        let register = match &node.op {
+            Op::Const(bits) => {
+                // Laid out once before the first tile, so its register is never handed on.
+                plan.registers += 1;
+                plan.loads.push(Load::Constant(f64::from_bits(*bits), plan.registers - 1));
+                plan.registers - 1
+            }
+            Op::Expand(x) => {
+                let pattern = Pattern::new(&self.planner.nodes[*x as usize].shape, &node.shape);
+                let strides = pattern.strides(plan.dims);
+                let moves_in_row = strides[2] != 0 && plan.tile_columns != plan.dims[2];
+                let timing = match strides {
+                    _ if moves_in_row => Timing::PerTile,
+                    [_, rows, _] if rows != 0 => Timing::PerTile,
+                    [groups, _, _] if groups != 0 => Timing::PerGroup,
+                    _ => Timing::Once,
+                };
+                plan.registers += 1;
+                let register = plan.registers - 1;
+                plan.loads.push(Load::Repeat { from: slot(base(*x)), strides, register, timing });
+                register
+            }
+            Op::Unary(kind, x) => {
+                let x = self.source(base(*x), slot);
+                let to = self.register(plan);
+                plan.instrs.push(Instr::Unary(*kind, x, to));
+                to
+            }
+            Op::Binary(kind, a, b) => {
+                let (a, b) = (self.source(base(*a), slot), self.source(base(*b), slot));
+                let to = self.register(plan);
+                plan.instrs.push(Instr::Binary(*kind, a, b, to));
+                to
+            }
+            op => unreachable!("{} is not elementwise", op.name()),
+        };
+        self.at.insert(id, Source::Register(register));
+    }
+
+    /// Frees the registers whose last reader was `id`. Stores happen after all instructions, so stored
+    /// values keep theirs.
+    fn release(
+        &mut self,
+        id: NodeId,
+        last_use: &BTreeMap<NodeId, NodeId>,
+        stored: &BTreeSet<NodeId>,
+    ) {
+        let op = &self.planner.nodes[id as usize].op;
+        if matches!(op, Op::Expand(_)) {
+            return;
+        }
+        let mut operands = op.operands();
+        operands.dedup();
+        for x in operands {
+            let x = self.planner.base_of(x);
+            let computed = self.planner.kind[x as usize] == Kind::Elementwise
+                && !matches!(self.planner.nodes[x as usize].op, Op::Const(_) | Op::Expand(_));
+            let done = last_use.get(&x) == Some(&id) && computed && !stored.contains(&x);
+            if let (true, Some(Source::Register(register))) = (done, self.at.get(&x).copied()) {
+                self.free.push(register);
+                // Another alias of the same value may name it again: free only once.
+                self.at.remove(&x);
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Derivatives of every operation, and programs against plain evaluation.
+
+mod ops;
