@@ -16,7 +16,7 @@ use crate::graph::Window;
 /// Output pixels worked on at a time.
 const CHUNK: usize = 256;
 /// Depth of a panel: taps are joined until their channels reach it.
-const DEPTH: usize = 64;
+const DEPTH: usize = 192;
 /// Images with fewer channels are laid out as patches.
 const FEW_CHANNELS: usize = 8;
 
@@ -57,28 +57,32 @@ impl ConvSizes {
         panel.max(pixels * NR) + patches + depth * self.taps()
     }
 
-    /// Lays out the patches of the output rows `rows`: `[pixel, kh·kw·c]`.
+    /// Lays out the patches of the output rows `rows`: `[pixel, kh·kw·c]`. One row of a window is a
+    /// contiguous run of the image, cut where it leaves it.
+    #[inline(always)]
     fn patches<T: Elem>(&self, x: &[T], rows: std::ops::Range<usize>, patches: &mut [T]) {
         let ([h, w], [oh, ow], [kh, kw]) = (self.input, self.output, self.window.size);
-        let depth = self.taps() * self.c;
         let [stride_y, stride_x] = self.window.stride;
         let [[top, _], [left, _]] = self.window.pad;
-        let mut patch = patches.chunks_exact_mut(depth);
-        for row in rows {
+        let run = kw * self.c;
+        let depth = kh * run;
+        for (line, row) in rows.enumerate() {
             let image = &x[row / oh * h * w * self.c..][..h * w * self.c];
-            for ox in 0..ow {
-                let patch = patch.next().expect("a patch for every pixel");
-                let mut runs = patch.chunks_exact_mut(self.c);
-                for ky in 0..kh {
-                    let iy = (row % oh * stride_y + ky).wrapping_sub(top);
-                    for kx in 0..kw {
-                        let ix = (ox * stride_x + kx).wrapping_sub(left);
-                        let run = runs.next().expect("a run for every tap");
-                        // Coordinates left of or above the image wrap round to huge ones.
-                        if iy < h && ix < w {
-                            run.copy_from_slice(&image[(iy * w + ix) * self.c..][..self.c]);
-                        } else {
-                            run.fill(T::ZERO);
+            let patches = &mut patches[line * ow * depth..][..ow * depth];
+            for ky in 0..kh {
+                // Coordinates above the image wrap round to huge ones.
+                let y = (row % oh * stride_y + ky).wrapping_sub(top);
+                let source = if y < h { &image[y * w * self.c..][..w * self.c] } else { &[] };
+                for (ox, patch) in patches.chunks_exact_mut(depth).enumerate() {
+                    let to = &mut patch[ky * run..][..run];
+                    let start = (ox * stride_x) as isize - left as isize;
+                    if start >= 0 && (start as usize + kw) * self.c <= source.len() {
+                        let from = &source[start as usize * self.c..][..run];
+                        to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+                    } else {
+                        for (i, to) in to.iter_mut().enumerate() {
+                            let at = start * self.c as isize + i as isize;
+                            *to = source.get(at as usize).copied().unwrap_or(T::ZERO);
                         }
                     }
                 }
@@ -90,8 +94,8 @@ impl ConvSizes {
 /// One tap: where it reads, relative to the source position, and where its weights start.
 #[derive(Clone, Copy)]
 struct Tap {
-    dy: isize,
-    dx: isize,
+    dy: i32,
+    dx: i32,
     weights: usize,
 }
 
@@ -102,8 +106,8 @@ struct Taps {
     start: [usize; 2],
     step: [usize; 2],
     /// Source offset of the first tap, and its change from one tap to the next.
-    offset: [isize; 2],
-    direction: isize,
+    offset: [i32; 2],
+    direction: i32,
     /// Columns of the kernel, and weights per tap.
     kernel_columns: usize,
     plane: usize,
@@ -119,8 +123,8 @@ impl Taps {
         let (a, b) = (t / self.count[1], t % self.count[1]);
         let (ky, kx) = (self.start[0] + a * self.step[0], self.start[1] + b * self.step[1]);
         Tap {
-            dy: self.offset[0] + self.direction * a as isize,
-            dx: self.offset[1] + self.direction * b as isize,
+            dy: self.offset[0] + self.direction * a as i32,
+            dx: self.offset[1] + self.direction * b as i32,
             weights: (ky * self.kernel_columns + kx) * self.plane,
         }
     }
@@ -181,9 +185,13 @@ fn gather_product<T: Elem, const FMA: bool>(
     let depth = weights.depth;
     let per_stretch = DEPTH.div_ceil(depth);
     let pixels = grid.n * grid.rows * grid.columns;
-    let chunk = CHUNK.max(grid.columns);
-    for first in (0..pixels).step_by(chunk) {
-        let last = (first + chunk).min(pixels);
+    for first in (0..pixels).step_by(CHUNK) {
+        let mut places = [NOWHERE; CHUNK.next_multiple_of(MR)];
+        let n = CHUNK.min(pixels - first);
+        for (p, place) in places[..n].iter_mut().enumerate() {
+            *place = grid.place(first + p);
+        }
+        let (blocks, _) = places[..n.next_multiple_of(MR)].as_chunks::<MR>();
         for j0 in (0..weights.columns).step_by(NR) {
             let columns = (weights.columns - j0).min(NR);
             for t0 in (0..grid.taps.len()).step_by(per_stretch) {
@@ -191,14 +199,15 @@ fn gather_product<T: Elem, const FMA: bool>(
                 for (t, rows) in taps.clone().zip(panel.chunks_exact_mut(depth)) {
                     weights.pack(grid.taps.get(t), j0, rows);
                 }
-                for p0 in (first..last).step_by(MR) {
-                    let places: [Place; MR] = std::array::from_fn(|r| grid.place(p0 + r, last));
+                for places in blocks {
                     let mut acc: Block<T, MR> = [[T::ZERO; NR]; MR];
+                    let at = |place: &Place| {
+                        (place.out != u32::MAX).then_some(place.out as usize * weights.columns + j0)
+                    };
                     if t0 > 0 {
-                        for (row, place) in acc.iter_mut().zip(&places) {
-                            if let Some(at) = place.out {
-                                let from = at * weights.columns + j0;
-                                load(row, &out[from..from + columns]);
+                        for (row, place) in acc.iter_mut().zip(places) {
+                            if let Some(at) = at(place) {
+                                load(row, &out[at..at + columns]);
                             }
                         }
                     }
@@ -207,15 +216,22 @@ fn gather_product<T: Elem, const FMA: bool>(
                         let sources = places.map(|place| grid.read(place, tap, source, depth, zeros));
                         rows_times_panel::<T, FMA>(&mut acc, sources, rows);
                     }
-                    for (row, place) in acc.iter().zip(&places) {
-                        if let Some(at) = place.out {
-                            let to = at * weights.columns + j0;
-                            out[to..to + columns].copy_from_slice(&row[..columns]);
+                    for (row, place) in acc.iter().zip(places) {
+                        if let Some(at) = at(place) {
+                            save(&mut out[at..at + columns], row);
                         }
                     }
                 }
             }
         }
+    }
+}
+
+#[inline(always)]
+fn save<T: Elem>(to: &mut [T], row: &[T; NR]) {
+    match to.first_chunk_mut::<NR>() {
+        Some(whole) => *whole = *row,
+        None => to.copy_from_slice(&row[..to.len()]),
     }
 }
 
@@ -227,27 +243,31 @@ fn load<T: Elem>(row: &mut [T; NR], from: &[T]) {
     }
 }
 
-/// A lattice pixel: its output pixel (none past the end) and its source position.
+/// A lattice pixel: its output pixel and its source position. Whole-number divisions find it, so the
+/// places of a chunk are found once and kept.
 #[derive(Clone, Copy)]
 struct Place {
-    out: Option<usize>,
-    image: usize,
-    y: isize,
-    x: isize,
+    out: u32,
+    image: u32,
+    y: i32,
+    x: i32,
 }
+
+/// Stands for no pixel: reads zeros and is not written.
+const NOWHERE: Place = Place { out: u32::MAX, image: 0, y: i32::MIN / 2, x: i32::MIN / 2 };
 
 impl Grid {
     #[inline(always)]
-    fn place(&self, pixel: usize, last: usize) -> Place {
+    fn place(&self, pixel: usize) -> Place {
         let (line, j) = (pixel / self.columns, pixel % self.columns);
         let (image, i) = (line / self.rows, line % self.rows);
         let oy = self.out_start[0] + i * self.out_step[0];
         let ox = self.out_start[1] + j * self.out_step[1];
         Place {
-            out: (pixel < last).then_some((image * self.out[0] + oy) * self.out[1] + ox),
-            image,
-            y: (i * self.source_step[0]) as isize,
-            x: (j * self.source_step[1]) as isize,
+            out: ((image * self.out[0] + oy) * self.out[1] + ox) as u32,
+            image: (image * self.source[0]) as u32,
+            y: (i * self.source_step[0]) as i32,
+            x: (j * self.source_step[1]) as i32,
         }
     }
 
@@ -260,10 +280,10 @@ impl Grid {
         depth: usize,
         zeros: &'s [T],
     ) -> &'s [T] {
-        let (y, x) = ((place.y + tap.dy) as usize, (place.x + tap.dx) as usize);
-        // Negative coordinates became huge ones.
-        if place.out.is_some() && y < self.source[0] && x < self.source[1] {
-            let at = ((place.image * self.source[0] + y) * self.source[1] + x) * depth;
+        // Negative coordinates become huge ones.
+        let (y, x) = ((place.y + tap.dy) as u32 as usize, (place.x + tap.dx) as u32 as usize);
+        if y < self.source[0] && x < self.source[1] {
+            let at = ((place.image as usize + y) * self.source[1] + x) * depth;
             &source[at..at + depth]
         } else {
             zeros
@@ -330,7 +350,7 @@ fn conv_body<T: Elem, const FMA: bool>(
     rest[..c].fill(T::ZERO);
     let taps = Taps {
         count: [kh, kw],
-        offset: [-(top as isize), -(left as isize)],
+        offset: [-(top as i32), -(left as i32)],
         kernel_columns: kw,
         plane: c * o,
         ..pixel
@@ -372,7 +392,7 @@ fn conv_input_grad_body<T: Elem, const FMA: bool>(
             count,
             start,
             step: stride,
-            offset: std::array::from_fn(|a| ((phase[a] + pad[a][0]) / stride[a]) as isize),
+            offset: std::array::from_fn(|a| ((phase[a] + pad[a][0]) / stride[a]) as i32),
             direction: -1,
             kernel_columns: kernel[1],
             plane: c * o,
@@ -400,11 +420,9 @@ fn conv_input_grad_body<T: Elem, const FMA: bool>(
 /// Zeros for the pixels that no tap reaches.
 #[inline(always)]
 fn fill_lattice<T: Elem>(grid: &Grid, c: usize, out: &mut [T]) {
-    let pixels = grid.n * grid.rows * grid.columns;
-    for pixel in 0..pixels {
-        if let Some(at) = grid.place(pixel, pixels).out {
-            out[at * c..(at + 1) * c].fill(T::ZERO);
-        }
+    for pixel in 0..grid.n * grid.rows * grid.columns {
+        let at = grid.place(pixel).out as usize * c;
+        out[at..at + c].fill(T::ZERO);
     }
 }
 

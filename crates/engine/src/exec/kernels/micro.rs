@@ -28,15 +28,18 @@ pub(super) fn rows_times_panel<T: Elem, const FMA: bool>(
     panel: &[[T; NR]],
 ) {
     let depth = panel.len();
-    let rows = rows.map(|row| &row[..depth]);
-    // A local copy lets the compiler keep the block in registers.
+    // Slices of one known length in locals: no bounds are checked in the loop, and the block stays in
+    // registers.
+    let [r0, r1, r2, r3, r4, r5] = rows;
+    let (r0, r1, r2) = (&r0[..depth], &r1[..depth], &r2[..depth]);
+    let (r3, r4, r5) = (&r3[..depth], &r4[..depth], &r5[..depth]);
     let mut block = *acc;
     for k in 0..depth {
-        let b = panel[k];
+        let a = [r0[k], r1[k], r2[k], r3[k], r4[k], r5[k]];
+        let b = &panel[k];
         for r in 0..MR {
-            let a = rows[r][k];
             for j in 0..NR {
-                block[r][j] = fma::<T, FMA>(a, b[j], block[r][j]);
+                block[r][j] = fma::<T, FMA>(a[r], b[j], block[r][j]);
             }
         }
     }
