@@ -1,0 +1,130 @@
+//! The four-block convolutional network of few-shot learning.
+
+use innerloop_engine::{Params, Shape, Var, Window};
+
+use crate::norm::batch_norm;
+use crate::{Forward, Init, Layout, Model, NormStatistics, ParamSpec, Vars};
+
+/// How a block halves its maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downsampling {
+    /// 3×3 convolution padded by 1, then 2×2 max-pooling that drops an odd edge (Vinyals et al. 2016).
+    MaxPool,
+    /// 3×3 convolution with stride 2 and SAME padding (Finn et al. 2017 on Omniglot).
+    Strided,
+}
+
+/// What the linear layer sees of the last maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// All of them.
+    Flatten,
+    /// The mean over positions.
+    Mean,
+}
+
+/// Four times [3×3 convolution with bias, batch norm, ReLU, halving], then a linear layer.
+///
+/// Parameters: `features.{0..3}.conv.weight` (`[3, 3, in, filters]`), `features.{i}.conv.bias`,
+/// `features.{i}.norm.weight`, `features.{i}.norm.bias`, `head.weight` (`[ways, inputs]`), `head.bias`.
+pub struct Conv4 {
+    downsampling: Downsampling,
+    head: Head,
+    eps: f64,
+    /// Height and width of the maps entering each block, and of the last maps.
+    maps: Vec<[usize; 2]>,
+    specs: Vec<ParamSpec>,
+    filters: usize,
+}
+
+const BLOCKS: usize = 4;
+
+impl Conv4 {
+    /// For images `[h, w, c]`. Panics when they are too small for four halvings.
+    #[track_caller]
+    pub fn new(
+        image: [usize; 3],
+        filters: usize,
+        ways: usize,
+        (downsampling, head): (Downsampling, Head),
+        (weights, eps): (Init, f64),
+    ) -> Conv4 {
+        let [h, w, mut channels] = image;
+        let mut maps = vec![[h, w]];
+        let mut specs = Vec::new();
+        let mut push = |name: String, shape: Shape, layout: Layout, init: Init| {
+            specs.push(ParamSpec { name, shape, layout, init });
+        };
+        let bias = |fan_in: usize| match weights {
+            Init::Torch => Init::TorchBias(fan_in),
+            _ => Init::Constant(0.0),
+        };
+        for i in 0..BLOCKS {
+            let shape = vec![3, 3, channels, filters];
+            push(format!("features.{i}.conv.weight"), shape, Layout::Conv, weights);
+            let same = Layout::Same;
+            push(format!("features.{i}.conv.bias"), vec![filters], same, bias(9 * channels));
+            push(format!("features.{i}.norm.weight"), vec![filters], same, Init::Constant(1.0));
+            push(format!("features.{i}.norm.bias"), vec![filters], same, Init::Constant(0.0));
+            let halved = maps[i].map(|extent| match downsampling {
+                Downsampling::MaxPool => extent / 2,
+                Downsampling::Strided => extent.div_ceil(2),
+            });
+            assert!(halved.iter().all(|&e| e > 0), "images of {h}×{w} are too small for four halvings");
+            maps.push(halved);
+            channels = filters;
+        }
+        let [h, w] = maps[BLOCKS];
+        let (inputs, layout) = match head {
+            Head::Flatten => (h * w * filters, Layout::Maps { extents: [h, w, filters] }),
+            Head::Mean => (filters, Layout::Same),
+        };
+        push("head.weight".into(), vec![ways, inputs], layout, weights);
+        push("head.bias".into(), vec![ways], Layout::Same, bias(inputs));
+        Conv4 { downsampling, head, eps, maps, specs, filters }
+    }
+}
+
+impl Model for Conv4 {
+    fn parameters(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    fn statistics(&self) -> Params<Shape> {
+        let names = (0..BLOCKS).flat_map(|i| ["mean", "var"].map(|s| format!("features.{i}.norm.{s}")));
+        names.map(|name| (name, vec![self.filters])).collect()
+    }
+
+    fn forward<'g>(&self, params: &Vars<'g>, x: Var<'g>, norm: &NormStatistics<'g>) -> Forward<'g> {
+        let mut statistics = Params::new();
+        let mut h = x;
+        for i in 0..BLOCKS {
+            let name = format!("features.{i}");
+            let window = match self.downsampling {
+                Downsampling::MaxPool => Window::square(3, 1, 1),
+                Downsampling::Strided => Window::same(3, 2, self.maps[i]),
+            };
+            h = h.conv(params[&format!("{name}.conv.weight")], window);
+            h = h + params[&format!("{name}.conv.bias")];
+            h = batch_norm(h, params, &format!("{name}.norm"), self.eps, norm, &mut statistics);
+            if self.downsampling == Downsampling::MaxPool {
+                // ReLU is monotone, so it may follow the pooling instead of preceding it: values and
+                // derivatives are the same (a window whose maximum is not positive passes nothing on
+                // either way), on a quarter of the elements.
+                h = h.max_pool(Window::square(2, 2, 0));
+            }
+            h = h.relu();
+        }
+        let shape = h.shape();
+        let positions = shape[1] * shape[2];
+        h = match self.head {
+            Head::Flatten => h.reshape(&[shape[0], positions * shape[3]]),
+            Head::Mean => {
+                let sum = h.sum_to(&[shape[0], 1, 1, shape[3]]).reshape(&[shape[0], shape[3]]);
+                sum * (1.0 / positions as f64)
+            }
+        };
+        let output = h.matmul_t(params["head.weight"]) + params["head.bias"];
+        Forward { output, statistics }
+    }
+}

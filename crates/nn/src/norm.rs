@@ -1,0 +1,87 @@
+//! Batch normalisation with the modes that meta-learning distinguishes.
+
+use innerloop_engine::Var;
+
+use crate::Vars;
+
+/// Whose statistics normalise a batch. Reports print the mode's name, since scores under different modes
+/// are not comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchNorm {
+    /// Statistics of the batch that is fed: the support set while adapting, the whole query set when
+    /// predicting, so predictions see each other (MAML's protocol).
+    Transductive,
+    /// While adapting those of the support set; when predicting, each query example is normalised in a
+    /// batch with the whole support set and sees no other query (Reptile's non-transductive protocol).
+    WithSupport,
+    /// Batch statistics while meta-training; their running averages at evaluation.
+    Running,
+    /// As [`BatchNorm::Running`], with averages of their own for every inner step (MAML++).
+    PerStep,
+}
+
+impl BatchNorm {
+    /// Name in configurations and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            BatchNorm::Transductive => "transductive",
+            BatchNorm::WithSupport => "with_support",
+            BatchNorm::Running => "running",
+            BatchNorm::PerStep => "per_step",
+        }
+    }
+}
+
+/// The statistics a forward pass normalises with.
+pub enum NormStatistics<'g> {
+    /// Those of the batch itself, cut into this many equal groups of consecutive examples, each with
+    /// statistics of its own.
+    Batch {
+        /// Number of groups; 1 for the whole batch.
+        groups: usize,
+    },
+    /// These, under the names of [`crate::Model::statistics`].
+    Given(Vars<'g>),
+}
+
+/// `y = γ (x − μ) / √(σ² + ε) + β` per channel, with the mean and the **biased** variance over examples
+/// and positions. `x` is `[n, .., c]`, `γ` and `β` are `[c]`; derivatives flow through μ and σ².
+///
+/// Batch statistics taken over one group are appended to `collected` as `{name}.mean` and `{name}.var`.
+#[track_caller]
+pub(crate) fn batch_norm<'g>(
+    x: Var<'g>,
+    params: &Vars<'g>,
+    name: &str,
+    eps: f64,
+    statistics: &NormStatistics<'g>,
+    collected: &mut Vars<'g>,
+) -> Var<'g> {
+    let (gamma, beta) = (params[&format!("{name}.weight")], params[&format!("{name}.bias")]);
+    let (mean_name, var_name) = (format!("{name}.mean"), format!("{name}.var"));
+    let shape = x.shape();
+    let channels = shape[shape.len() - 1];
+    match statistics {
+        NormStatistics::Given(given) => {
+            let scale = (given[&var_name] + eps).sqrt().recip() * gamma;
+            (x - given[&mean_name]) * scale + beta
+        }
+        NormStatistics::Batch { groups } => {
+            let groups = *groups;
+            let rows = shape[..shape.len() - 1].iter().product::<usize>() / groups;
+            // [groups, rows, channels], statistics over the rows.
+            let grouped = if groups == 1 { x } else { x.reshape(&[groups, rows, channels]) };
+            let small = if groups == 1 { vec![channels] } else { vec![groups, 1, channels] };
+            let over_rows = 1.0 / rows as f64;
+            let mean = grouped.sum_to(&small) * over_rows;
+            let centred = grouped - mean;
+            let var = (centred * centred).sum_to(&small) * over_rows;
+            if groups == 1 {
+                collected.push(mean_name, mean);
+                collected.push(var_name, var);
+            }
+            let scale = (var + eps).sqrt().recip() * gamma;
+            (centred * scale + beta).reshape(&shape)
+        }
+    }
+}

@@ -1,0 +1,117 @@
+use innerloop_engine::check::{assert_close, evaluate, random};
+use innerloop_engine::{Dtype, Graph, Key, Params, Tensor};
+
+use super::*;
+
+fn conv4(image: [usize; 3], filters: usize, ways: usize) -> Conv4 {
+    let shape = (Downsampling::MaxPool, Head::Flatten);
+    Conv4::new(image, filters, ways, shape, (Init::Torch, 1e-5))
+}
+
+fn output(model: &dyn Model, x: &Tensor, norm: impl for<'g> Fn(&'g Graph) -> NormStatistics<'g>) -> Tensor {
+    let graph = Graph::new();
+    let theta = initialise(model.parameters(), Key::new(3), Dtype::F64);
+    let mut inputs: Vec<Tensor> = theta.values().to_vec();
+    let params = theta.map_named(|name, t| graph.input(name, t.shape()));
+    let var = graph.input("x", x.shape());
+    inputs.push(x.clone());
+    let forward = model.forward(&params, var, &norm(&graph));
+    evaluate(&graph, &[forward.output], &inputs).remove(0)
+}
+
+#[test]
+fn torch_layouts_round_trip() {
+    for spec in conv4([21, 33, 3], 5, 4).parameters() {
+        let value = random(Key::new(1), &spec.shape, 1.0);
+        assert_eq!(spec.from_torch(&spec.to_torch(&value)), value, "{}", spec.name);
+        assert_eq!(spec.to_torch(&value).shape(), spec.torch_shape());
+    }
+    let spec = ParamSpec {
+        name: "w".into(),
+        shape: vec![1, 2, 3, 1],
+        layout: Layout::Conv,
+        init: Init::He,
+    };
+    let value = Tensor::from_f64(&[1, 2, 3, 1], (0..6).map(f64::from).collect());
+    // Element [kh 0, kw 1, in 2, out 0] goes to [out 0, in 2, kh 0, kw 1].
+    assert_eq!(spec.to_torch(&value).get(5), value.get(5));
+    assert_eq!(spec.to_torch(&value).get(1), value.get(3));
+}
+
+#[test]
+fn map_layout_moves_channels_outermost() {
+    let layout = Layout::Maps { extents: [1, 2, 3] };
+    let spec = ParamSpec { name: "head".into(), shape: vec![1, 6], layout, init: Init::He };
+    let value = Tensor::from_f64(&[1, 6], (0..6).map(f64::from).collect());
+    // (x, ch) -> ch·w + x
+    assert_eq!(spec.to_torch(&value).iter().collect::<Vec<_>>(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+}
+
+#[test]
+fn shapes_follow_the_papers() {
+    let sizes = |model: &Conv4| model.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    // Omniglot: 1 → 64 filters on 28×28 ends in 1×1×64; miniImageNet: 32 filters on 84×84 in 5×5×32.
+    let omniglot: usize = sizes(&conv4([28, 28, 1], 64, 5));
+    assert_eq!(omniglot, 9 * 64 + 3 * 9 * 64 * 64 + 4 * 3 * 64 + 64 * 5 + 5);
+    // 32,901 learner parameters: the count Ravi and Larochelle's code has.
+    assert_eq!(sizes(&conv4([84, 84, 3], 32, 5)), 32_901);
+}
+
+#[test]
+fn groups_are_normalised_apart() {
+    let model = conv4([16, 16, 2], 3, 4);
+    let (a, b) = (random(Key::new(4), &[3, 16, 16, 2], 1.0), random(Key::new(5), &[3, 16, 16, 2], 2.0));
+    let both = a.iter().chain(b.iter()).collect();
+    let both = Tensor::from_f64(&[6, 16, 16, 2], both);
+    let together = output(&model, &both, |_| NormStatistics::Batch { groups: 2 });
+    let apart = [&a, &b].map(|x| output(&model, x, |_| NormStatistics::Batch { groups: 1 }));
+    let apart = Tensor::from_f64(&[6, 4], apart.iter().flat_map(|t| t.iter()).collect());
+    assert_close("grouped statistics", &together, &apart, 1e-12);
+}
+
+#[test]
+fn strided_variant_ends_in_two_by_two_maps() {
+    let shape = (Downsampling::Strided, Head::Mean);
+    let model = Conv4::new([28, 28, 1], 8, 5, shape, (Init::He, 1e-3));
+    let x = random(Key::new(6), &[2, 28, 28, 1], 1.0);
+    assert_eq!(output(&model, &x, |_| NormStatistics::Batch { groups: 1 }).shape(), [2, 5]);
+    assert_eq!(model.parameters().last().map(|p| p.name.as_str()), Some("head.bias"));
+}
+
+#[test]
+fn losses_have_their_closed_forms() {
+    let graph = Graph::new();
+    let logits = graph.input("logits", &[2, 3]);
+    let labels = graph.input("labels", &[2]);
+    let ce = loss::cross_entropy(logits, labels);
+    let mse = loss::mean_squared_error(logits, logits.full_like(1.0));
+    // The second row would overflow without the shift: exp(1000).
+    let values = Tensor::from_f64(&[2, 3], vec![0.0, 0.0, 0.0, 1000.0, 0.0, 0.0]);
+    let got = evaluate(&graph, &[ce, mse], &[values, Tensor::from_f64(&[2], vec![2.0, 0.0])]);
+    // ½ (ln 3 + 0) and (5 · 1 + 999²) / 6
+    assert!((got[0].get(0) - 3_f64.ln() / 2.0).abs() <= 1e-15);
+    assert!((got[1].get(0) - (5.0 + 999.0 * 999.0) / 6.0).abs() <= 1e-9);
+}
+
+#[test]
+fn initial_values_have_the_stated_spread() {
+    let shape = [64, 400];
+    let spread = |init: Init| {
+        let t = init.draw(&shape, Layout::Same, Key::new(2));
+        let n = t.len() as f64;
+        let mean = t.iter().sum::<f64>() / n;
+        ((t.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt(), mean)
+    };
+    for (init, sd) in [
+        (Init::He, (2.0 / 400_f64).sqrt()),
+        (Init::Xavier, (2.0 / 464_f64).sqrt()),
+        (Init::Torch, 1.0 / 1200_f64.sqrt()),
+        (Init::Normal(0.3), 0.3),
+        (Init::TruncatedNormal(0.1), 0.1 * 0.8796),
+    ] {
+        let (got, mean) = spread(init);
+        assert!((got / sd - 1.0).abs() <= 0.02 && mean.abs() <= 0.02 * sd, "{init:?}: {got} {sd}");
+    }
+    let params: Params<Tensor> = initialise(conv4([16, 16, 1], 2, 2).parameters(), Key::new(1), Dtype::F32);
+    assert_eq!(params["features.0.norm.weight"].as_f32(), [1.0, 1.0]);
+}
