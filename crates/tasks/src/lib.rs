@@ -1,1 +1,44 @@
-//! placeholder
+//! Families of few-shot tasks.
+//!
+//! A [`TaskFamily`] turns a [`Key`](innerloop_engine::Key) into an [`Episode`]: a support set to adapt
+//! on and a query set to judge the result by. Families made on the fly ([`Sinusoid`], [`Strokes`],
+//! [`Quadratic`]) need no files; [`omniglot`] reads the published archives in place.
+//!
+//! | family | example | target | source |
+//! | --- | --- | --- | --- |
+//! | [`Sinusoid`] | `[1]` | `[1]` values | Finn, Abbeel, Levine 2017, arXiv 1703.03400, section 5.1 |
+//! | [`Strokes`] | `[28, 28, 1]` | class labels | made here: random pen movements |
+//! | [`ImageTasks`] | `[h, w, c]` | class labels | any [`ImageClasses`], such as [`omniglot`] |
+//! | [`Quadratic`] | no data | a matrix and a vector | made here, for tests with closed forms |
+//!
+//! Images are `[n, height, width, channels]` with values from 0 to 1, labels are whole numbers in `[n]`.
+//!
+//! ```
+//! use innerloop_tasks::{Episode, FewShot, Split, Strokes, TaskFamily, episode_key};
+//!
+//! let family = Strokes { few_shot: FewShot::new(5, 1, 15) };
+//! let mut episode = Episode::zeros(&family.spec(Split::Train));
+//! family.sample_into(Split::Train, episode_key(1, Split::Train, 0, 0), &mut episode);
+//! assert_eq!(episode.support_x.shape(), [5, 28, 28, 1]);
+//! assert_eq!(episode.support_y.as_f32(), [0.0, 1.0, 2.0, 3.0, 4.0]);
+//! ```
+
+mod baseline;
+mod classes;
+mod dot;
+mod episode;
+mod error;
+mod families;
+mod image_tasks;
+mod preview;
+mod random;
+mod resize;
+
+pub use baseline::{Distance, Score, nearest_mean};
+pub use classes::{Class, ImageClasses, SplitLists};
+pub use episode::{Episode, EpisodeSpec, FewShot, Split, Target, TaskFamily, episode_key};
+pub use error::{Error, ErrorKind};
+pub use families::omniglot;
+pub use families::{Quadratic, Sinusoid, Strokes};
+pub use image_tasks::{ImageTasks, Rotations};
+pub use preview::{ContactSheet, contact_sheet};

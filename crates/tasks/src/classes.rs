@@ -1,0 +1,121 @@
+//! Labelled images in memory, and which classes belong to which split.
+
+use innerloop_engine::volume;
+
+use crate::{Error, ErrorKind, Split};
+
+/// The images of one class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Name, unique in its data set.
+    pub name: String,
+    /// Samples one after another, each `[h, w, c]` row-major, 0 to 255.
+    pub pixels: Vec<u8>,
+}
+
+/// Indices of the classes of each split.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SplitLists {
+    /// Classes to meta-train on.
+    pub train: Vec<usize>,
+    /// Classes to choose models by.
+    pub validation: Vec<usize>,
+    /// Classes of the reported numbers.
+    pub test: Vec<usize>,
+}
+
+impl SplitLists {
+    /// The classes of one split.
+    pub fn of(&self, split: Split) -> &[usize] {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+}
+
+/// A data set of images of one size, one byte a value, with class-disjoint splits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageClasses {
+    shape: [usize; 3],
+    classes: Vec<Class>,
+    splits: SplitLists,
+}
+
+impl ImageClasses {
+    /// A data set of `[h, w, c]` images. Fails when a class does not hold whole images, when a split
+    /// names a class that is not there, or when two splits share a class.
+    pub fn new(
+        shape: [usize; 3],
+        classes: Vec<Class>,
+        splits: SplitLists,
+    ) -> Result<ImageClasses, Error> {
+        let size = volume(&shape);
+        assert!(size > 0, "images of shape {shape:?} have no pixels");
+        if let Some(Class { name, pixels }) = classes.iter().find(|c| c.pixels.len() % size != 0) {
+            let message = format!(
+                "class {name} holds {} bytes, which is not a whole number of {shape:?} images \
+                 ({size} bytes each): resize its images before adding them",
+                pixels.len()
+            );
+            return Err(Error::new(ErrorKind::Shape, message));
+        }
+        check_disjoint(&classes, &splits)?;
+        Ok(ImageClasses { shape, classes, splits })
+    }
+
+    /// Extents of an image: `[h, w, c]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// All classes, whatever their split.
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// Which classes belong to which split.
+    pub fn splits(&self) -> &SplitLists {
+        &self.splits
+    }
+
+    /// Number of samples of a class.
+    pub fn samples(&self, class: usize) -> usize {
+        self.classes[class].pixels.len() / volume(&self.shape)
+    }
+
+    /// One image, `[h, w, c]` row-major.
+    pub fn image(&self, class: usize, sample: usize) -> &[u8] {
+        let size = volume(&self.shape);
+        &self.classes[class].pixels[sample * size..(sample + 1) * size]
+    }
+}
+
+fn check_disjoint(classes: &[Class], splits: &SplitLists) -> Result<(), Error> {
+    let mut owner = vec![None; classes.len()];
+    for split in Split::ALL {
+        for &class in splits.of(split) {
+            let Some(slot) = owner.get_mut(class) else {
+                let message = format!(
+                    "the {split} split names class {class}, but there are {} classes: \
+                     use indices from 0",
+                    classes.len()
+                );
+                return Err(Error::new(ErrorKind::Unknown, message));
+            };
+            if let Some(other) = slot.replace(split) {
+                let message = format!(
+                    "class {} is listed in the {other} split and again in the {split} split: \
+                     list each class once, or scores measure memory",
+                    classes[class].name
+                );
+                return Err(Error::new(ErrorKind::Unknown, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

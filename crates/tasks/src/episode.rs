@@ -1,0 +1,217 @@
+//! One task as numbers: a support set and a query set.
+
+use std::fmt;
+use std::str::FromStr;
+
+use innerloop_engine::{Dtype, Key, Shape, Tensor};
+
+use crate::{Error, ErrorKind};
+
+/// One task, all tensors `f32`. With `n` support and `m` query rows:
+///
+/// | field | images | regression |
+/// | --- | --- | --- |
+/// | `support_x` | `[n, h, w, c]`, values 0 to 1 | `[n, d_in]` |
+/// | `support_y` | `[n]`, whole numbers | `[n, d_out]` |
+/// | `query_x` | `[m, h, w, c]` | `[m, d_in]` |
+/// | `query_y` | `[m]` | `[m, d_out]` |
+///
+/// The rows of a class are contiguous and labels ascend: `0, 0, …, 1, 1, …`. Which class of the family
+/// carries which label is random per task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Episode {
+    /// Inputs to adapt on.
+    pub support_x: Tensor,
+    /// Targets to adapt on.
+    pub support_y: Tensor,
+    /// Inputs to judge by.
+    pub query_x: Tensor,
+    /// Targets to judge by.
+    pub query_y: Tensor,
+}
+
+impl Episode {
+    /// An episode of the right shapes, filled with zeros, for [`TaskFamily::sample_into`].
+    pub fn zeros(spec: &EpisodeSpec) -> Episode {
+        let [support_x, support_y, query_x, query_y] =
+            spec.shapes().map(|shape| Tensor::zeros(Dtype::F32, &shape));
+        Episode { support_x, support_y, query_x, query_y }
+    }
+
+    /// Panics, naming both shapes, when the episode was not made for `spec`.
+    #[track_caller]
+    pub(crate) fn assert_fits(&self, spec: &EpisodeSpec) {
+        let found = [&self.support_x, &self.support_y, &self.query_x, &self.query_y];
+        for (tensor, shape) in found.into_iter().zip(spec.shapes()) {
+            assert_eq!(tensor.shape(), shape, "episode tensor of another shape than its family's");
+        }
+    }
+}
+
+/// What is to be predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// One of this many classes (the "ways").
+    Classes(usize),
+    /// This many real values.
+    Values(usize),
+}
+
+/// The shapes of an episode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpisodeSpec {
+    /// One example: `[h, w, c]` or `[d_in]`.
+    pub x: Shape,
+    /// What is to be predicted.
+    pub target: Target,
+    /// Rows of the support set, all classes together.
+    pub support: usize,
+    /// Rows of the query set, all classes together.
+    pub query: usize,
+}
+
+impl EpisodeSpec {
+    /// Shapes of `support_x`, `support_y`, `query_x`, `query_y`.
+    pub fn shapes(&self) -> [Shape; 4] {
+        [
+            self.x_shape(self.support),
+            self.y_shape(self.support),
+            self.x_shape(self.query),
+            self.y_shape(self.query),
+        ]
+    }
+
+    /// `n` examples: `[n, …x]`.
+    pub fn x_shape(&self, n: usize) -> Shape {
+        std::iter::once(n).chain(self.x.iter().copied()).collect()
+    }
+
+    /// `n` targets: `[n]` for classes, `[n, d_out]` for values.
+    pub fn y_shape(&self, n: usize) -> Shape {
+        match self.target {
+            Target::Classes(_) => vec![n],
+            Target::Values(d_out) => vec![n, d_out],
+        }
+    }
+}
+
+/// Which tasks: those to meta-train on, to choose a model by, or to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Meta-training.
+    Train,
+    /// Choosing between models and settings.
+    Validation,
+    /// Reported numbers.
+    Test,
+}
+
+impl Split {
+    /// All splits, in order.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Split, Error> {
+        Split::ALL.into_iter().find(|split| split.to_string() == name).ok_or_else(|| {
+            let message =
+                format!("unknown split {name:?}: expected \"train\", \"validation\" or \"test\"");
+            Error::new(ErrorKind::Unknown, message)
+        })
+    }
+}
+
+/// Sizes of N-way K-shot episodes, per class. Training may differ from evaluation: Reptile trains with
+/// more shots than it is tested with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FewShot {
+    /// Classes in an episode.
+    pub ways: usize,
+    /// Support samples of each class in validation and test.
+    pub shots: usize,
+    /// Query samples of each class in validation and test.
+    pub query: usize,
+    /// Support samples of each class in training.
+    pub train_shots: usize,
+    /// Query samples of each class in training.
+    pub train_query: usize,
+}
+
+impl FewShot {
+    /// The same sizes in training and evaluation.
+    pub fn new(ways: usize, shots: usize, query: usize) -> FewShot {
+        FewShot { ways, shots, query, train_shots: shots, train_query: query }
+    }
+
+    /// Support and query samples of each class in a split.
+    pub fn per_class(&self, split: Split) -> (usize, usize) {
+        match split {
+            Split::Train => (self.train_shots, self.train_query),
+            Split::Validation | Split::Test => (self.shots, self.query),
+        }
+    }
+
+    pub(crate) fn spec(&self, split: Split, image: [usize; 3]) -> EpisodeSpec {
+        let (shots, query) = self.per_class(split);
+        EpisodeSpec {
+            x: image.to_vec(),
+            target: Target::Classes(self.ways),
+            support: self.ways * shots,
+            query: self.ways * query,
+        }
+    }
+}
+
+impl fmt::Display for FewShot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FewShot { ways, shots, query, train_shots, train_query } = self;
+        write!(f, "{ways}-way {shots}-shot, {query} queries a class")?;
+        if (shots, query) != (train_shots, train_query) {
+            write!(f, " (training: {train_shots}-shot, {train_query} queries)")?;
+        }
+        Ok(())
+    }
+}
+
+/// A distribution over tasks.
+pub trait TaskFamily: Send + Sync {
+    /// Short name, as in configurations and reports.
+    fn name(&self) -> &str;
+
+    /// Shapes of this split's episodes.
+    fn spec(&self, split: Split) -> EpisodeSpec;
+
+    /// Draws the task that `key` names and overwrites `episode` with it. The result depends on the
+    /// family, the split and the key alone. Panics when `episode` was not made for
+    /// [`spec`](TaskFamily::spec)`(split)`.
+    fn sample_into(&self, split: Split, key: Key, episode: &mut Episode);
+
+    /// One line for people: sizes and source.
+    fn describe(&self) -> String;
+}
+
+/// The key of one episode. Streams are named by the split, so a test task never shares its numbers
+/// with a training task, and the test tasks of a seed are always the same ones.
+pub fn episode_key(seed: u64, split: Split, iteration: u64, task: u64) -> Key {
+    let stream = match split {
+        Split::Train => "episode/train",
+        Split::Validation => "episode/validation",
+        Split::Test => "episode/test",
+    };
+    Key::new(seed).with_stream(stream).at(iteration, task)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! One file, or folder, per family.
+
+pub mod omniglot;
+mod quadratic;
+mod sinusoid;
+mod strokes;
+
+pub use quadratic::Quadratic;
+pub use sinusoid::Sinusoid;
+pub use strokes::Strokes;

@@ -1,0 +1,230 @@
+//! N-way K-shot episodes over a data set of images.
+
+use std::fmt;
+use std::str::FromStr;
+
+use innerloop_engine::{Key, Tensor, volume};
+use rand::Rng;
+
+use crate::random::below;
+use crate::{Episode, EpisodeSpec, Error, ErrorKind, FewShot, ImageClasses, Split, TaskFamily};
+
+/// Whether the four quarter turns of a class count as four classes, as is customary on Omniglot since
+/// Santoro et al. 2016. Turns are counter-clockwise, named `/rot000` to `/rot270`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rotations {
+    /// Upright images only.
+    None,
+    /// Four times the classes in training, upright ones in validation and test.
+    Train,
+    /// Four times the classes in every split.
+    All,
+}
+
+impl fmt::Display for Rotations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Rotations::None => "none",
+            Rotations::Train => "train",
+            Rotations::All => "all",
+        })
+    }
+}
+
+impl FromStr for Rotations {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Rotations, Error> {
+        let all = [Rotations::None, Rotations::Train, Rotations::All];
+        all.into_iter().find(|rotations| rotations.to_string() == name).ok_or_else(|| {
+            let message =
+                format!("unknown rotations {name:?}: expected \"none\", \"train\" or \"all\"");
+            Error::new(ErrorKind::Unknown, message)
+        })
+    }
+}
+
+/// N-way K-shot classification tasks over [`ImageClasses`]. Classes of a task are distinct, its
+/// support and query samples are disjoint. Rotated images are rendered while sampling, not stored.
+pub struct ImageTasks {
+    name: String,
+    data: ImageClasses,
+    few_shot: FewShot,
+    rotations: Rotations,
+}
+
+impl ImageTasks {
+    /// Checks that every split can fill the episodes: enough classes, enough samples of each, square
+    /// images if they are to be rotated.
+    pub fn new(
+        name: impl Into<String>,
+        data: ImageClasses,
+        few_shot: FewShot,
+        rotations: Rotations,
+    ) -> Result<ImageTasks, Error> {
+        let tasks = ImageTasks { name: name.into(), data, few_shot, rotations };
+        tasks.check_square()?;
+        for split in Split::ALL {
+            tasks.check_split(split)?;
+        }
+        Ok(tasks)
+    }
+
+    /// The images sampled from.
+    pub fn data(&self) -> &ImageClasses {
+        &self.data
+    }
+
+    /// Number of classes of a split, rotations counted.
+    pub fn n_classes(&self, split: Split) -> usize {
+        self.data.splits().of(split).len() * self.turns(split)
+    }
+
+    /// Name of class `class` of a split, with its rotation if it has one.
+    pub fn class_name(&self, split: Split, class: usize) -> String {
+        let turns = self.turns(split);
+        let base = self.data.splits().of(split)[class / turns];
+        let name = &self.data.classes()[base].name;
+        match turns {
+            1 => name.clone(),
+            _ => format!("{name}/rot{:03}", class % turns * 90),
+        }
+    }
+
+    fn turns(&self, split: Split) -> usize {
+        match (self.rotations, split) {
+            (Rotations::None, _) => 1,
+            (Rotations::Train, Split::Validation | Split::Test) => 1,
+            (Rotations::Train, Split::Train) | (Rotations::All, _) => 4,
+        }
+    }
+
+    fn check_square(&self) -> Result<(), Error> {
+        let [h, w, _] = self.data.shape();
+        if h == w || self.rotations == Rotations::None {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: images are {h}x{w}, and only square ones can be rotated: crop them to a square or \
+             set rotations to \"none\"",
+            self.name
+        );
+        Err(Error::new(ErrorKind::Shape, message))
+    }
+
+    fn check_split(&self, split: Split) -> Result<(), Error> {
+        let FewShot { ways, .. } = self.few_shot;
+        let (shots, query) = self.few_shot.per_class(split);
+        let found = self.n_classes(split);
+        if found < ways {
+            let message = format!(
+                "{}: the {split} split has {found} classes, but a {ways}-way task needs {ways}: \
+                 lower the ways or use another split",
+                self.name
+            );
+            return Err(Error::new(ErrorKind::TooFew, message));
+        }
+        let needed = shots + query;
+        let splits = self.data.splits();
+        let Some(&short) = splits.of(split).iter().find(|&&c| self.data.samples(c) < needed) else {
+            return Ok(());
+        };
+        let message = format!(
+            "{}: class {} of the {split} split has {} samples, but {shots} shots and {query} queries \
+             need {needed}: lower the shots or the queries",
+            self.name,
+            self.data.classes()[short].name,
+            self.data.samples(short)
+        );
+        Err(Error::new(ErrorKind::TooFew, message))
+    }
+}
+
+impl TaskFamily for ImageTasks {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn spec(&self, split: Split) -> EpisodeSpec {
+        self.few_shot.spec(split, self.data.shape())
+    }
+
+    fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
+        episode.assert_fits(&self.spec(split));
+        let (shots, query) = self.few_shot.per_class(split);
+        let turns = self.turns(split);
+        let bases = self.data.splits().of(split);
+        let mut rng = key.rng();
+        let classes = distinct(&mut rng, bases.len() * turns, self.few_shot.ways);
+
+        let size = volume(&self.data.shape());
+        let mut support = rows(&mut episode.support_x, &mut episode.support_y, size);
+        let mut queries = rows(&mut episode.query_x, &mut episode.query_y, size);
+        for (label, class) in classes.into_iter().enumerate() {
+            let (base, turn) = (bases[class / turns], class % turns);
+            let samples = distinct(&mut rng, self.data.samples(base), shots + query);
+            let slots = support.by_ref().take(shots).chain(queries.by_ref().take(query));
+            for (sample, (pixels, slot)) in samples.into_iter().zip(slots) {
+                render(self.data.image(base, sample), self.data.shape(), turn, pixels);
+                *slot = label as f32;
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        let [h, w, c] = self.data.shape();
+        let [train, validation, test] = Split::ALL.map(|split| self.n_classes(split));
+        format!(
+            "{}: {h}x{w}x{c} images, {train} training, {validation} validation and {test} test classes \
+             (rotations as classes: {}); {}",
+            self.name, self.rotations, self.few_shot
+        )
+    }
+}
+
+/// Each example's values with its label.
+fn rows<'a>(
+    x: &'a mut Tensor,
+    y: &'a mut Tensor,
+    size: usize,
+) -> impl Iterator<Item = (&'a mut [f32], &'a mut f32)> {
+    x.as_f32_mut().chunks_exact_mut(size).zip(y.as_f32_mut())
+}
+
+/// `count` different numbers below `n`, every ordered choice equally likely.
+fn distinct(rng: &mut impl Rng, n: usize, count: usize) -> Vec<usize> {
+    let mut chosen = Vec::with_capacity(count);
+    // Floyd's algorithm draws each set with equal chance, in a biased order.
+    for last in n - count..n {
+        let candidate = below(rng, last + 1);
+        chosen.push(if chosen.contains(&candidate) { last } else { candidate });
+    }
+    for at in (1..count).rev() {
+        chosen.swap(at, below(rng, at + 1));
+    }
+    chosen
+}
+
+/// Writes an image, turned counter-clockwise by `turn` quarters, as values from 0 to 1. A turned image
+/// is square.
+fn render(image: &[u8], [h, w, c]: [usize; 3], turn: usize, out: &mut [f32]) {
+    let value = |byte: u8| f32::from(byte) / 255.0;
+    if turn == 0 {
+        out.iter_mut().zip(image).for_each(|(out, &byte)| *out = value(byte));
+        return;
+    }
+    for (i, row) in out.chunks_exact_mut(w * c).enumerate() {
+        for (j, pixel) in row.chunks_exact_mut(c).enumerate() {
+            let from = match turn {
+                1 => j * w + (w - 1 - i),
+                2 => (h - 1 - i) * w + (w - 1 - j),
+                _ => (h - 1 - j) * w + i,
+            };
+            let source = &image[from * c..(from + 1) * c];
+            pixel.iter_mut().zip(source).for_each(|(out, &byte)| *out = value(byte));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
