@@ -113,7 +113,9 @@ pub fn check_derivatives(
             return Err(format!("order {order}: reverse {reverse:e}, forward {forward:e}"));
         }
         if !close(forward, difference, tolerance) {
-            return Err(format!("order {order}: derivative {forward:e}, difference {difference:e}"));
+            return Err(format!(
+                "order {order}: derivative {forward:e}, difference {difference:e}"
+            ));
         }
         if order <= 1 {
             return Ok(());

@@ -6,6 +6,9 @@ use std::fmt;
 /// Extents of a tensor, outermost first; `[]` is a scalar.
 pub type Shape = Vec<usize>;
 
+/// Most axes a value of a graph can have.
+pub(crate) const MAX_AXES: usize = 8;
+
 /// Number of elements of a shape.
 pub fn volume(shape: &[usize]) -> usize {
     shape.iter().product()

@@ -1,1 +1,24 @@
-//! placeholder
+//! A run: configuration, trainer, checkpoints, evaluation, reports.
+//!
+//! The only crate that reads and writes files and derives serialisation. Formats have a magic word, a
+//! version, and a message for each mismatch.
+
+pub mod checkpoint;
+pub mod config;
+mod error;
+mod evaluation;
+mod experiment;
+mod few_shot;
+pub mod run_dir;
+mod trainer;
+mod verify;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind, Result};
+pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
+pub use experiment::{DATA_VARIABLE, Experiment, Outer, data_folder};
+pub use few_shot::{FewShot, Phase};
+pub use trainer::{StepReport, Trainer, thread_pool};
+pub use verify::{
+    Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,
+};

@@ -70,7 +70,10 @@ impl Conv4 {
                 Downsampling::MaxPool => extent / 2,
                 Downsampling::Strided => extent.div_ceil(2),
             });
-            assert!(halved.iter().all(|&e| e > 0), "images of {h}×{w} are too small for four halvings");
+            assert!(
+                halved.iter().all(|&e| e > 0),
+                "images of {h}×{w} are too small for four halvings"
+            );
             maps.push(halved);
             channels = filters;
         }
@@ -91,7 +94,8 @@ impl Model for Conv4 {
     }
 
     fn statistics(&self) -> Params<Shape> {
-        let names = (0..BLOCKS).flat_map(|i| ["mean", "var"].map(|s| format!("features.{i}.norm.{s}")));
+        let names =
+            (0..BLOCKS).flat_map(|i| ["mean", "var"].map(|s| format!("features.{i}.norm.{s}")));
         names.map(|name| (name, vec![self.filters])).collect()
     }
 

@@ -35,7 +35,12 @@ impl Mlp {
             };
             let same = Layout::Same;
             let shape = vec![pair[1], pair[0]];
-            specs.push(ParamSpec { name: format!("{name}.weight"), shape, layout: same, init: weights });
+            specs.push(ParamSpec {
+                name: format!("{name}.weight"),
+                shape,
+                layout: same,
+                init: weights,
+            });
             let shape = vec![pair[1]];
             specs.push(ParamSpec { name: format!("{name}.bias"), shape, layout: same, init: bias });
         }

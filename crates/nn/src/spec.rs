@@ -50,7 +50,11 @@ impl ParamSpec {
             Layout::Conv => value.permuted(&[3, 2, 0, 1]),
             Layout::Maps { extents: [h, w, c] } => {
                 let rows = self.shape[0];
-                value.clone().reshaped(&[rows, h, w, c]).permuted(&[0, 3, 1, 2]).reshaped(&self.shape)
+                value
+                    .clone()
+                    .reshaped(&[rows, h, w, c])
+                    .permuted(&[0, 3, 1, 2])
+                    .reshaped(&self.shape)
             }
         }
     }
@@ -64,7 +68,11 @@ impl ParamSpec {
             Layout::Conv => value.permuted(&[2, 3, 1, 0]),
             Layout::Maps { extents: [h, w, c] } => {
                 let rows = self.shape[0];
-                value.clone().reshaped(&[rows, c, h, w]).permuted(&[0, 2, 3, 1]).reshaped(&self.shape)
+                value
+                    .clone()
+                    .reshaped(&[rows, c, h, w])
+                    .permuted(&[0, 2, 3, 1])
+                    .reshaped(&self.shape)
             }
         }
     }

@@ -8,7 +8,11 @@ fn conv4(image: [usize; 3], filters: usize, ways: usize) -> Conv4 {
     Conv4::new(image, filters, ways, shape, (Init::Torch, 1e-5))
 }
 
-fn output(model: &dyn Model, x: &Tensor, norm: impl for<'g> Fn(&'g Graph) -> NormStatistics<'g>) -> Tensor {
+fn output(
+    model: &dyn Model,
+    x: &Tensor,
+    norm: impl for<'g> Fn(&'g Graph) -> NormStatistics<'g>,
+) -> Tensor {
     let graph = Graph::new();
     let theta = initialise(model.parameters(), Key::new(3), Dtype::F64);
     let mut inputs: Vec<Tensor> = theta.values().to_vec();
@@ -49,7 +53,8 @@ fn map_layout_moves_channels_outermost() {
 
 #[test]
 fn shapes_follow_the_papers() {
-    let sizes = |model: &Conv4| model.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    let sizes =
+        |model: &Conv4| model.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
     // Omniglot: 1 → 64 filters on 28×28 ends in 1×1×64; miniImageNet: 32 filters on 84×84 in 5×5×32.
     let omniglot: usize = sizes(&conv4([28, 28, 1], 64, 5));
     assert_eq!(omniglot, 9 * 64 + 3 * 9 * 64 * 64 + 4 * 3 * 64 + 64 * 5 + 5);
@@ -60,7 +65,8 @@ fn shapes_follow_the_papers() {
 #[test]
 fn groups_are_normalised_apart() {
     let model = conv4([16, 16, 2], 3, 4);
-    let (a, b) = (random(Key::new(4), &[3, 16, 16, 2], 1.0), random(Key::new(5), &[3, 16, 16, 2], 2.0));
+    let (a, b) =
+        (random(Key::new(4), &[3, 16, 16, 2], 1.0), random(Key::new(5), &[3, 16, 16, 2], 2.0));
     let both = a.iter().chain(b.iter()).collect();
     let both = Tensor::from_f64(&[6, 16, 16, 2], both);
     let together = output(&model, &both, |_| NormStatistics::Batch { groups: 2 });
@@ -112,6 +118,7 @@ fn initial_values_have_the_stated_spread() {
         let (got, mean) = spread(init);
         assert!((got / sd - 1.0).abs() <= 0.02 && mean.abs() <= 0.02 * sd, "{init:?}: {got} {sd}");
     }
-    let params: Params<Tensor> = initialise(conv4([16, 16, 1], 2, 2).parameters(), Key::new(1), Dtype::F32);
+    let params: Params<Tensor> =
+        initialise(conv4([16, 16, 1], 2, 2).parameters(), Key::new(1), Dtype::F32);
     assert_eq!(params["features.0.norm.weight"].as_f32(), [1.0, 1.0]);
 }

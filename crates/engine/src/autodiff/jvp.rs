@@ -33,13 +33,11 @@ pub(super) fn push_forward<'g>(
         Op::SumTo(x) => t(x).map(|dx| dx.sum_to(&y.shape())),
         Op::Slice(x, start) => t(x).map(|dx| dx.slice(&start, &y.shape())),
         Op::Pad(x, start) => t(x).map(|dx| dx.pad(&start, &y.shape())),
-        Op::Concat(parts, axis) => {
-            parts.iter().any(|&part| t(part).is_some()).then(|| {
-                let tangents: Vec<Var<'g>> =
-                    parts.iter().map(|&part| t(part).unwrap_or(v(part).full_like(0.0))).collect();
-                graph.concat(&tangents, axis)
-            })
-        }
+        Op::Concat(parts, axis) => parts.iter().any(|&part| t(part).is_some()).then(|| {
+            let tangents: Vec<Var<'g>> =
+                parts.iter().map(|&part| t(part).unwrap_or(v(part).full_like(0.0))).collect();
+            graph.concat(&tangents, axis)
+        }),
         Op::MatMul { a, b, ta, tb } => sum(
             t(a).map(|da| da.matmul_with(v(b), ta, tb)),
             t(b).map(|db| v(a).matmul_with(db, ta, tb)),

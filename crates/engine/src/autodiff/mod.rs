@@ -2,18 +2,25 @@
 //! derivative of a derivative needs nothing new.
 
 mod jvp;
+#[cfg(test)]
+mod tests;
 mod vjp;
 
 use crate::graph::{Node, NodeId, Var};
 use crate::params::Params;
 
 /// Gradient of the scalar `y` with respect to each of `wrt`, which may be any values of the graph; what
-/// lies before them is held to be independent of them. A value that `y` does not depend on gets zeros.
+/// lies before them is held to be independent of them, also if it is one of `wrt` itself: the derivatives
+/// are partial ones. A value that `y` does not depend on gets zeros.
 ///
 /// The sweep visits only the nodes between `wrt` and `y`.
 #[track_caller]
 pub fn grad<'g>(y: Var<'g>, wrt: &[Var<'g>]) -> Vec<Var<'g>> {
-    assert!(y.shape().is_empty(), "gradient of a value of shape {:?}; it must be a scalar", y.shape());
+    assert!(
+        y.shape().is_empty(),
+        "gradient of a value of shape {:?}; it must be a scalar",
+        y.shape()
+    );
     vjp(&[y], &[y.full_like(1.0)], wrt)
 }
 
@@ -32,6 +39,8 @@ pub fn vjp<'g>(ys: &[Var<'g>], cotangents: &[Var<'g>], wrt: &[Var<'g>]) -> Vec<V
     };
     let graph = first.graph();
     let active = depends_on(&graph.nodes(), wrt);
+    let mut is_variable = vec![false; active.len()];
+    wrt.iter().for_each(|x| is_variable[x.id as usize] = true);
     let mut cotangent: Vec<Option<Var<'g>>> = vec![None; active.len()];
     let add = |slot: &mut Option<Var<'g>>, g: Var<'g>| {
         *slot = Some(match *slot {
@@ -45,7 +54,8 @@ pub fn vjp<'g>(ys: &[Var<'g>], cotangents: &[Var<'g>], wrt: &[Var<'g>]) -> Vec<V
     }
     let top = ys.iter().map(|y| y.id as usize).max().unwrap_or(0);
     for id in (0..=top).rev() {
-        if !active[id] {
+        // A variable's cotangent is complete here; nothing flows past it.
+        if !active[id] || is_variable[id] {
             continue;
         }
         let Some(g) = cotangent[id] else { continue };

@@ -20,6 +20,7 @@ pub(super) trait Elem:
     const LOWEST: Self;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
+    fn is_nan(self) -> bool;
     /// `self · a + b`, rounded once.
     fn mul_add(self, a: Self, b: Self) -> Self;
     fn exp(self) -> Self;
@@ -44,6 +45,10 @@ macro_rules! elem {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self.into()
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                <$t>::is_nan(self)
             }
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {

@@ -61,8 +61,11 @@ impl Program {
         self.workspace_for(dtype, Isa::detect())
     }
 
-    /// Memory to run this program with the kernels of a given instruction set.
+    /// Memory to run this program with the kernels of a given instruction set; panics when this machine
+    /// does not have it.
+    #[track_caller]
     pub fn workspace_for(&self, dtype: Dtype, isa: Isa) -> Workspace {
+        assert!(isa == Isa::Portable || isa == Isa::detect(), "this machine does not have {isa:?}");
         let memory = match dtype {
             Dtype::F32 => Memory::F32(Buffers::new(self)),
             Dtype::F64 => Memory::F64(Buffers::new(self)),
@@ -72,7 +75,10 @@ impl Program {
 
     /// Computes the outputs from the inputs set before. Inputs are overwritten on the way: set all of
     /// them again before the next run. Allocates nothing.
+    #[track_caller]
     pub fn run(&self, workspace: &mut Workspace) {
+        let own = workspace.inputs == self.inputs && workspace.outputs == self.outputs;
+        assert!(own, "the workspace is that of another program");
         match &mut workspace.memory {
             Memory::F32(buffers) => run::run(self, buffers, workspace.isa),
             Memory::F64(buffers) => run::run(self, buffers, workspace.isa),
@@ -147,7 +153,9 @@ impl Workspace {
 
 fn fill<T: Elem>(to: &mut [T], from: &Tensor) {
     match from.dtype() {
-        Dtype::F32 => to.iter_mut().zip(from.as_f32()).for_each(|(t, &f)| *t = T::from_f64(f.into())),
+        Dtype::F32 => {
+            to.iter_mut().zip(from.as_f32()).for_each(|(t, &f)| *t = T::from_f64(f.into()))
+        }
         Dtype::F64 => to.iter_mut().zip(from.as_f64()).for_each(|(t, &f)| *t = T::from_f64(f)),
     }
 }

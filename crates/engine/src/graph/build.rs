@@ -14,6 +14,7 @@ impl Graph {
             return *only;
         }
         for part in &parts[1..] {
+            part.assert_same_graph(parts[0]);
             let other = part.shape();
             let fits = other.len() == shape.len()
                 && (0..shape.len()).all(|i| i == axis || other[i] == shape[i]);
@@ -26,7 +27,13 @@ impl Graph {
 
 impl<'g> Var<'g> {
     #[track_caller]
+    fn assert_same_graph(self, other: Var<'g>) {
+        assert!(std::ptr::eq(self.graph, other.graph), "{self:?} and {other:?} are of two graphs");
+    }
+
+    #[track_caller]
     fn broadcast(self, other: Var<'g>) -> (Var<'g>, Var<'g>) {
+        self.assert_same_graph(other);
         let (a, b) = (self.shape(), other.shape());
         if a == b {
             return (self, other);
@@ -320,6 +327,7 @@ impl<'g> Var<'g> {
     /// Matrix product with the last two axes of the flagged operands exchanged first.
     #[track_caller]
     pub(crate) fn matmul_with(self, other: Var<'g>, ta: bool, tb: bool) -> Var<'g> {
+        self.assert_same_graph(other);
         let (a, b) = (self.shape(), other.shape());
         let fits = a.len() == b.len() && a.len() >= 2 && a[..a.len() - 2] == b[..b.len() - 2];
         assert!(fits, "matmul of {a:?} and {b:?}");
@@ -375,7 +383,9 @@ impl<'g> Var<'g> {
         self.bilinear(g, Op::ConvWeightGrad { x: self.id, g: g.id, window }, shape)
     }
 
+    #[track_caller]
     fn bilinear(self, other: Var<'g>, op: Op, shape: Shape) -> Var<'g> {
+        self.assert_same_graph(other);
         if self.constant() == Some(0.0) || other.constant() == Some(0.0) {
             return self.graph.full(&shape, 0.0);
         }
@@ -453,6 +463,7 @@ impl<'g> Var<'g> {
     /// Rows at the given indices: `[n, ..], [m] -> [m, ..]`.
     #[track_caller]
     pub fn gather(self, at: Var<'g>) -> Var<'g> {
+        self.assert_same_graph(at);
         let mut shape = self.shape();
         let m = at.shape();
         assert!(!shape.is_empty() && m.len() == 1, "gather of {shape:?} at {m:?}");
@@ -463,8 +474,10 @@ impl<'g> Var<'g> {
     /// Adjoint of [`Var::gather`]: rows added to `rows` rows of zeros at the given indices.
     #[track_caller]
     pub fn scatter(self, at: Var<'g>, rows: usize) -> Var<'g> {
+        self.assert_same_graph(at);
         let mut shape = self.shape();
-        assert_eq!(shape.first(), at.shape().first(), "scatter of {shape:?} at {:?}", at.shape());
+        let m = at.shape();
+        assert!(m.len() == 1 && shape.first() == m.first(), "scatter of {shape:?} at {m:?}");
         shape[0] = rows;
         self.graph.node(Op::Scatter { g: self.id, at: at.id }, shape)
     }
@@ -490,7 +503,14 @@ impl Unary {
             Unary::Tanh => x.tanh(),
             Unary::Sin => x.sin(),
             Unary::Cos => x.cos(),
-            Unary::Relu => x.max(0.0),
+            // Written so that a NaN stays one.
+            Unary::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Unary::Step => f64::from(x > 0.0),
             Unary::Sign => f64::from(x > 0.0) - f64::from(x < 0.0),
         }

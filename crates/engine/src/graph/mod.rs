@@ -1,6 +1,7 @@
 //! The graph: nodes of a closed op set with static shapes, shared as they are built.
 
 mod build;
+mod decisions;
 mod op;
 mod print;
 mod var;
@@ -9,9 +10,9 @@ pub(crate) use print::live;
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 
-use crate::tensor::Shape;
-pub(crate) use op::{NodeId, Op};
+use crate::tensor::{MAX_AXES, Shape};
 pub use op::{Binary, Unary, Window};
+pub(crate) use op::{NodeId, Op};
 pub use var::Var;
 
 /// One value of the graph: what computes it, and its shape.
@@ -61,6 +62,7 @@ impl Graph {
     }
 
     /// Declares a value that is supplied at every run. Inputs are numbered in order of declaration.
+    #[track_caller]
     pub fn input(&self, name: &str, shape: &[usize]) -> Var<'_> {
         let index = {
             let mut inner = self.inner.borrow_mut();
@@ -71,6 +73,7 @@ impl Graph {
     }
 
     /// A value whose elements all equal `value`.
+    #[track_caller]
     pub fn full(&self, shape: &[usize], value: f64) -> Var<'_> {
         // One bit pattern for both zeros, so that they are shared.
         let value = if value == 0.0 { 0.0 } else { value };
@@ -102,7 +105,19 @@ impl Graph {
     }
 
     /// The node with this op and shape, built only if no equal one exists.
+    #[track_caller]
     fn node(&self, op: Op, shape: Shape) -> Var<'_> {
+        assert!(
+            !shape.contains(&0),
+            "{} of shape {shape:?}: empty values are not supported",
+            op.name()
+        );
+        assert!(
+            shape.len() <= MAX_AXES,
+            "{} of {} axes; at most {MAX_AXES}",
+            op.name(),
+            shape.len()
+        );
         let mut inner = self.inner.borrow_mut();
         let next = NodeId::try_from(inner.nodes.len()).expect("fewer than 2^32 nodes");
         let id = *inner.known.entry((op.clone(), shape.clone())).or_insert(next);

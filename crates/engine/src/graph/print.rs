@@ -11,8 +11,11 @@ impl Graph {
         let mut text = String::new();
         for id in live(&nodes, &ids) {
             let node = &nodes[id as usize];
-            let operands: Vec<String> = node.op.operands().iter().map(|x| format!("%{x}")).collect();
-            let _ = writeln!(text, "%{id} {:?} = {} {}", node.shape, node.op.name(), operands.join(" "));
+            let _ = write!(text, "%{id} {:?} = {}", node.shape, node.op.name());
+            node.op.for_operands(|x| {
+                let _ = write!(text, " %{x}");
+            });
+            text.push('\n');
         }
         let names: Vec<String> = ids.iter().map(|id| format!("%{id}")).collect();
         let _ = writeln!(text, "return {}", names.join(" "));

@@ -76,10 +76,8 @@ impl Planner<'_> {
                 inputs[index] = (slots.0.get(&(id as NodeId)).copied(), node.shape.clone());
             }
         }
-        let outputs = outputs
-            .iter()
-            .map(|&id| (slot(id), self.nodes[id as usize].shape.clone()))
-            .collect();
+        let outputs =
+            outputs.iter().map(|&id| (slot(id), self.nodes[id as usize].shape.clone())).collect();
         let registers = steps.iter().map(|step| match step {
             Step::Loop(LoopPlan { registers, .. }) => *registers,
             Step::Kernel(_) => 0,

@@ -105,7 +105,11 @@ impl Builder {
     /// Adds a root with the nodes it is made of.
     pub(super) fn take(&mut self, root: NodeId, inside: &BTreeSet<NodeId>, is_sum: bool) {
         self.inside.extend(inside);
-        if is_sum { self.sums.insert(root) } else { self.stored.insert(root) };
+        if is_sum {
+            self.sums.insert(root)
+        } else {
+            self.stored.insert(root)
+        };
     }
 
     /// Values written: stored ones and sums.

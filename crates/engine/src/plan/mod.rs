@@ -252,7 +252,7 @@ impl<'a> Planner<'a> {
         let mut cone = Cone::default();
         match &node.op {
             Op::SumTo(x) => self.collect(self.base_of(*x), &mut cone),
-            _ => self.collect_inside(id, &mut cone),
+            _ => self.collect_inside(vec![id], &mut cone),
         }
         let mut cuts = Some(Vec::new());
         let mut add = |p: &Pattern| {
@@ -316,19 +316,29 @@ impl<'a> Planner<'a> {
         if self.stored[id as usize] {
             cone.leaves.insert(id);
         } else {
-            self.collect_inside(id, cone);
+            self.collect_inside(vec![id], cone);
         }
     }
 
-    fn collect_inside(&self, id: NodeId, cone: &mut Cone) {
-        if !cone.inside.insert(id) {
-            return;
-        }
-        match &self.nodes[id as usize].op {
-            Op::Expand(_) => {
-                cone.expands.insert(id);
+    /// The same for values that are computed inside; chains may be too long for recursion.
+    fn collect_inside(&self, mut pending: Vec<NodeId>, cone: &mut Cone) {
+        while let Some(id) = pending.pop() {
+            if !cone.inside.insert(id) {
+                continue;
             }
-            op => op.for_operands(|x| self.collect(self.base_of(x), cone)),
+            match &self.nodes[id as usize].op {
+                Op::Expand(_) => {
+                    cone.expands.insert(id);
+                }
+                op => op.for_operands(|x| {
+                    let x = self.base_of(x);
+                    if self.stored[x as usize] {
+                        cone.leaves.insert(x);
+                    } else {
+                        pending.push(x);
+                    }
+                }),
+            }
         }
     }
 }

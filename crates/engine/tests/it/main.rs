@@ -1,3 +1,8 @@
-//! Derivatives of every operation, and programs against plain evaluation.
+//! Programs against plain evaluation, derivatives by several routes, and the corners in between.
 
-mod ops;
+mod edges;
+mod exact;
+mod nets;
+mod passes;
+mod print;
+mod repeat;

@@ -213,7 +213,8 @@ fn gather_product<T: Elem, const FMA: bool>(
                     }
                     for (t, rows) in taps.clone().zip(panel.chunks_exact(depth)) {
                         let tap = grid.taps.get(t);
-                        let sources = places.map(|place| grid.read(place, tap, source, depth, zeros));
+                        let sources =
+                            places.map(|place| grid.read(place, tap, source, depth, zeros));
                         rows_times_panel::<T, FMA>(&mut acc, sources, rows);
                     }
                     for (row, place) in acc.iter().zip(places) {

@@ -104,7 +104,10 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
                 arena[offset + tile.at..][..n].copy_from_slice(&registers[register][..n]);
             }
             Source::Memory(from) => {
-                arena.copy_within(from.offset + tile.at..from.offset + tile.at + n, offset + tile.at);
+                arena.copy_within(
+                    from.offset + tile.at..from.offset + tile.at + n,
+                    offset + tile.at,
+                );
             }
         }
     }

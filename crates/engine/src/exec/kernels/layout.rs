@@ -1,10 +1,7 @@
 //! Values moved about unchanged: transposition, repetition, cutting and joining, rows by index.
 
 use super::super::elem::Elem;
-use crate::tensor::volume;
-
-/// Most axes a value that is moved about can have.
-const MAX_AXES: usize = 8;
+use crate::tensor::{MAX_AXES, volume};
 
 /// Calls `f(offset)` for every element of a box in row-major order, with its offset under the given
 /// strides. The innermost axis is left to the caller: `f` is called once per row.
@@ -167,7 +164,8 @@ pub(in super::super) fn argmax<T: Elem>(x: &[T], shape: &[usize], out: &mut [T])
     for (row, out) in x.chunks_exact(n.max(1)).zip(out) {
         let mut best = 0;
         for (i, value) in row.iter().enumerate() {
-            if *value > row[best] {
+            // The first NaN wins, as in NumPy.
+            if *value > row[best] || (value.is_nan() && !row[best].is_nan()) {
                 best = i;
             }
         }

@@ -17,7 +17,9 @@ use crate::plan::KernelStep;
 
 pub(super) use conv::{ConvSizes, conv, conv_input_grad, conv_weight_grad};
 pub(super) use elementwise::elementwise;
-pub(super) use layout::{argmax, concat, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose};
+pub(super) use layout::{
+    argmax, concat, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
+};
 pub(super) use matmul::matmul;
 pub(super) use pool::{pool_argmax, pool_pick, pool_put, pool_spread, pool_sum};
 
@@ -35,7 +37,8 @@ impl Isa {
     /// The best one this machine has.
     pub fn detect() -> Isa {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
             return Isa::Avx2Fma;
         }
         Isa::Portable
@@ -63,8 +66,7 @@ macro_rules! dispatch {
                 super::Isa::Portable => $body::<T, { super::PORTABLE_FMA }>($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
-                // SAFETY: `Isa::Avx2Fma` is only made by `Isa::detect` after checking both features,
-                // or by a caller who states that the machine has them.
+                // SAFETY: a workspace is only made for an instruction set that `Isa::detect` found.
                 super::Isa::Avx2Fma => unsafe { wide::<T>($($arg),*) },
             }
         }
@@ -77,7 +79,9 @@ pub(super) fn scratch(step: &KernelStep) -> usize {
     let shape = |i: usize| step.operands[i].1.as_slice();
     match &step.op {
         Op::Conv { window, .. } => ConvSizes::new(shape(0), &step.shape, *window).scratch(),
-        Op::ConvInputGrad { window, .. } => ConvSizes::new(&step.shape, shape(0), *window).scratch(),
+        Op::ConvInputGrad { window, .. } => {
+            ConvSizes::new(&step.shape, shape(0), *window).scratch()
+        }
         Op::ConvWeightGrad { window, .. } => ConvSizes::new(shape(0), shape(1), *window).scratch(),
         _ => 0,
     }

@@ -52,7 +52,8 @@ fn argmax_body<T: Elem, const FMA: bool>(
                 let position = T::from_f64(position as f64);
                 let values = &x[from + chunk * LANES..][..out.len()];
                 for ((best, at), &value) in best.iter_mut().zip(&mut at).zip(values) {
-                    let wins = first || value > *best;
+                    // A NaN wins over every number, so that it shows.
+                    let wins = first || value > *best || value.is_nan();
                     *best = if wins { value } else { *best };
                     *at = if wins { position } else { *at };
                 }

@@ -1,0 +1,628 @@
+//! Every kernel against a naive loop in double precision: both element types, both builds, in memory
+//! that holds nothing but NaN before.
+//!
+//! Most cases use small whole numbers: every product and every partial sum is then exact in either
+//! precision, so that any order of summation must give the same bits, and no tolerance hides a slip.
+//! What remains, the size of rounding errors, is measured on other numbers.
+
+use rand::RngExt;
+
+use super::super::{Buffers, Elem, Memory, Workspace};
+use super::Isa;
+use crate::check::random;
+use crate::graph::{Graph, Unary, Var, Window};
+use crate::key::Key;
+use crate::plan::Program;
+use crate::tensor::{Dtype, Tensor, advance, volume};
+
+/// The portable build, and the best one of this machine if it is another.
+fn isas() -> Vec<Isa> {
+    let mut isas = vec![Isa::Portable, Isa::detect()];
+    isas.dedup();
+    isas
+}
+
+/// Overwrites everything a run could read before it is written.
+fn poison(workspace: &mut Workspace) {
+    fn fill<T: Elem>(buffers: &mut Buffers<T>) {
+        let nan = T::from_f64(f64::NAN);
+        buffers.arena.fill(nan);
+        buffers.registers.iter_mut().for_each(|register| register.fill(nan));
+        buffers.row.fill(nan);
+        buffers.scratch.fill(nan);
+        buffers.sums.fill(f64::NAN);
+    }
+    match &mut workspace.memory {
+        Memory::F32(buffers) => fill(buffers),
+        Memory::F64(buffers) => fill(buffers),
+    }
+}
+
+/// Runs the graph that `build` makes of the inputs, in poisoned memory.
+fn run(
+    build: &impl for<'g> Fn(&[Var<'g>]) -> Vec<Var<'g>>,
+    inputs: &[&Tensor],
+    dtype: Dtype,
+    isa: Isa,
+) -> Vec<Tensor> {
+    let graph = Graph::new();
+    let vars: Vec<Var<'_>> = inputs.iter().map(|x| graph.input("x", x.shape())).collect();
+    let program = Program::compile(&graph, &build(&vars));
+    let mut workspace = program.workspace_for(dtype, isa);
+    poison(&mut workspace);
+    inputs.iter().enumerate().for_each(|(i, x)| workspace.set(i, x));
+    program.run(&mut workspace);
+    (0..program.n_outputs()).map(|i| workspace.output(i)).collect()
+}
+
+/// Equal numbers, or both not a number.
+fn same(a: f64, b: f64) -> bool {
+    a == b || a.is_nan() && b.is_nan()
+}
+
+/// Panics unless the outputs are those wanted, element by element, in every type and build.
+#[track_caller]
+fn check(
+    name: &str,
+    inputs: &[&Tensor],
+    want: &[Tensor],
+    build: impl for<'g> Fn(&[Var<'g>]) -> Vec<Var<'g>>,
+) {
+    for dtype in [Dtype::F32, Dtype::F64] {
+        for isa in isas() {
+            let got = run(&build, inputs, dtype, isa);
+            assert_eq!(got.len(), want.len());
+            for (output, (got, want)) in got.iter().zip(want).enumerate() {
+                assert_eq!(got.shape(), want.shape(), "{name}, output {output}");
+                let wrong = (0..got.len()).find(|&i| !same(got.get(i), want.get(i)));
+                if let Some(i) = wrong {
+                    let (got, want) = (got.get(i), want.get(i));
+                    panic!("{name}, output {output}, {dtype}, {isa:?}: {got} at {i}, want {want}");
+                }
+            }
+        }
+    }
+}
+
+/// Whole numbers from −4 to 4.
+fn whole(key: Key, shape: &[usize]) -> Tensor {
+    let mut rng = key.rng();
+    Tensor::from_f64(shape, (0..volume(shape)).map(|_| rng.random_range(-4..=4).into()).collect())
+}
+
+/// Multi-indices of a shape in row-major order.
+fn indices(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    let mut index = vec![0; shape.len()];
+    (0..volume(shape)).map(move |_| {
+        let now = index.clone();
+        advance(&mut index, shape);
+        now
+    })
+}
+
+fn offset(index: &[usize], shape: &[usize]) -> usize {
+    index.iter().zip(shape).fold(0, |at, (&i, &extent)| at * extent + i)
+}
+
+/// An image `[n, h, w, c]` and a window over it.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    image: [usize; 4],
+    window: Window,
+}
+
+impl Scene {
+    fn output(&self) -> [usize; 2] {
+        self.window.output([self.image[1], self.image[2]])
+    }
+
+    /// `f(pixel of the image, position in the window, pixel of the output)` for all that meet; pixels
+    /// count from the first image on.
+    fn meetings(&self, mut f: impl FnMut(usize, usize, usize)) {
+        let ([n, h, w, _], [oh, ow], [kh, kw]) = (self.image, self.output(), self.window.size);
+        let (stride, pad) = (self.window.stride, self.window.pad);
+        for i in indices(&[n, oh, ow, kh, kw]) {
+            let [image, oy, ox, ky, kx] = i[..] else { unreachable!("five axes") };
+            let y = (oy * stride[0] + ky) as isize - pad[0][0] as isize;
+            let x = (ox * stride[1] + kx) as isize - pad[1][0] as isize;
+            if (0..h as isize).contains(&y) && (0..w as isize).contains(&x) {
+                let pixel = (image * h + y as usize) * w + x as usize;
+                f(pixel, ky * kw + kx, (image * oh + oy) * ow + ox);
+            }
+        }
+    }
+
+    /// A random scene with the given channels.
+    fn random(rng: &mut impl RngExt, c: usize) -> Scene {
+        loop {
+            let window = Window {
+                size: [rng.random_range(1..=5), rng.random_range(1..=4)],
+                stride: [rng.random_range(1..=3), rng.random_range(1..=3)],
+                pad: std::array::from_fn(|_| std::array::from_fn(|_| rng.random_range(0..=3))),
+            };
+            let image: [usize; 4] =
+                [rng.random_range(1..=3), rng.random_range(1..=9), rng.random_range(1..=9), c];
+            let fits =
+                |a: usize| image[a + 1] + window.pad[a][0] + window.pad[a][1] >= window.size[a];
+            if fits(0) && fits(1) {
+                return Scene { image, window };
+            }
+        }
+    }
+}
+
+/// The trilinear form `⟨conv(x, w), g⟩` whose three partial derivatives are the three convolutions,
+/// term by term. Returns them with the sums of the terms' absolute values.
+struct Convolutions {
+    y: [Tensor; 2],
+    gx: [Tensor; 2],
+    gw: [Tensor; 2],
+}
+
+fn convolutions(scene: &Scene, o: usize, x: &Tensor, w: &Tensor, g: &Tensor) -> Convolutions {
+    let c = scene.image[3];
+    let zeros = |like: &Tensor| [0, 1].map(|_| Tensor::zeros(Dtype::F64, like.shape()));
+    let mut all = Convolutions { y: zeros(g), gx: zeros(x), gw: zeros(w) };
+    let ([y, y_size], [gx, gx_size], [gw, gw_size]) = (&mut all.y, &mut all.gx, &mut all.gw);
+    let (vx, vw, vg) = (x.as_f64(), w.as_f64(), g.as_f64());
+    scene.meetings(|pixel, tap, out| {
+        for k in 0..c {
+            for j in 0..o {
+                let (ix, iw, ig) = (pixel * c + k, (tap * c + k) * o + j, out * o + j);
+                let add = |sum: &mut Tensor, size: &mut Tensor, at: usize, term: f64| {
+                    sum.as_f64_mut()[at] += term;
+                    size.as_f64_mut()[at] += term.abs();
+                };
+                add(y, y_size, ig, vx[ix] * vw[iw]);
+                add(gx, gx_size, ix, vg[ig] * vw[iw]);
+                add(gw, gw_size, iw, vx[ix] * vg[ig]);
+            }
+        }
+    });
+    all
+}
+
+fn build_convolutions<'g>(scene: &Scene, v: &[Var<'g>]) -> Vec<Var<'g>> {
+    let (window, [_, h, w, _]) = (scene.window, scene.image);
+    vec![
+        v[0].conv(v[1], window),
+        v[2].conv_input_grad(v[1], window, [h, w]),
+        v[0].conv_weight_grad(v[2], window),
+    ]
+}
+
+/// Image, kernel and output cotangent for a scene with `o` output channels.
+fn operands(scene: &Scene, o: usize, numbers: impl Fn(Key, &[usize]) -> Tensor) -> [Tensor; 3] {
+    let ([n, .., c], [oh, ow], [kh, kw]) = (scene.image, scene.output(), scene.window.size);
+    let key = Key::new((c * 100 + o) as u64);
+    [
+        numbers(key.at(0, 0), &scene.image),
+        numbers(key.at(0, 1), &[kh, kw, c, o]),
+        numbers(key.at(0, 2), &[n, oh, ow, o]),
+    ]
+}
+
+#[track_caller]
+fn check_convolutions(scene: Scene, o: usize) {
+    let [x, w, g] = operands(&scene, o, whole);
+    let Convolutions { y: [y, _], gx: [gx, _], gw: [gw, _] } = convolutions(&scene, o, &x, &w, &g);
+    let name = format!("{scene:?} to {o} channels");
+    check(&name, &[&x, &w, &g], &[y, gx, gw], |v| build_convolutions(&scene, v));
+}
+
+const CHANNELS: [usize; 11] = [1, 2, 3, 5, 7, 8, 9, 16, 17, 33, 64];
+const OUTS: [usize; 7] = [1, 5, 15, 16, 17, 33, 64];
+
+#[test]
+fn convolutions_of_many_sizes() {
+    let mut rng = Key::new(11).rng();
+    for c in CHANNELS {
+        for o in OUTS {
+            for _ in 0..3 {
+                check_convolutions(Scene::random(&mut rng, c), o);
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_with_every_kernel_and_stride() {
+    let mut rng = Key::new(12).rng();
+    for i in indices(&[5, 4, 3, 3]) {
+        let (size, stride) = ([i[0] + 1, i[1] + 1], [i[2] + 1, i[3] + 1]);
+        let pad = std::array::from_fn(|_| std::array::from_fn(|_| rng.random_range(0..=2)));
+        let window = Window { size, stride, pad };
+        // Images of few channels are laid out as patches, others are read in place.
+        for c in [3, 9] {
+            check_convolutions(Scene { image: [2, 7, 6, c], window }, 4);
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_extreme_maps() {
+    let maps = [
+        // Wider, taller and larger than the 256 pixels worked on at a time.
+        ([1, 3, 300], Window::square(3, 1, 1)),
+        ([2, 2, 257], Window { size: [2, 3], stride: [1, 1], pad: [[0, 1], [2, 0]] }),
+        ([1, 4, 700], Window::square(3, 2, 1)),
+        ([1, 600, 1], Window::square(3, 1, 1)),
+        ([1, 520, 2], Window { size: [1, 2], stride: [1, 1], pad: [[0; 2]; 2] }),
+        ([3, 21, 20], Window::square(3, 1, 1)),
+        ([2, 16, 16], Window::square(1, 1, 0)),
+        // One pixel; windows that lie wholly in the padding; strides past the kernel and the image.
+        ([3, 1, 1], Window::square(1, 1, 0)),
+        ([2, 1, 1], Window::square(3, 1, 1)),
+        ([1, 1, 1], Window { size: [1, 1], stride: [1, 1], pad: [[3, 2], [0, 4]] }),
+        ([2, 5, 5], Window::square(1, 3, 0)),
+        ([1, 2, 3], Window { size: [2, 1], stride: [9, 7], pad: [[1, 1], [0, 0]] }),
+        ([1, 6, 6], Window::square(6, 1, 0)),
+        // An incomplete last window is dropped.
+        ([1, 8, 7], Window::square(3, 3, 0)),
+    ];
+    for ([n, h, w], window) in maps {
+        for c in [1, 3, 8, 9] {
+            check_convolutions(Scene { image: [n, h, w, c], window }, 17);
+        }
+    }
+}
+
+/// Rounding errors stay within a few units of the sum of the terms' absolute values.
+#[test]
+fn convolutions_round_as_sums_do() {
+    for (c, o) in [(3, 64), (64, 64), (33, 5), (512, 16)] {
+        let scene = Scene { image: [2, 10, 9, c], window: Window::square(3, 1, 1) };
+        // Numbers that single precision holds exactly.
+        let numbers =
+            |key: Key, shape: &[usize]| random(key, shape, 1.0).cast(Dtype::F32).cast(Dtype::F64);
+        let [x, w, g] = operands(&scene, o, numbers);
+        let Convolutions { y, gx, gw } = convolutions(&scene, o, &x, &w, &g);
+        for (dtype, unit) in [(Dtype::F32, f64::from(f32::EPSILON)), (Dtype::F64, f64::EPSILON)] {
+            for isa in isas() {
+                let got = run(&|v| build_convolutions(&scene, v), &[&x, &w, &g], dtype, isa);
+                for (got, [want, size]) in got.iter().zip([&y, &gx, &gw]) {
+                    let error = (0..got.len())
+                        .map(|i| (got.get(i) - want.get(i)).abs() / size.get(i))
+                        .fold(0.0, |a: f64, b| if b <= a { a } else { b });
+                    assert!(error <= 4.0 * unit, "{scene:?}, {dtype}, {isa:?}: {}", error / unit);
+                }
+            }
+        }
+    }
+}
+
+/// A pixel that is not a number reaches exactly the results it belongs to.
+#[test]
+fn convolutions_carry_nan_and_do_not_spread_it() {
+    let mut rng = Key::new(13).rng();
+    for c in [1, 3, 8, 17] {
+        for _ in 0..6 {
+            let (scene, o) = (Scene::random(&mut rng, c), 5);
+            let [mut x, w, mut g] = operands(&scene, o, whole);
+            let clean = convolutions(&scene, o, &x, &w, &g);
+            let at = rng.random_range(0..x.len());
+            let hole = x.get(at);
+            x.set(at, f64::NAN);
+            let Convolutions { y: [y, _], gw: [gw, _], .. } = convolutions(&scene, o, &x, &w, &g);
+            check(&format!("NaN image, {scene:?}"), &[&x, &w, &g], &[y, gw], |v| {
+                vec![v[0].conv(v[1], scene.window), v[0].conv_weight_grad(v[2], scene.window)]
+            });
+            x.set(at, hole);
+            let at = rng.random_range(0..g.len());
+            g.set(at, f64::NAN);
+            let Convolutions { gx: [gx, _], .. } = convolutions(&scene, o, &x, &w, &g);
+            check(&format!("NaN cotangent, {scene:?}"), &[&w, &g], &[gx], |v| {
+                vec![v[1].conv_input_grad(v[0], scene.window, [scene.image[1], scene.image[2]])]
+            });
+            assert!(clean.y[0].is_finite());
+        }
+    }
+}
+
+/// Pooling of a scene by naive loops: positions, maxima, put-back, sums, spread sums.
+fn pools(scene: &Scene, x: &Tensor, g: &Tensor) -> [Tensor; 5] {
+    let c = scene.image[3];
+    let small = |value| Tensor::full(Dtype::F64, g.shape(), value);
+    let large = || Tensor::zeros(Dtype::F64, x.shape());
+    let (mut best, mut source) = (small(f64::NEG_INFINITY), vec![None; g.len()]);
+    let (mut at, mut sum, mut spread) = (small(0.0), small(0.0), large());
+    scene.meetings(|pixel, position, out| {
+        for k in 0..c {
+            let (from, to) = (pixel * c + k, out * c + k);
+            // The first maximum wins; windows are visited in row-major order.
+            if source[to].is_none() || x.get(from) > best.get(to) || x.get(from).is_nan() {
+                best.set(to, x.get(from));
+                source[to] = Some(from);
+                at.set(to, position as f64);
+            }
+            sum.set(to, sum.get(to) + x.get(from));
+            spread.set(from, spread.get(from) + g.get(to));
+        }
+    });
+    let mut put = large();
+    for (to, source) in source.iter().enumerate() {
+        match source {
+            Some(from) => put.set(*from, put.get(*from) + g.get(to)),
+            // A window that lies in the padding sees nothing: zero, and no derivative.
+            None => best.set(to, 0.0),
+        }
+    }
+    [at, best, put, sum, spread]
+}
+
+#[test]
+fn pooling() {
+    let mut rng = Key::new(14).rng();
+    for round in 0..20 {
+        for c in [1, 2, 7, 15, 16, 17, 33, 64] {
+            let scene = Scene::random(&mut rng, c);
+            let [oh, ow] = scene.output();
+            let mut x = whole(Key::new(15).at(round, 0), &scene.image);
+            if round % 4 == 0 {
+                let at = rng.random_range(0..x.len());
+                x.set(at, f64::NAN);
+            }
+            let g = whole(Key::new(15).at(round, 1), &[scene.image[0], oh, ow, c]);
+            let window = scene.window;
+            let extents = [scene.image[1], scene.image[2]];
+            let want = pools(&scene, &x, &g);
+            check(&format!("{scene:?}"), &[&x, &g, &want[0]], &want[1..], |v| {
+                let max = v[0].max_pool(window);
+                let put = v[1].pool_put(v[2], window, extents);
+                vec![max, put, v[0].pool_sum(window), v[1].pool_spread(window, extents)]
+            });
+            // The positions themselves, and picking by positions that were handed in.
+            check(&format!("positions, {scene:?}"), &[&x, &want[0]], &want[1..2], |v| {
+                vec![v[0].pool_pick(v[1], window)]
+            });
+        }
+    }
+}
+
+#[test]
+fn matrix_products() {
+    let sizes = [1, 2, 3, 5, 8, 13, 16, 17, 33, 70];
+    let mut rng = Key::new(16).rng();
+    let mut size = || sizes[rng.random_range(0..sizes.len())];
+    for round in 0..40 {
+        let (m, k, n) = (size(), size(), size());
+        for batch in [vec![], vec![1], vec![3], vec![2, 2]] {
+            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                let shape = |rows: usize, columns: usize, t: bool| {
+                    let last = if t { [columns, rows] } else { [rows, columns] };
+                    [batch.clone(), last.to_vec()].concat()
+                };
+                let a = whole(Key::new(17).at(round, 0), &shape(m, k, ta));
+                let b = whole(Key::new(17).at(round, 1), &shape(k, n, tb));
+                let mut y = Tensor::zeros(Dtype::F64, &shape(m, n, false));
+                for i in indices(&[volume(&batch), m, n, k]) {
+                    let [z, row, column, j] = i[..] else { unreachable!("four axes") };
+                    let at = if ta { (z * k + j) * m + row } else { (z * m + row) * k + j };
+                    let bt = if tb { (z * n + column) * k + j } else { (z * k + j) * n + column };
+                    let to = (z * m + row) * n + column;
+                    y.as_f64_mut()[to] += a.get(at) * b.get(bt);
+                }
+                let name = format!("{batch:?} of {m}×{k}×{n}, transposed {ta} {tb}");
+                check(&name, &[&a, &b], &[y], |v| vec![v[0].matmul_with(v[1], ta, tb)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn matrix_products_carry_nan() {
+    let (mut a, b) = (whole(Key::new(18), &[4, 3]), whole(Key::new(19), &[3, 5]));
+    a.set(5, f64::NAN); // row 1
+    let mut y = Tensor::zeros(Dtype::F64, &[4, 5]);
+    for i in indices(&[4, 5, 3]) {
+        let term = a.get(i[0] * 3 + i[2]) * b.get(i[2] * 5 + i[1]);
+        y.as_f64_mut()[i[0] * 5 + i[1]] += term;
+    }
+    assert_eq!(y.iter().filter(|x| x.is_nan()).count(), 5);
+    check("NaN", &[&a, &b], &[y], |v| vec![v[0].matmul(v[1])]);
+}
+
+const UNARY: [Unary; 11] = [
+    Unary::Neg,
+    Unary::Exp,
+    Unary::Log,
+    Unary::Sqrt,
+    Unary::Recip,
+    Unary::Tanh,
+    Unary::Sin,
+    Unary::Cos,
+    Unary::Relu,
+    Unary::Step,
+    Unary::Sign,
+];
+
+fn apply<'g>(kind: Unary, x: Var<'g>) -> Var<'g> {
+    match kind {
+        Unary::Neg => -x,
+        Unary::Exp => x.exp(),
+        Unary::Log => x.log(),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Recip => x.recip(),
+        Unary::Tanh => x.tanh(),
+        Unary::Sin => x.sin(),
+        Unary::Cos => x.cos(),
+        Unary::Relu => x.relu(),
+        Unary::Step => x.step(),
+        Unary::Sign => x.sign(),
+    }
+}
+
+/// Double precision to the bit, as constants are folded; single precision to four units.
+#[test]
+fn functions_of_one_argument() {
+    let special =
+        [0.0, -0.0, 1.0, -1.0, 1e-30, -1e-30, 80.0, -80.0, f64::INFINITY, -f64::INFINITY, f64::NAN];
+    let mut values: Vec<f64> = special.iter().map(|&x: &f64| f64::from(x as f32)).collect();
+    values.extend(random(Key::new(20), &[1200], 2.0).iter().map(|x| f64::from(x as f32)));
+    let x = Tensor::from_f64(&[values.len()], values);
+    for isa in isas() {
+        let [double, single] = [Dtype::F64, Dtype::F32]
+            .map(|dtype| run(&|v| UNARY.map(|kind| apply(kind, v[0])).to_vec(), &[&x], dtype, isa));
+        for (kind, (double, single)) in UNARY.into_iter().zip(double.iter().zip(&single)) {
+            for (i, at) in x.iter().enumerate() {
+                let want = kind.of(at);
+                assert!(same(double.get(i), want), "{kind:?}({at}) = {}", double.get(i));
+                let (got, rounded) = (single.get(i), f64::from(want as f32));
+                let close = same(got, rounded)
+                    || (got - want).abs() <= 4.0 * f64::from(f32::EPSILON) * want.abs();
+                assert!(close, "{kind:?}({at}) = {got} in single precision, want {want}");
+            }
+        }
+    }
+}
+
+/// Sums over leading, trailing and middle axes, for rows shorter and longer than a tile of 512, with
+/// whole numbers: exact.
+#[test]
+fn sums() {
+    let shapes = [
+        [1, 1, 1],
+        [1, 1, 511],
+        [1, 1, 512],
+        [1, 1, 513],
+        [1, 1, 5000],
+        [3, 4, 1300],
+        [2, 700, 3],
+        [5, 3, 2],
+        [600, 2, 1],
+        [40, 1, 65],
+        [2, 3, 512],
+        [1, 1025, 2],
+    ];
+    for shape in shapes {
+        let [a, b, c] = shape;
+        let (x, y) = (whole(Key::new(21), &shape), whole(Key::new(22), &[c]));
+        let targets =
+            [vec![], vec![c], vec![b, 1], vec![b, c], vec![a, 1, 1], vec![a, 1, c], vec![a, b, 1]];
+        for to in targets {
+            let full: Vec<usize> =
+                std::iter::repeat_n(1, 3 - to.len()).chain(to.iter().copied()).collect();
+            let mut sums = [0, 1].map(|_| Tensor::zeros(Dtype::F64, &to));
+            for (n, i) in indices(&shape).enumerate() {
+                let small: Vec<usize> = i
+                    .iter()
+                    .zip(&full)
+                    .map(|(&i, &extent)| if extent == 1 { 0 } else { i })
+                    .collect();
+                let at = offset(&small, &full);
+                sums[0].as_f64_mut()[at] += x.get(n);
+                sums[1].as_f64_mut()[at] += x.get(n) * y.get(i[2]) - 1.0;
+            }
+            check(&format!("{shape:?} to {to:?}"), &[&x, &y], &sums, |v| {
+                vec![v[0].sum_to(&to), (v[0] * v[1] - 1.0).sum_to(&to)]
+            });
+        }
+    }
+}
+
+/// A long sum in single precision is as good as its 512-element pieces: better than one part in 10⁶.
+#[test]
+fn long_sums_do_not_drift() {
+    let x = Tensor::full(Dtype::F32, &[1000, 1000], 0.1);
+    let want = f64::from(0.1_f32) * 1e6;
+    for isa in isas() {
+        let got = run(&|v| vec![v[0].sum(), v[0].sum_to(&[1000]).sum()], &[&x], Dtype::F32, isa);
+        for got in got {
+            assert!((got.get(0) / want - 1.0).abs() <= 1e-6, "{} is not {want}", got.get(0));
+        }
+    }
+}
+
+/// Elementwise loops do not contract `a·b + c`: both builds give the same bits.
+#[test]
+fn elementwise_loops_are_the_same_in_both_builds() {
+    let (x, y) = (random(Key::new(23), &[70, 33], 1.0), random(Key::new(24), &[33], 1.0));
+    fn build<'g>(v: &[Var<'g>]) -> Vec<Var<'g>> {
+        let z = (v[0] * v[1] + v[0]).tanh() * v[0] - v[1].exp();
+        vec![z, z.sum(), z.sum_to(&[33]), z.sum_to(&[70, 1]), (z * z + 1.0).sqrt().recip()]
+    }
+    for dtype in [Dtype::F32, Dtype::F64] {
+        let all = isas().into_iter().map(|isa| run(&build, &[&x, &y], dtype, isa));
+        let all: Vec<Vec<Tensor>> = all.collect();
+        assert!(all.iter().all(|outputs| *outputs == all[0]), "{dtype}");
+    }
+}
+
+/// Values moved about, against indices written out.
+#[test]
+fn moved_values() {
+    let x = whole(Key::new(25), &[3, 4, 2, 5]);
+    let gathered = |shape: &[usize], f: &dyn Fn(&[usize]) -> Option<Vec<usize>>| {
+        let pick = |i: Vec<usize>| f(&i).map_or(0.0, |at| x.get(offset(&at, x.shape())));
+        Tensor::from_f64(shape, indices(shape).map(pick).collect())
+    };
+    for order in [[3, 2, 1, 0], [0, 2, 1, 3], [1, 0, 3, 2], [2, 3, 0, 1]] {
+        check("transpose", &[&x], &[x.permuted(&order)], |v| vec![v[0].transpose(&order)]);
+    }
+    let slice = gathered(&[2, 1, 2, 3], &|i| Some(vec![i[0] + 1, i[1] + 2, i[2], i[3] + 1]));
+    check("slice", &[&x], &[slice], |v| vec![v[0].slice(&[1, 2, 0, 1], &[2, 1, 2, 3])]);
+    let pad = gathered(&[4, 6, 2, 9], &|i| {
+        let inside = i[0] < 3 && (1..5).contains(&i[1]) && (3..8).contains(&i[3]);
+        inside.then(|| vec![i[0], i[1] - 1, i[2], i[3] - 3])
+    });
+    check("pad", &[&x], &[pad], |v| vec![v[0].pad(&[0, 1, 0, 3], &[4, 6, 2, 9])]);
+    for axis in 0..4 {
+        let mut shape = x.shape().to_vec();
+        let extent = shape[axis];
+        shape[axis] = 2 * extent + 1;
+        let joined = gathered(&shape, &|i| {
+            let mut at = i.to_vec();
+            at[axis] = if i[axis] < 2 * extent { i[axis] % extent } else { 0 };
+            Some(at)
+        });
+        check(&format!("concat along {axis}"), &[&x], &[joined], |v| {
+            let mut one = x.shape().to_vec();
+            one[axis] = 1;
+            let first = v[0].slice(&[0; 4], &one);
+            vec![v[0].graph().concat(&[v[0], v[0], first], axis)]
+        });
+    }
+}
+
+/// Repetitions and sums whose axes alternate are steps of their own.
+#[test]
+fn alternating_axes() {
+    let (small, large) = ([2, 1, 3, 1, 2, 1], [2, 2, 3, 5, 2, 3]);
+    let (s, x) = (whole(Key::new(26), &small), whole(Key::new(27), &large));
+    let mut expanded = Tensor::zeros(Dtype::F64, &large);
+    let mut summed = Tensor::zeros(Dtype::F64, &small);
+    for (n, i) in indices(&large).enumerate() {
+        let at = offset(&[i[0], 0, i[2], 0, i[4], 0], &small);
+        expanded.set(n, s.get(at));
+        summed.set(at, summed.get(at) + x.get(n));
+    }
+    check("alternating", &[&s, &x], &[expanded, summed], |v| {
+        vec![v[0].expand(&large), v[1].sum_to(&small)]
+    });
+}
+
+#[test]
+fn rows_by_index() {
+    let x = whole(Key::new(28), &[5, 2, 3]);
+    let at = Tensor::from_f64(&[4], vec![4.0, 0.0, 4.0, 2.0]);
+    let mut rows = Tensor::zeros(Dtype::F64, &[4, 2, 3]);
+    let mut back = Tensor::zeros(Dtype::F64, &[6, 2, 3]);
+    for m in 0..4 {
+        for i in 0..6 {
+            let row = at.get(m) as usize;
+            rows.set(m * 6 + i, x.get(row * 6 + i));
+            back.set(row * 6 + i, back.get(row * 6 + i) + x.get(row * 6 + i));
+        }
+    }
+    check("gather and scatter", &[&x, &at], &[rows, back], |v| {
+        vec![v[0].gather(v[1]), v[0].gather(v[1]).scatter(v[1], 6)]
+    });
+    // Ties go to the first; an index past the end has no one.
+    let scores = Tensor::from_f64(&[3, 4], vec![1., 3., 3., 2., 0., 0., 0., 0., -1., -2., -3., 5.]);
+    let first = Tensor::from_f64(&[3], vec![1.0, 0.0, 3.0]);
+    let one_hot = Tensor::from_f64(&[3, 3], vec![0., 1., 0., 1., 0., 0., 0., 0., 0.]);
+    let largest = Tensor::from_f64(&[3, 1], vec![3.0, 0.0, 5.0]);
+    check("indices", &[&scores], &[first, one_hot, largest], |v| {
+        vec![v[0].argmax(), v[0].argmax().one_hot(3), v[0].max_last()]
+    });
+}

@@ -1,0 +1,105 @@
+//! In the steady state a program allocates nothing: counted by an allocator of its own, which is why this
+//! is a binary of its own.
+
+#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use innerloop_engine::check::random;
+use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, Window, grad, hvp};
+
+thread_local! {
+    /// Allocations of this thread; the test harness has threads of its own.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on to the system's allocator unchanged; the counter is a constant-initialised
+// thread-local without a destructor, so it does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are those the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: `at` came from `alloc` above, which is the system's.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Two blocks of convolution, batch norm, ReLU and pooling, a linear layer, cross-entropy, and values moved
+/// about in between, so that every kind of kernel runs: `[5, 12, 12, 3] -> [5, 4]`.
+fn loss<'g>(p: &[Var<'g>], image: Var<'g>, labels: Var<'g>) -> Var<'g> {
+    let block = |x: Var<'g>, p: &[Var<'g>]| {
+        let y = x.conv(p[0], Window::square(3, 1, 1));
+        let channels = [y.shape()[3]];
+        let scale = 1.0 / (5 * y.shape()[1] * y.shape()[2]) as f64;
+        let centred = y - y.sum_to(&channels) * scale;
+        let variance = (centred * centred).sum_to(&channels) * scale;
+        let normal = centred / (variance + 1e-5).sqrt();
+        (normal * p[1]).relu().max_pool(Window::square(2, 2, 0))
+    };
+    let x = block(block(image, &p[..2]), &p[2..4]);
+    let x = x + x.avg_pool(Window::square(3, 1, 1)).transpose(&[0, 2, 1, 3]);
+    let x = x.slice(&[0, 0, 0, 0], &[5, 2, 3, 8]).pad(&[0, 1, 0, 0], &[5, 3, 3, 8]);
+    let x = x.graph().concat(&[x, x.tanh()], 3).reshape(&[5, 144]);
+    let logits = x.matmul(p[4]).gather(x.graph().full(&[5], 1.0)) + x.matmul(p[4]);
+    -(logits.log_softmax() * labels.one_hot(4)).mean()
+}
+
+#[test]
+fn steady_runs_allocate_nothing() {
+    let graph = Graph::new();
+    let shapes: [&[usize]; 5] = [&[3, 3, 3, 8], &[8], &[3, 3, 8, 8], &[8], &[144, 4]];
+    let p: Vec<Var<'_>> = shapes.iter().map(|shape| graph.input("parameter", shape)).collect();
+    let (image, labels) = (graph.input("image", &[5, 12, 12, 3]), graph.input("labels", &[5]));
+    let u: Vec<Var<'_>> = shapes.iter().map(|shape| graph.input("u", shape)).collect();
+    let loss = loss(&p, image, labels);
+    let mut outputs = vec![loss];
+    outputs.extend(grad(loss, &p));
+    outputs.extend(hvp(loss, &p, &u, &p));
+    let program = Program::compile(&graph, &outputs);
+
+    let value = |i: u64, shape: &[usize]| random(Key::new(51).at(0, i), shape, 0.5);
+    let mut inputs: Vec<Tensor> = (0..5).map(|i| value(i, shapes[i as usize])).collect();
+    inputs.push(value(5, &[5, 12, 12, 3]));
+    inputs.push(Tensor::from_f64(&[5], vec![0.0, 1.0, 2.0, 3.0, 0.0]));
+    inputs.extend((0..5).map(|i| value(10 + i, shapes[i as usize])));
+
+    for dtype in [Dtype::F32, Dtype::F64] {
+        for isa in [Isa::Portable, Isa::detect()] {
+            let mut workspace = program.workspace_for(dtype, isa);
+            let mut results: Vec<Tensor> = (0..program.n_outputs())
+                .map(|i| Tensor::zeros(dtype, workspace.output_shape(i)))
+                .collect();
+            let mut step = || {
+                inputs.iter().enumerate().for_each(|(i, x)| workspace.set(i, x));
+                program.run(&mut workspace);
+                results.iter_mut().enumerate().for_each(|(i, into)| workspace.read(i, into));
+                workspace.read_scalar(0)
+            };
+            // The matrix-multiply crate finds its kernels and its scratch on first use.
+            let first = step();
+            let before = ALLOCATIONS.get();
+            let same = (0..10).all(|_| step() == first);
+            assert_eq!(ALLOCATIONS.get() - before, 0, "allocations in 10 runs, {dtype}, {isa:?}");
+            assert!(same && first.is_finite(), "{dtype}, {isa:?}: {first}");
+        }
+    }
+}
+
+/// The counter counts, or the test above would pass whatever happens.
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    let boxed = std::hint::black_box(Box::new(1_u64));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+    drop(boxed);
+}

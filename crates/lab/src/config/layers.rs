@@ -1,0 +1,165 @@
+//! Presets, files and overrides, laid over each other. Each layer is checked by itself, so that a message
+//! names the place a value came from.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::file::*;
+use super::{presets, suggest};
+use crate::{Error, Result};
+
+/// Source of a value that nobody wrote.
+pub(super) const UNWRITTEN: &str = "configuration";
+
+/// Files and overrides, later ones over earlier ones, and where each key was written last.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    pub(super) file: ConfigFile,
+    sources: BTreeMap<String, String>,
+}
+
+impl Layers {
+    pub(super) fn open(preset_or_path: &str) -> Result<Layers> {
+        if presets::find(preset_or_path).is_some() {
+            let mut layers = Layers::default();
+            layers.preset(preset_or_path, "")?;
+            return Ok(layers);
+        }
+        let path = Path::new(preset_or_path);
+        if path.is_dir() {
+            let found = format!("{preset_or_path} is a folder, expected a preset or a .toml file");
+            return Err(Error::usage(found));
+        }
+        let looks_like_a_file = preset_or_path.ends_with(".toml") || path.components().count() > 1;
+        let text = fs::read_to_string(path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound if looks_like_a_file => Error::usage(format!(
+                "there is no file {preset_or_path}; expected a .toml file or one of the presets {}",
+                presets::names().join(", ")
+            )),
+            io::ErrorKind::NotFound => unknown_preset(preset_or_path, ""),
+            io::ErrorKind::InvalidData => {
+                Error::config(format!("{preset_or_path} is not UTF-8 text, expected a TOML file"))
+            }
+            _ => Error::io("read", path, &cause),
+        })?;
+        Layers::parse(&text, preset_or_path)
+    }
+
+    pub(super) fn parse(text: &str, source: &str) -> Result<Layers> {
+        let mut layers = Layers::default();
+        let table = parse_table(text, source)?;
+        match table.get("preset") {
+            None => {}
+            Some(Value::String(name)) => layers.preset(name, &format!("{source}: "))?,
+            Some(other) => return Err(wrong(source, "preset", other, "the name of a preset")),
+        }
+        layers.add(&table, source)?;
+        Ok(layers)
+    }
+
+    /// `section.key=value`.
+    pub(super) fn set(&mut self, set: &str) -> Result<()> {
+        let source = format!("--set {}", clip(set));
+        let shape =
+            || Error::usage(format!("{source}: expected section.key=value, as in outer.lr=0.01"));
+        let (key, value) = split_at_equals(set).ok_or_else(shape)?;
+        // A value that is no TOML, yet begins like no TOML value of several characters, is a bare word.
+        let document = |value: &str| format!("{key} = {value}").parse::<Table>();
+        let one_pair = !set.contains(['\n', '\r']) && !key.contains(['#', '[', ']']);
+        let bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
+        let table = match document(value) {
+            Ok(table) if one_pair => table,
+            Err(_) if one_pair && bare => {
+                document(&Value::from(value).to_string()).map_err(|_| shape())?
+            }
+            _ => return Err(shape()),
+        };
+        if table.contains_key("preset") {
+            let advice = "name the preset as the source, or at the top of a file";
+            return Err(Error::usage(format!("{source}: a preset cannot be set; {advice}")));
+        }
+        self.add(&table, &source)
+    }
+
+    /// Where a key was written last; [`UNWRITTEN`] if nowhere.
+    pub(super) fn source(&self, key: &str) -> &str {
+        self.sources.get(key).map_or(UNWRITTEN, String::as_str)
+    }
+
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.sources.contains_key(key)
+    }
+
+    fn preset(&mut self, name: &str, within: &str) -> Result<()> {
+        let text = presets::find(name).ok_or_else(|| unknown_preset(name, within))?;
+        let source = format!("preset {name}");
+        self.add(&parse_table(text, &source)?, &source)
+    }
+
+    fn add(&mut self, table: &Table, source: &str) -> Result<()> {
+        let file = ConfigFile::read(table, source)?;
+        self.drop_strangers(&file);
+        self.file = file.over(std::mem::take(&mut self.file));
+        for (name, value) in table {
+            let keys: Vec<String> = match value {
+                Value::Table(section) => section.keys().map(|key| join(name, key)).collect(),
+                _ => vec![name.clone()],
+            };
+            self.sources.extend(keys.into_iter().map(|key| (key, source.to_string())));
+        }
+        Ok(())
+    }
+
+    /// A layer that chooses another family, network, optimizer or schedule than the layers below does
+    /// without their settings for the old one.
+    fn drop_strangers(&mut self, above: &ConfigFile) {
+        let choices = [
+            above.tasks.family.map(FamilyName::strangers),
+            above.model.kind.map(NetworkName::strangers),
+            above.outer.optimizer.map(OptimizerName::strangers),
+            above.outer.schedule.map(ScheduleName::strangers),
+        ];
+        for (full, _) in choices.into_iter().flatten().flatten() {
+            self.sources.remove(*full);
+            self.file.clear(full);
+        }
+    }
+}
+
+fn parse_table(text: &str, source: &str) -> Result<Table> {
+    text.parse::<Table>().map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        Error::config(format!(
+            "{source}, line {line}: {}, expected TOML",
+            error.message().trim_end()
+        ))
+    })
+}
+
+fn unknown_preset(name: &str, within: &str) -> Error {
+    let hint = suggest::hint(name, presets::names());
+    let known = presets::names().join(", ");
+    let name = clip(name);
+    Error::usage(format!("{within}no preset is named `{name}`{hint}; presets: {known}"))
+}
+
+/// Key and value around the first `=` that is not inside quotes.
+fn split_at_equals(set: &str) -> Option<(&str, &str)> {
+    let mut quote = None;
+    let at = set.char_indices().find_map(|(at, c)| {
+        match (quote, c) {
+            (None, '=') => return Some(at),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        None
+    })?;
+    let (key, value) = (set[..at].trim(), set[at + 1..].trim());
+    (!key.is_empty()).then_some((key, value))
+}

@@ -1,0 +1,409 @@
+//! What a run is made of.
+//!
+//! A configuration has two stages. As written, in a TOML file, anything may be missing. As run, in
+//! [`Config`], nothing is optional and every combination is legal; that form is what a run's folder keeps.
+//!
+//! A source is a preset, or a file that may start from one with `preset = "name"` at its top; `--set`
+//! overrides come last:
+//!
+//! ```
+//! let sets = ["outer.lr=5e-4".to_string(), "algorithm.name=anil".to_string()];
+//! let config = innerloop_lab::Config::load("strokes-maml", &sets)?;
+//! assert_eq!(config.outer.lr, 5e-4);
+//! let again = innerloop_lab::Config::parse(&config.to_toml(), "config.toml")?;
+//! assert_eq!(again, config);
+//! # Ok::<(), innerloop_lab::Error>(())
+//! ```
+
+#[macro_use]
+mod file;
+mod layers;
+pub mod presets;
+pub mod suggest;
+#[cfg(test)]
+mod tests;
+mod valid;
+
+use std::collections::BTreeMap;
+
+use innerloop_engine::Dtype;
+
+use crate::Result;
+use layers::Layers;
+
+choices! {
+    /// Order and mapping of Omniglot's characters into training, validation and test classes.
+    pub Split {
+        /// The alphabets and rotations listed by Vinyals et al. 2016: 1,028 / 172 / 423 characters.
+        Vinyals = "vinyals",
+        /// A fixed shuffle of all characters, 1,100 / 100 / 423, as in Finn et al. 2017.
+        Finn = "finn",
+    }
+
+    /// Which classes are also seen turned by 90, 180 and 270 degrees, each turn a class of its own.
+    pub Rotations {
+        /// None.
+        None = "none",
+        /// Training classes.
+        Train = "train",
+        /// Training, validation and test classes.
+        All = "all",
+    }
+
+    /// How a convolution block halves its maps.
+    pub Variant {
+        /// Convolution with stride 1, then 2×2 max-pooling.
+        MaxPool = "max_pool",
+        /// Convolution with stride 2.
+        Strided = "strided",
+    }
+
+    /// What the linear layer sees of the last maps.
+    pub Head {
+        /// All of them.
+        Flatten = "flatten",
+        /// Their mean over positions.
+        Mean = "mean",
+    }
+
+    /// Which statistics normalise the query set; the support set always uses its own.
+    pub BatchNorm {
+        /// Those of the whole query set: queries see each other, as in MAML's code.
+        Transductive = "transductive",
+        /// Those of each query in a batch with the support set: Reptile's non-transductive protocol.
+        WithSupport = "with_support",
+        /// Running means gathered in training.
+        Running = "running",
+        /// Running means gathered in training, one set for each inner step: MAML++.
+        PerStep = "per_step",
+    }
+
+    /// Function between the layers of a multilayer perceptron.
+    pub Activation {
+        /// max(x, 0)
+        Relu = "relu",
+        /// tanh x: smooth, for checks by finite differences.
+        Tanh = "tanh",
+    }
+
+    /// Initial weights; `fan_in` and `fan_out` are those of the whole kernel.
+    pub Init {
+        /// N(0, 2 / fan_in).
+        He = "he",
+        /// U(±√(6 / (fan_in + fan_out))).
+        Xavier = "xavier",
+        /// U(±1/√fan_in), biases too: PyTorch's default.
+        PyTorch = "pytorch",
+        /// N(0, 0.01²) redrawn outside two standard deviations, biases 0: MAML's code on sinusoids.
+        TruncatedNormal = "truncated_normal",
+    }
+
+    /// The meta-learning method.
+    pub Method {
+        /// Finn et al. 2017: the exact gradient through the inner loop.
+        Maml = "maml",
+        /// The same without second derivatives.
+        Fomaml = "fomaml",
+        /// Nichol et al. 2018: towards the adapted weights.
+        Reptile = "reptile",
+        /// Raghu et al. 2020: MAML whose inner loop moves only the head.
+        Anil = "anil",
+        /// Li et al. 2017: MAML with a learned rate for each weight.
+        MetaSgd = "meta_sgd",
+    }
+
+    /// The rule of the inner loop.
+    pub InnerOptimizer {
+        /// φ ← φ − α g
+        Sgd = "sgd",
+        /// Adam with β₁ = 0, β₂ = 0.999, as Reptile's code uses; Reptile only.
+        Adam = "adam",
+    }
+
+    /// How the exact meta-gradient is computed; all give the same numbers to rounding.
+    pub Strategy {
+        /// The faster one that fits.
+        Auto = "auto",
+        /// One graph of the whole inner loop.
+        Unrolled = "unrolled",
+        /// Snapshots and one Hessian-vector product a step.
+        Adjoint = "adjoint",
+    }
+}
+
+/// A whole run. Made by [`Config::load`] and [`Config::parse`], which check it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
+    pub seed: u64,
+    /// `[tasks]`
+    pub tasks: TasksConfig,
+    /// `[model]`
+    pub model: ModelConfig,
+    /// `[algorithm]`
+    pub algorithm: AlgorithmConfig,
+    /// `[outer]`
+    pub outer: OuterConfig,
+    /// `[evaluation]`
+    pub evaluation: EvaluationConfig,
+    /// `[run]`
+    pub run: RunConfig,
+}
+
+/// What is learned from: `[tasks]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TasksConfig {
+    /// `family`: `strokes` (default), `omniglot` or `sinusoid`.
+    pub family: Family,
+    /// Classes in a task, 2 or more. Default 5. A sinusoid task has none: 1, the outputs of its model.
+    pub ways: usize,
+    /// Support examples a class (of a sinusoid: points) at validation and test. Default 1.
+    pub shots: usize,
+    /// Query examples a class (of a sinusoid: points) at validation and test. Default 15.
+    pub query: usize,
+    /// `shots` in training. Default: `shots`.
+    pub train_shots: usize,
+    /// `query` in training. Default: `query`.
+    pub train_query: usize,
+}
+
+/// Where tasks come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Family {
+    /// Characters drawn by random pen strokes, made on the fly.
+    Strokes,
+    /// Omniglot's handwritten characters.
+    Omniglot(OmniglotConfig),
+    /// y = A sin(x − φ): regression, made on the fly.
+    Sinusoid,
+}
+
+/// Keys of `[tasks]` that go with `family = "omniglot"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OmniglotConfig {
+    /// Folder of the data set. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
+    pub data: String,
+    /// Default `vinyals`.
+    pub split: Split,
+    /// Default `train`.
+    pub rotations: Rotations,
+    /// White strokes on black, as most codes use; the files are black on white. Default true.
+    pub invert: bool,
+}
+
+/// The network: `[model]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// `kind`: `conv4` (default for images) or `mlp` (default for sinusoids).
+    pub network: Network,
+    /// Default `xavier` for `conv4` and `pytorch` for `mlp`. MAML's own code starts sinusoid networks with
+    /// `truncated_normal`, which trains much more slowly at first.
+    pub init: Init,
+}
+
+/// A network and the keys that go with it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Network {
+    /// Four blocks of convolution, batch norm and ReLU, then a linear layer.
+    Conv4(Conv4Config),
+    /// Linear layers with an activation between them; images are flattened.
+    Mlp(MlpConfig),
+}
+
+/// Keys of `[model]` that go with `kind = "conv4"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv4Config {
+    /// Channels of every block. Default 64.
+    pub filters: usize,
+    /// Default `max_pool`.
+    pub variant: Variant,
+    /// Default `flatten` with `max_pool`, `mean` with `strided`.
+    pub head: Head,
+    /// Default `transductive`.
+    pub batch_norm: BatchNorm,
+    /// Weight of the newest batch in running statistics, in (0, 1]. Default 0.1.
+    pub batch_norm_momentum: f64,
+    /// Added to the variance. Default 1e-5.
+    pub batch_norm_eps: f64,
+}
+
+/// Keys of `[model]` that go with `kind = "mlp"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MlpConfig {
+    /// Sizes of the hidden layers; none gives a linear model. Default [40, 40].
+    pub hidden: Vec<usize>,
+    /// Default `relu`.
+    pub activation: Activation,
+}
+
+/// The inner loop and the way through it: `[algorithm]`. Losses are means, so a rate published for a sum
+/// over classes is to be multiplied by their number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlgorithmConfig {
+    /// `name`. Default `maml`.
+    pub method: Method,
+    /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
+    /// 0.01 for sinusoids and 0.4 for images.
+    pub inner_lr: f64,
+    /// Other rates for single tensors, by full name: `"head.weight" = 0.1`. Default none.
+    pub inner_lr_of: BTreeMap<String, f64>,
+    /// Learn a rate for each tensor and inner step. Default false.
+    pub learn_inner_lr: bool,
+    /// Inner steps in training. Default 1.
+    pub adaptation_steps: usize,
+    /// Support examples in one inner step; 0, the default, is all. A smaller support set counts as all.
+    pub inner_batch: usize,
+    /// Default `sgd`.
+    pub inner_optimizer: InnerOptimizer,
+    /// Beginnings of the names of tensors that the inner loop leaves alone, in addition to those the
+    /// method itself leaves alone. Default none.
+    pub frozen: Vec<String>,
+    /// Default `auto`.
+    pub strategy: Strategy,
+}
+
+/// The outer loop: `[outer]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OuterConfig {
+    /// `optimizer`: `adam` (default), `adamw` or `sgd` (default for Reptile).
+    pub optimizer: Optimizer,
+    /// Step size after warm-up. Default 1e-3; 1 for Reptile with `sgd`, where it is the share of the way to
+    /// the adapted weights.
+    pub lr: f64,
+    /// λ of an L2 penalty for `sgd` and `adam`, decoupled for `adamw`. Default 0.
+    pub weight_decay: f64,
+    /// Largest absolute value of an element of the meta-gradient; 0, the default, is no limit.
+    pub clip_value: f64,
+    /// Largest norm of the meta-gradient, after `clip_value`; 0, the default, is no limit.
+    pub clip_norm: f64,
+    /// `schedule`: `constant` (default), `linear` (default for Reptile with `sgd`) or `cosine`.
+    pub schedule: Schedule,
+    /// Iterations over which the rate first rises from 0 to `lr`. Default 0.
+    pub warmup: usize,
+    /// Tasks in one outer step. Default 25 for sinusoids, 16 for images.
+    pub meta_batch_size: usize,
+    /// Outer steps. Default 10,000.
+    pub iterations: usize,
+}
+
+/// The outer optimizer and the keys that go with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// Gradient descent.
+    Sgd {
+        /// Heavy-ball momentum in [0, 1). Default 0.
+        momentum: f64,
+    },
+    /// Kingma and Ba 2015.
+    Adam(AdamConfig),
+    /// Adam with decoupled weight decay: Loshchilov and Hutter 2019.
+    AdamW(AdamConfig),
+}
+
+/// Keys of `[outer]` that go with `adam` and `adamw`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamConfig {
+    /// Decay of the mean, in [0, 1). Default 0.9.
+    pub beta1: f64,
+    /// Decay of the mean square, in [0, 1). Default 0.999.
+    pub beta2: f64,
+    /// Added outside the root. Default 1e-8.
+    pub eps: f64,
+}
+
+/// How the outer rate goes on after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// In a straight line to `final_lr` at the last iteration.
+    Linear {
+        /// Default 0.
+        final_lr: f64,
+    },
+    /// In half a cosine to `final_lr` at the last iteration.
+    Cosine {
+        /// Default 0.
+        final_lr: f64,
+    },
+}
+
+/// How results are measured: `[evaluation]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluationConfig {
+    /// Inner steps at validation and test. Default 10.
+    pub steps: usize,
+    /// Test tasks. Default 600.
+    pub tasks: usize,
+    /// Validation tasks. Default 100.
+    pub validation_tasks: usize,
+    /// Iterations between validations; 0 is never. Default 500.
+    pub validate_every: usize,
+}
+
+/// The machine and the records: `[run]`. Threads never change a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunConfig {
+    /// `f32` (default) or `f64`.
+    pub dtype: Dtype,
+    /// Worker threads; 0, the default, is one for each core.
+    pub threads: usize,
+    /// Iterations between checkpoints. Default 500.
+    pub checkpoint_every: usize,
+    /// Minutes of wall clock after which training stops; 0, the default, is no limit.
+    pub minutes: f64,
+    /// Iterations between lines of `metrics.jsonl`. Default 10.
+    pub log_every: usize,
+}
+
+/// A setting that differs between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// `section.key`
+    pub key: String,
+    /// Value of the first, as TOML; `not set` where the key does not apply.
+    pub this: String,
+    /// Value of the second.
+    pub other: String,
+}
+
+impl Config {
+    /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order. A name that
+    /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
+    pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Config> {
+        let mut layers = Layers::open(preset_or_path)?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        valid::check(&layers)
+    }
+
+    /// Reads TOML text; `source` names it in messages.
+    pub fn parse(text: &str, source: &str) -> Result<Config> {
+        valid::check(&Layers::parse(text, source)?)
+    }
+
+    /// The whole configuration as TOML, every applicable key written; [`Config::parse`] gives it back.
+    pub fn to_toml(&self) -> String {
+        file::to_toml(&valid::written(self))
+    }
+
+    /// Settings that differ, key by key, in order of their names.
+    pub fn differences(&self, other: &Config) -> Vec<Difference> {
+        let (these, others) =
+            (file::flat(&valid::written(self)), file::flat(&valid::written(other)));
+        let mut keys: Vec<&String> = these.keys().chain(others.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        let value =
+            |of: &BTreeMap<String, String>, key| of.get(key).cloned().unwrap_or("not set".into());
+        keys.into_iter()
+            .filter(|&key| these.get(key) != others.get(key))
+            .map(|key| Difference {
+                key: key.clone(),
+                this: value(&these, key),
+                other: value(&others, key),
+            })
+            .collect()
+    }
+}

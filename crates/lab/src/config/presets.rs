@@ -1,0 +1,427 @@
+//! Configurations by name. Each states only what differs from the defaults.
+
+/// A configuration with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// The TOML text.
+    pub text: &'static str,
+}
+
+/// Name of the preset that `train` runs when told nothing.
+pub const DEFAULT: &str = "strokes-maml";
+
+/// Every preset, in the order a list shows them.
+pub const ALL: &[Preset] = &[
+    Preset {
+        name: "strokes-maml",
+        about: "MAML on drawn characters, 5-way 1-shot, no data set needed: about 3 minutes",
+        text: STROKES_MAML,
+    },
+    Preset {
+        name: "strokes-fomaml",
+        about: "first-order MAML on drawn characters, 5-way 1-shot",
+        text: STROKES_FOMAML,
+    },
+    Preset {
+        name: "strokes-reptile",
+        about: "Reptile on drawn characters, 5-way 1-shot",
+        text: STROKES_REPTILE,
+    },
+    Preset {
+        name: "strokes-anil",
+        about: "ANIL on drawn characters, 5-way 1-shot",
+        text: STROKES_ANIL,
+    },
+    Preset {
+        name: "strokes-meta-sgd",
+        about: "Meta-SGD on drawn characters, 5-way 1-shot",
+        text: STROKES_META_SGD,
+    },
+    Preset {
+        name: "sinusoid-maml",
+        about: "MAML on sinusoids from 10 points",
+        text: SINUSOID_MAML,
+    },
+    Preset {
+        name: "omniglot-5w1s-maml",
+        about: "MAML on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_MAML,
+    },
+    Preset {
+        name: "omniglot-5w1s-fomaml",
+        about: "first-order MAML on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_FOMAML,
+    },
+    Preset {
+        name: "omniglot-5w1s-reptile",
+        about: "Reptile on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_REPTILE,
+    },
+    Preset {
+        name: "omniglot-5w1s-anil",
+        about: "ANIL on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_ANIL,
+    },
+    Preset {
+        name: "omniglot-5w1s-meta-sgd",
+        about: "Meta-SGD on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_META_SGD,
+    },
+];
+
+/// The TOML text of a preset.
+pub fn find(name: &str) -> Option<&'static str> {
+    ALL.iter().find(|preset| preset.name == name).map(|preset| preset.text)
+}
+
+/// Names of the presets, in the order of [`ALL`].
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|preset| preset.name).collect()
+}
+
+const STROKES_MAML: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.4
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 1500
+
+[evaluation]
+steps = 10
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const STROKES_FOMAML: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "fomaml"
+inner_lr = 0.4
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 1500
+
+[evaluation]
+steps = 10
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const STROKES_REPTILE: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_shots = 10
+train_query = 1
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "reptile"
+inner_lr = 0.001
+adaptation_steps = 5
+inner_batch = 10
+inner_optimizer = "adam"
+
+[outer]
+# One step of the whole way to the adapted weights, falling to none.
+optimizer = "sgd"
+lr = 1.0
+schedule = "linear"
+meta_batch_size = 5
+iterations = 3000
+
+[evaluation]
+steps = 50
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const STROKES_ANIL: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "anil"
+inner_lr = 0.4
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 1500
+
+[evaluation]
+steps = 10
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const STROKES_META_SGD: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "meta_sgd"
+# Where every learned rate starts.
+inner_lr = 0.1
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 1500
+
+[evaluation]
+steps = 10
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const SINUSOID_MAML: &str = r#"[tasks]
+family = "sinusoid"
+shots = 10
+query = 100
+train_query = 10
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+activation = "relu"
+
+[algorithm]
+name = "maml"
+inner_lr = 0.01
+adaptation_steps = 1
+
+[outer]
+optimizer = "adam"
+lr = 0.001
+meta_batch_size = 25
+# 70,000 in the publication: experiments/sinusoid-10shot-maml.toml
+iterations = 15000
+
+[evaluation]
+steps = 10
+validate_every = 1000
+
+[run]
+checkpoint_every = 1000
+log_every = 50
+"#;
+
+const OMNIGLOT_MAML: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "strided"
+
+[algorithm]
+name = "maml"
+inner_lr = 0.4
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 5000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+minutes = 20
+"#;
+
+const OMNIGLOT_FOMAML: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "strided"
+
+[algorithm]
+name = "fomaml"
+inner_lr = 0.4
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 5000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+minutes = 20
+"#;
+
+const OMNIGLOT_REPTILE: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_shots = 10
+train_query = 1
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "strided"
+
+[algorithm]
+name = "reptile"
+inner_lr = 0.001
+adaptation_steps = 5
+inner_batch = 10
+inner_optimizer = "adam"
+
+[outer]
+# One step of the whole way to the adapted weights, falling to none.
+optimizer = "sgd"
+lr = 1.0
+schedule = "linear"
+meta_batch_size = 5
+iterations = 10000
+
+[evaluation]
+steps = 50
+validate_every = 500
+
+[run]
+minutes = 20
+"#;
+
+const OMNIGLOT_ANIL: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "strided"
+
+[algorithm]
+name = "anil"
+inner_lr = 0.4
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 5000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+minutes = 20
+"#;
+
+const OMNIGLOT_META_SGD: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "strided"
+
+[algorithm]
+name = "meta_sgd"
+# Where every learned rate starts.
+inner_lr = 0.1
+adaptation_steps = 1
+
+[outer]
+meta_batch_size = 16
+iterations = 5000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+minutes = 20
+"#;

@@ -1,0 +1,496 @@
+//! From a configuration as written to one that can run, and back. The only place that says what is legal.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use innerloop_engine::Dtype;
+
+use super::file::*;
+use super::layers::{Layers, UNWRITTEN};
+use super::*;
+use crate::{Error, Result};
+
+/// Largest number of classes, examples, channels: products of a few of them fit a machine word.
+const MOST: usize = 100_000;
+/// Largest number of iterations, tasks, steps.
+const LONGEST: usize = 1_000_000_000;
+/// Drawings of an Omniglot character.
+const DRAWINGS: usize = 20;
+
+/// The configuration, if everything in it is legal.
+pub(super) fn check(layers: &Layers) -> Result<Config> {
+    let file = &layers.file;
+    let tasks = tasks(layers, &file.tasks, &file.algorithm)?;
+    let algorithm = algorithm(layers, &file.algorithm, &tasks)?;
+    let seed = file.seed.unwrap_or(1) as u64;
+    Ok(Config {
+        seed,
+        model: model(layers, &file.model, &tasks)?,
+        outer: outer(layers, &file.outer, &tasks, algorithm.method)?,
+        evaluation: evaluation(layers, &file.evaluation)?,
+        run: run(layers, &file.run)?,
+        tasks,
+        algorithm,
+    })
+}
+
+fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<TasksConfig> {
+    let name = file.family.unwrap_or(FamilyName::Strokes);
+    let family = match name {
+        FamilyName::Strokes => Family::Strokes,
+        FamilyName::Sinusoid => Family::Sinusoid,
+        FamilyName::Omniglot => Family::Omniglot(OmniglotConfig {
+            data: file.data.clone().unwrap_or_default(),
+            split: file.split.unwrap_or(Split::Vinyals),
+            rotations: file.rotations.unwrap_or(Rotations::Train),
+            invert: file.invert.unwrap_or(true),
+        }),
+    };
+    at.refuse(name.strangers())?;
+    let ways = match name {
+        FamilyName::Sinusoid => 1,
+        _ => at.count("tasks.ways", file.ways.unwrap_or(5), 2..=MOST)?,
+    };
+    let shots = at.count("tasks.shots", file.shots.unwrap_or(1), 1..=MOST)?;
+    let query = at.count("tasks.query", file.query.unwrap_or(15), 1..=MOST)?;
+    let train_shots = at.count("tasks.train_shots", file.train_shots.unwrap_or(shots), 1..=MOST)?;
+    let train_query = at.count("tasks.train_query", file.train_query.unwrap_or(query), 1..=MOST)?;
+    if name == FamilyName::Omniglot {
+        at.drawings("tasks.shots", shots, "tasks.query", query)?;
+        at.drawings("tasks.train_shots", train_shots, "tasks.train_query", train_query)?;
+    }
+    let support = ways.saturating_mul(train_shots);
+    if let Some(batch) = algorithm.inner_batch.filter(|&batch| batch > support) {
+        let expected =
+            format!("at most {support}, the support examples of a training task, or 0 for all");
+        return Err(at.bad("algorithm.inner_batch", batch, &expected));
+    }
+    Ok(TasksConfig { family, ways, shots, query, train_shots, train_query })
+}
+
+fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {
+    let regression = tasks.family == Family::Sinusoid;
+    let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
+    let kind = file.kind.unwrap_or(default);
+    at.refuse(kind.strangers())?;
+    let network = match kind {
+        NetworkName::Conv4 => {
+            if regression {
+                let why = "sinusoid tasks have one number as input and conv4 takes images";
+                return Err(at.bad("model.kind", "\"conv4\"", &format!("\"mlp\": {why}")));
+            }
+            Network::Conv4(conv4(at, file)?)
+        }
+        NetworkName::Mlp => {
+            let hidden = file.hidden.clone().unwrap_or(vec![40, 40]);
+            for &size in &hidden {
+                at.count("model.hidden", size, 1..=MOST)?;
+            }
+            let activation = file.activation.unwrap_or(Activation::Relu);
+            Network::Mlp(MlpConfig { hidden, activation })
+        }
+    };
+    let init = file.init.unwrap_or(match kind {
+        NetworkName::Conv4 => Init::Xavier,
+        NetworkName::Mlp => Init::PyTorch,
+    });
+    Ok(ModelConfig { network, init })
+}
+
+fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
+    let variant = file.variant.unwrap_or(Variant::MaxPool);
+    let momentum = file.batch_norm_momentum.unwrap_or(0.1);
+    if !(momentum > 0.0 && momentum <= 1.0) {
+        let expected = "above 0 and at most 1, the weight of the newest batch";
+        return Err(at.bad("model.batch_norm_momentum", momentum, expected));
+    }
+    Ok(Conv4Config {
+        filters: at.count("model.filters", file.filters.unwrap_or(64), 1..=MOST)?,
+        variant,
+        head: file.head.unwrap_or(match variant {
+            Variant::MaxPool => Head::Flatten,
+            Variant::Strided => Head::Mean,
+        }),
+        batch_norm: file.batch_norm.unwrap_or(BatchNorm::Transductive),
+        batch_norm_momentum: momentum,
+        batch_norm_eps: at
+            .above_zero("model.batch_norm_eps", file.batch_norm_eps.unwrap_or(1e-5))?,
+    })
+}
+
+fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<AlgorithmConfig> {
+    let method = file.name.unwrap_or(Method::Maml);
+    let inner_optimizer = file.inner_optimizer.unwrap_or(InnerOptimizer::Sgd);
+    if inner_optimizer == InnerOptimizer::Adam && method != Method::Reptile {
+        let why =
+            "only Reptile, which does not differentiate through its inner loop, can use Adam there";
+        let expected = format!("\"sgd\" with algorithm.name = \"{method}\": {why}");
+        return Err(at.bad("algorithm.inner_optimizer", "\"adam\"", &expected));
+    }
+    let default_lr = match (inner_optimizer, &tasks.family) {
+        (InnerOptimizer::Adam, _) => 1e-3,
+        (InnerOptimizer::Sgd, Family::Sinusoid) => 0.01,
+        (InnerOptimizer::Sgd, Family::Strokes | Family::Omniglot(_)) => 0.4,
+    };
+    let learn_inner_lr = file.learn_inner_lr.unwrap_or(false);
+    let learns_already = match method {
+        Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
+        Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
+        Method::Maml | Method::Fomaml | Method::Anil => None,
+    };
+    if let (true, Some(why)) = (learn_inner_lr, learns_already) {
+        let expected = format!("false with algorithm.name = \"{method}\": {why}");
+        return Err(at.bad("algorithm.learn_inner_lr", true, &expected));
+    }
+    let strategy = file.strategy.unwrap_or(Strategy::Auto);
+    let first_order = matches!(method, Method::Fomaml | Method::Reptile);
+    if strategy != Strategy::Auto && first_order {
+        let why = "a first-order method has no second derivatives to compute in one way or another";
+        let expected = format!("\"auto\" with algorithm.name = \"{method}\": {why}");
+        return Err(at.bad("algorithm.strategy", format!("\"{strategy}\""), &expected));
+    }
+    let inner_lr_of = file.inner_lr_of.clone().unwrap_or_default();
+    for (tensor, &rate) in &inner_lr_of {
+        let key = format!("algorithm.inner_lr_of.\"{tensor}\"");
+        if !(rate >= 0.0 && rate.is_finite()) {
+            return Err(bad(
+                at.source("algorithm.inner_lr_of"),
+                &key,
+                rate,
+                "a finite number, 0 or more",
+            ));
+        }
+    }
+    let frozen = file.frozen.clone().unwrap_or_default();
+    if frozen.iter().any(String::is_empty) {
+        let why = "the empty name begins every other, and nothing would adapt";
+        return Err(at.bad(
+            "algorithm.frozen",
+            "a list with \"\"",
+            &format!("names of tensors: {why}"),
+        ));
+    }
+    let head = |prefix: &&String| "head.".starts_with(prefix.as_str());
+    if let (Method::Anil, Some(prefix)) = (method, frozen.iter().find(head)) {
+        let why = "ANIL adapts the head alone, and nothing would adapt";
+        let found = format!("a list with \"{prefix}\"");
+        return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
+    }
+    let steps = file.adaptation_steps.unwrap_or(1);
+    Ok(AlgorithmConfig {
+        method,
+        inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
+        inner_lr_of,
+        learn_inner_lr,
+        adaptation_steps: at.count("algorithm.adaptation_steps", steps, 1..=MOST)?,
+        inner_batch: file.inner_batch.unwrap_or(0),
+        inner_optimizer,
+        frozen,
+        strategy,
+    })
+}
+
+fn outer(
+    at: &Layers,
+    file: &OuterFile,
+    tasks: &TasksConfig,
+    method: Method,
+) -> Result<OuterConfig> {
+    let reptile = method == Method::Reptile;
+    let default = if reptile { OptimizerName::Sgd } else { OptimizerName::Adam };
+    let name = file.optimizer.unwrap_or(default);
+    at.refuse(name.strangers())?;
+    let interpolates = reptile && name == OptimizerName::Sgd;
+    let optimizer = match name {
+        OptimizerName::Sgd => {
+            Optimizer::Sgd { momentum: at.share("outer.momentum", file.momentum.unwrap_or(0.0))? }
+        }
+        OptimizerName::Adam | OptimizerName::AdamW => {
+            let adam = AdamConfig {
+                beta1: at.share("outer.beta1", file.beta1.unwrap_or(0.9))?,
+                beta2: at.share("outer.beta2", file.beta2.unwrap_or(0.999))?,
+                eps: at.above_zero("outer.eps", file.eps.unwrap_or(1e-8))?,
+            };
+            if name == OptimizerName::Adam { Optimizer::Adam(adam) } else { Optimizer::AdamW(adam) }
+        }
+    };
+    let default = if interpolates { ScheduleName::Linear } else { ScheduleName::Constant };
+    let final_lr = at.not_negative("outer.final_lr", file.final_lr.unwrap_or(0.0))?;
+    let name = file.schedule.unwrap_or(default);
+    at.refuse(name.strangers())?;
+    let schedule = match name {
+        ScheduleName::Linear => Schedule::Linear { final_lr },
+        ScheduleName::Cosine => Schedule::Cosine { final_lr },
+        ScheduleName::Constant => Schedule::Constant,
+    };
+    let iterations =
+        at.count("outer.iterations", file.iterations.unwrap_or(10_000), 1..=LONGEST)?;
+    let warmup = file.warmup.unwrap_or(0);
+    if warmup >= iterations && warmup > 0 {
+        let source = at.either("outer.warmup", "outer.iterations");
+        let expected = format!("less than outer.iterations, {iterations}");
+        return Err(bad(source, "outer.warmup", warmup, &expected));
+    }
+    let default_batch = if tasks.family == Family::Sinusoid { 25 } else { 16 };
+    let meta_batch = file.meta_batch_size.unwrap_or(default_batch);
+    let default_lr = if interpolates { 1.0 } else { 1e-3 };
+    Ok(OuterConfig {
+        optimizer,
+        lr: at.above_zero("outer.lr", file.lr.unwrap_or(default_lr))?,
+        weight_decay: at.not_negative("outer.weight_decay", file.weight_decay.unwrap_or(0.0))?,
+        clip_value: at.not_negative("outer.clip_value", file.clip_value.unwrap_or(0.0))?,
+        clip_norm: at.not_negative("outer.clip_norm", file.clip_norm.unwrap_or(0.0))?,
+        schedule,
+        warmup,
+        meta_batch_size: at.count("outer.meta_batch_size", meta_batch, 1..=MOST)?,
+        iterations,
+    })
+}
+
+fn evaluation(at: &Layers, file: &EvaluationFile) -> Result<EvaluationConfig> {
+    let validation_tasks = file.validation_tasks.unwrap_or(100);
+    let validate_every = file.validate_every.unwrap_or(500);
+    Ok(EvaluationConfig {
+        steps: at.count("evaluation.steps", file.steps.unwrap_or(10), 1..=MOST)?,
+        tasks: at.count("evaluation.tasks", file.tasks.unwrap_or(600), 2..=LONGEST)?,
+        validation_tasks: at.count("evaluation.validation_tasks", validation_tasks, 2..=LONGEST)?,
+        validate_every: at.count("evaluation.validate_every", validate_every, 0..=LONGEST)?,
+    })
+}
+
+fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
+    let checkpoint_every = file.checkpoint_every.unwrap_or(500);
+    Ok(RunConfig {
+        dtype: file.dtype.map_or(Dtype::F32, Dtype::from),
+        threads: at.count("run.threads", file.threads.unwrap_or(0), 0..=4096)?,
+        checkpoint_every: at.count("run.checkpoint_every", checkpoint_every, 1..=LONGEST)?,
+        minutes: at.not_negative("run.minutes", file.minutes.unwrap_or(0.0))?,
+        log_every: at.count("run.log_every", file.log_every.unwrap_or(10), 1..=LONGEST)?,
+    })
+}
+
+/// Keys that do not go with a choice, with the reasons.
+pub(super) type Strangers = &'static [(&'static str, &'static str)];
+
+impl FamilyName {
+    pub(super) fn strangers(self) -> Strangers {
+        const NO_FILES: &str = "only omniglot tasks come from files";
+        match self {
+            FamilyName::Omniglot => &[],
+            FamilyName::Strokes => &[
+                ("tasks.data", NO_FILES),
+                ("tasks.split", NO_FILES),
+                ("tasks.rotations", NO_FILES),
+                ("tasks.invert", NO_FILES),
+            ],
+            FamilyName::Sinusoid => &[
+                ("tasks.data", NO_FILES),
+                ("tasks.split", NO_FILES),
+                ("tasks.rotations", NO_FILES),
+                ("tasks.invert", NO_FILES),
+                ("tasks.ways", "sinusoid tasks have no classes"),
+            ],
+        }
+    }
+}
+
+impl NetworkName {
+    pub(super) fn strangers(self) -> Strangers {
+        const NO_CONV: &str = "an mlp has no convolutions";
+        const NO_NORM: &str = "an mlp has no batch norm";
+        match self {
+            NetworkName::Conv4 => &[
+                ("model.hidden", "conv4 has no hidden linear layers"),
+                ("model.activation", "conv4 always has relu"),
+            ],
+            NetworkName::Mlp => &[
+                ("model.filters", NO_CONV),
+                ("model.variant", NO_CONV),
+                ("model.head", NO_CONV),
+                ("model.batch_norm", NO_NORM),
+                ("model.batch_norm_momentum", NO_NORM),
+                ("model.batch_norm_eps", NO_NORM),
+            ],
+        }
+    }
+}
+
+impl OptimizerName {
+    pub(super) fn strangers(self) -> Strangers {
+        const NOT_ADAM: &str = "sgd has none of Adam's settings";
+        match self {
+            OptimizerName::Sgd => {
+                &[("outer.beta1", NOT_ADAM), ("outer.beta2", NOT_ADAM), ("outer.eps", NOT_ADAM)]
+            }
+            OptimizerName::Adam | OptimizerName::AdamW => {
+                &[("outer.momentum", "only sgd has it; Adam's is beta1")]
+            }
+        }
+    }
+}
+
+impl ScheduleName {
+    pub(super) fn strangers(self) -> Strangers {
+        match self {
+            ScheduleName::Constant => &[("outer.final_lr", "a constant rate ends where it began")],
+            ScheduleName::Linear | ScheduleName::Cosine => &[],
+        }
+    }
+}
+
+/// The file that [`check`] turns into this configuration.
+pub(super) fn written(config: &Config) -> ConfigFile {
+    let Config { seed, tasks, model, algorithm, outer, evaluation, run } = config;
+    let mut file = ConfigFile { seed: Some(*seed as usize), ..ConfigFile::default() };
+
+    let family = match &tasks.family {
+        Family::Strokes => FamilyName::Strokes,
+        Family::Omniglot(omniglot) => {
+            let OmniglotConfig { data, split, rotations, invert } = omniglot.clone();
+            file.tasks.data = Some(data);
+            file.tasks.split = Some(split);
+            file.tasks.rotations = Some(rotations);
+            file.tasks.invert = Some(invert);
+            FamilyName::Omniglot
+        }
+        Family::Sinusoid => FamilyName::Sinusoid,
+    };
+    file.tasks.family = Some(family);
+    file.tasks.ways = (family != FamilyName::Sinusoid).then_some(tasks.ways);
+    file.tasks.shots = Some(tasks.shots);
+    file.tasks.query = Some(tasks.query);
+    file.tasks.train_shots = Some(tasks.train_shots);
+    file.tasks.train_query = Some(tasks.train_query);
+
+    let into = &mut file.model;
+    match &model.network {
+        Network::Conv4(conv4) => {
+            into.kind = Some(NetworkName::Conv4);
+            into.filters = Some(conv4.filters);
+            into.variant = Some(conv4.variant);
+            into.head = Some(conv4.head);
+            into.batch_norm = Some(conv4.batch_norm);
+            into.batch_norm_momentum = Some(conv4.batch_norm_momentum);
+            into.batch_norm_eps = Some(conv4.batch_norm_eps);
+        }
+        Network::Mlp(mlp) => {
+            into.kind = Some(NetworkName::Mlp);
+            into.hidden = Some(mlp.hidden.clone());
+            into.activation = Some(mlp.activation);
+        }
+    }
+    into.init = Some(model.init);
+
+    file.algorithm = AlgorithmFile {
+        name: Some(algorithm.method),
+        inner_lr: Some(algorithm.inner_lr),
+        learn_inner_lr: Some(algorithm.learn_inner_lr),
+        adaptation_steps: Some(algorithm.adaptation_steps),
+        inner_batch: Some(algorithm.inner_batch),
+        inner_optimizer: Some(algorithm.inner_optimizer),
+        frozen: Some(algorithm.frozen.clone()),
+        strategy: Some(algorithm.strategy),
+        inner_lr_of: (!algorithm.inner_lr_of.is_empty()).then(|| algorithm.inner_lr_of.clone()),
+    };
+
+    let into = &mut file.outer;
+    let name = match outer.optimizer {
+        Optimizer::Sgd { momentum } => {
+            into.momentum = Some(momentum);
+            OptimizerName::Sgd
+        }
+        Optimizer::Adam(_) => OptimizerName::Adam,
+        Optimizer::AdamW(_) => OptimizerName::AdamW,
+    };
+    if let Optimizer::Adam(adam) | Optimizer::AdamW(adam) = outer.optimizer {
+        let AdamConfig { beta1, beta2, eps } = adam;
+        (into.beta1, into.beta2, into.eps) = (Some(beta1), Some(beta2), Some(eps));
+    }
+    into.optimizer = Some(name);
+    into.lr = Some(outer.lr);
+    into.weight_decay = Some(outer.weight_decay);
+    into.clip_value = Some(outer.clip_value);
+    into.clip_norm = Some(outer.clip_norm);
+    let (schedule, final_lr) = match outer.schedule {
+        Schedule::Constant => (ScheduleName::Constant, None),
+        Schedule::Linear { final_lr } => (ScheduleName::Linear, Some(final_lr)),
+        Schedule::Cosine { final_lr } => (ScheduleName::Cosine, Some(final_lr)),
+    };
+    (into.schedule, into.final_lr) = (Some(schedule), final_lr);
+    into.warmup = Some(outer.warmup);
+    into.meta_batch_size = Some(outer.meta_batch_size);
+    into.iterations = Some(outer.iterations);
+
+    file.evaluation = EvaluationFile {
+        steps: Some(evaluation.steps),
+        tasks: Some(evaluation.tasks),
+        validation_tasks: Some(evaluation.validation_tasks),
+        validate_every: Some(evaluation.validate_every),
+    };
+    file.run = RunFile {
+        dtype: Some(match run.dtype {
+            Dtype::F32 => DtypeName::F32,
+            Dtype::F64 => DtypeName::F64,
+        }),
+        threads: Some(run.threads),
+        checkpoint_every: Some(run.checkpoint_every),
+        minutes: Some(run.minutes),
+        log_every: Some(run.log_every),
+    };
+    file
+}
+
+fn bad(source: &str, key: &str, found: impl Display, expected: &str) -> Error {
+    Error::config(format!("{source}: {key} is {found}, expected {expected}"))
+}
+
+impl Layers {
+    fn bad(&self, key: &str, found: impl Display, expected: &str) -> Error {
+        bad(self.source(key), key, found, expected)
+    }
+
+    /// The source of the first key, or of the second where the first is not written.
+    fn either(&self, key: &str, other: &str) -> &str {
+        match self.source(key) {
+            UNWRITTEN => self.source(other),
+            source => source,
+        }
+    }
+
+    fn refuse(&self, strangers: Strangers) -> Result<()> {
+        let Some((key, why)) = strangers.iter().find(|(key, _)| self.is_written(key)) else {
+            return Ok(());
+        };
+        let source = self.source(key);
+        Err(Error::config(format!("{source}: {key} does not apply: {why}; leave it out")))
+    }
+
+    fn drawings(&self, shots_key: &str, shots: usize, query_key: &str, query: usize) -> Result<()> {
+        if shots + query <= DRAWINGS {
+            return Ok(());
+        }
+        let expected = format!("at most {DRAWINGS}, the drawings of an Omniglot character");
+        let source = self.either(shots_key, query_key);
+        Err(bad(source, &format!("{shots_key} + {query_key}"), shots + query, &expected))
+    }
+
+    fn count(&self, key: &str, found: usize, range: RangeInclusive<usize>) -> Result<usize> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        if range.contains(&found) { Ok(found) } else { Err(self.bad(key, found, &expected)) }
+    }
+
+    fn above_zero(&self, key: &str, found: f64) -> Result<f64> {
+        let fits = found > 0.0 && found.is_finite();
+        if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number above 0")) }
+    }
+
+    fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
+        let fits = found >= 0.0 && found.is_finite();
+        if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number, 0 or more")) }
+    }
+
+    fn share(&self, key: &str, found: f64) -> Result<f64> {
+        let fits = (0.0..1.0).contains(&found);
+        if fits { Ok(found) } else { Err(self.bad(key, found, "0 or more and below 1")) }
+    }
+}

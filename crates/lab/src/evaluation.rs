@@ -1,0 +1,211 @@
+//! Accuracy, or squared error, on tasks of a split, after every number of inner steps.
+
+use std::sync::Mutex;
+
+use innerloop_engine::Tensor;
+use innerloop_meta::{AdaptWorker, Adapter, Evaluation as Losses, MetaState, TaskData};
+use innerloop_tasks::{Episode, Split, Target, episode_key};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::experiment::Experiment;
+use crate::{Error, Result};
+
+/// Mean over tasks with its 95 % confidence interval, `1.96 · sd / √n`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Mean.
+    pub mean: f64,
+    /// Half the width of the interval.
+    pub ci95: f64,
+}
+
+impl Estimate {
+    /// Of some values, with the unbiased standard deviation; the interval of a single value is infinite.
+    pub fn of(values: &[f64]) -> Estimate {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        Estimate { mean, ci95: if n > 1.0 { 1.96 * (variance / n).sqrt() } else { f64::INFINITY } }
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Share of query examples classified rightly: more is better.
+    Accuracy,
+    /// Mean squared error on the query points: less is better.
+    MeanSquaredError,
+}
+
+impl Measure {
+    /// Whether a score is better than another; NaN never is.
+    pub fn better(self, a: f64, b: f64) -> bool {
+        match self {
+            Measure::Accuracy => a > b,
+            Measure::MeanSquaredError => a < b,
+        }
+    }
+}
+
+/// The result of an evaluation; entry `k` is after `k` inner steps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// What is measured.
+    pub measure: Measure,
+    /// Score after 0, 1, … inner steps.
+    pub scores: Vec<Estimate>,
+    /// Query loss after 0, 1, … inner steps.
+    pub losses: Vec<Estimate>,
+    /// Tasks evaluated.
+    pub tasks: usize,
+}
+
+impl Report {
+    /// The score after the last step.
+    pub fn last(&self) -> Estimate {
+        *self.scores.last().expect("zero steps have a score too")
+    }
+}
+
+/// Evaluates meta-parameters on tasks of a split; built once, used many times.
+pub struct Evaluator {
+    adapter: Adapter,
+    workers: Vec<Mutex<(AdaptWorker, Episode)>>,
+    steps: usize,
+    measure: Measure,
+}
+
+impl Evaluator {
+    /// For the evaluation episodes of an experiment, with memory for each thread of the pool.
+    pub fn new(experiment: &Experiment, steps: usize, threads: usize) -> Evaluator {
+        let config = &experiment.config;
+        let trained = config.algorithm.adaptation_steps;
+        let problem = &experiment.evaluate;
+        let adapter = Adapter::new(
+            problem,
+            experiment.algorithm.as_ref(),
+            (trained, steps),
+            experiment.batch(),
+        );
+        let worker = || (adapter.worker(config.run.dtype), Episode::zeros(&problem.spec));
+        let workers = (0..threads).map(|_| Mutex::new(worker())).collect();
+        let measure = match problem.spec.target {
+            Target::Classes(_) => Measure::Accuracy,
+            Target::Values(_) => Measure::MeanSquaredError,
+        };
+        Evaluator { adapter, workers, steps, measure }
+    }
+
+    /// Evaluates on tasks `0..tasks` of a split: the same tasks for every method with the same seed.
+    /// Runs on the current thread pool; the result does not depend on its size.
+    pub fn run(
+        &self,
+        experiment: &Experiment,
+        meta: &MetaState,
+        split: Split,
+        tasks: usize,
+    ) -> Result<Report> {
+        let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
+            let thread = rayon::current_thread_index().unwrap_or(0);
+            let mut guard = self.workers[thread].lock().expect("no worker panicked");
+            let (worker, episode) = &mut *guard;
+            let key = episode_key(experiment.config.seed, split, 0, task as u64);
+            experiment.family.sample_into(split, key, episode);
+            let support = [&episode.support_x, &episode.support_y];
+            let query = [&episode.query_x, &episode.query_y];
+            let mut losses = Losses::default();
+            let mut scores = Vec::with_capacity(self.steps + 1);
+            let data = TaskData { support: &support, query: &query, key };
+            self.adapter.run(worker, meta, data, &mut losses, |at| {
+                scores.push(score(self.measure, at.output, query[1]));
+            });
+            (scores, losses.query_losses)
+        };
+        let results: Vec<(Vec<f64>, Vec<f64>)> = (0..tasks).into_par_iter().map(one).collect();
+        let column = |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>, k: usize| {
+            let values: Vec<f64> = results.iter().map(|r| pick(r)[k]).collect();
+            Estimate::of(&values)
+        };
+        let losses: Vec<Estimate> = (0..=self.steps).map(|k| column(|r| &r.1, k)).collect();
+        if let Some(k) = losses.iter().position(|loss| !loss.mean.is_finite()) {
+            return Err(Error::diverged(format!(
+                "the inner loop diverged on {split} tasks: the query loss after {k} of {} steps is {}, \
+                 expected a finite number; lower algorithm.inner_lr or evaluation.steps",
+                self.steps, losses[k].mean
+            )));
+        }
+        let scores = (0..=self.steps).map(|k| column(|r| &r.0, k)).collect();
+        Ok(Report { measure: self.measure, scores, losses, tasks })
+    }
+}
+
+fn score(measure: Measure, output: &Tensor, target: &Tensor) -> f64 {
+    match measure {
+        Measure::Accuracy => {
+            let ways = output.shape()[1];
+            let right = (0..target.len()).filter(|&i| {
+                let row = |c: usize| output.get(i * ways + c);
+                // The first among equals, and never a NaN.
+                let best = (1..ways).fold(0, |best, c| if row(c) > row(best) { c } else { best });
+                best as f64 == target.get(i) && row(best).is_finite()
+            });
+            right.count() as f64 / target.len() as f64
+        }
+        Measure::MeanSquaredError => {
+            let squares = output.iter().zip(target.iter()).map(|(a, b)| (a - b) * (a - b));
+            squares.sum::<f64>() / target.len() as f64
+        }
+    }
+}
+
+/// What a result must be read with: how it was obtained.
+#[derive(Clone, Debug, Serialize)]
+pub struct Protocol {
+    /// Version of the program.
+    pub version: &'static str,
+    /// The run's seed.
+    pub seed: u64,
+    /// The tasks, in a line.
+    pub tasks: String,
+    /// Split the tasks are from.
+    pub split: String,
+    /// The algorithm.
+    pub algorithm: String,
+    /// Order of the meta-gradient: "exact second order", "first order" or "displacement".
+    pub order: &'static str,
+    /// Whose statistics normalise; "none" without batch norm.
+    pub batch_norm: &'static str,
+    /// Inner steps in training.
+    pub train_steps: usize,
+    /// Inner steps in evaluation.
+    pub steps: usize,
+}
+
+impl Protocol {
+    /// How an experiment is evaluated.
+    pub fn new(experiment: &Experiment, split: Split, steps: usize) -> Protocol {
+        use innerloop_meta::MetaGradient;
+        Protocol {
+            version: env!("CARGO_PKG_VERSION"),
+            seed: experiment.config.seed,
+            tasks: experiment.family.describe(),
+            split: split.to_string(),
+            algorithm: experiment.algorithm.name().to_string(),
+            order: match experiment.algorithm.meta_gradient() {
+                MetaGradient::Exact => "exact second order",
+                MetaGradient::FirstOrder => "first order",
+                MetaGradient::Displacement => "displacement",
+            },
+            batch_norm: if experiment.evaluate.model.statistics().is_empty() {
+                "none"
+            } else {
+                experiment.evaluate.batch_norm.name()
+            },
+            train_steps: experiment.config.algorithm.adaptation_steps,
+            steps,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! From a configuration to the things it names: tasks, network, algorithm, optimizer.
+
+use std::path::PathBuf;
+
+use innerloop_engine::{Key, Params, Tensor};
+use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::outer::{Clip, Optimizer, Schedule, Shape};
+use innerloop_meta::{Algorithm, Losses, MetaState, Problem, Rates, Setup, Strategy};
+use innerloop_nn::{self as nn, Model, initialise};
+use innerloop_tasks::omniglot::{self, OmniglotSplit};
+use innerloop_tasks::{
+    self as tasks, EpisodeSpec, FewShot as Sizes, Sinusoid, Split, Strokes, TaskFamily,
+};
+
+use crate::config::{self, Config, Family, Method, Network};
+use crate::few_shot::{FewShot, Phase};
+use crate::{Error, Result};
+
+/// Environment variable that names the folder data sets lie in.
+pub const DATA_VARIABLE: &str = "INNERLOOP_DATA";
+
+/// Everything a configuration names, built.
+pub struct Experiment {
+    /// The configuration.
+    pub config: Config,
+    /// The tasks.
+    pub family: Box<dyn TaskFamily>,
+    /// The learner on meta-training episodes.
+    pub train: FewShot,
+    /// The learner on evaluation episodes.
+    pub evaluate: FewShot,
+    /// The algorithm.
+    pub algorithm: Box<dyn Algorithm>,
+}
+
+impl Experiment {
+    /// Builds everything; reads the data set from disk if there is one.
+    pub fn new(config: Config) -> Result<Experiment> {
+        let family = family(&config)?;
+        Experiment::with_family(config, family)
+    }
+
+    /// Builds everything around a family of tasks of one's own. Its episodes must fit the network.
+    pub fn with_family(config: Config, family: Box<dyn TaskFamily>) -> Result<Experiment> {
+        let problem = |split, phase| -> Result<FewShot> {
+            let spec = family.spec(split);
+            Ok(FewShot {
+                model: model(&config, &spec)?,
+                spec,
+                batch_norm: batch_norm(&config),
+                phase,
+                steps: config.algorithm.adaptation_steps,
+            })
+        };
+        let train = problem(Split::Train, Phase::Train)?;
+        let evaluate = problem(Split::Test, Phase::Evaluate)?;
+        let algorithm = algorithm(&config);
+        check_names(&config, &train, algorithm.as_ref())?;
+        Ok(Experiment { train, evaluate, algorithm, family, config })
+    }
+
+    /// The inner loop of meta-training.
+    pub fn setup(&self, losses: Losses) -> Setup {
+        let algorithm = &self.config.algorithm;
+        Setup {
+            steps: algorithm.adaptation_steps,
+            batch: self.batch(),
+            strategy: match algorithm.strategy {
+                config::Strategy::Auto => Strategy::Auto,
+                config::Strategy::Unrolled => Strategy::Unrolled,
+                config::Strategy::Adjoint => Strategy::Adjoint,
+            },
+            losses,
+        }
+    }
+
+    /// Support examples per inner step; nothing for all.
+    pub fn batch(&self) -> Option<usize> {
+        Some(self.config.algorithm.inner_batch).filter(|&batch| batch > 0)
+    }
+
+    /// Where a run of this seed starts.
+    pub fn initial_state(&self) -> MetaState {
+        let key = Key::new(self.config.seed);
+        let theta = initialise(self.train.model.parameters(), key, self.config.run.dtype);
+        self.state(theta)
+    }
+
+    /// Meta-parameters around a given θ.
+    pub fn state(&self, theta: Params<Tensor>) -> MetaState {
+        let steps = self.config.algorithm.adaptation_steps;
+        MetaState::new(&self.train, self.algorithm.as_ref(), steps, theta)
+    }
+
+    /// The same values in PyTorch's layouts. Names may carry a prefix before the parameter's.
+    pub fn to_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
+        self.convert(values, |spec, value| spec.to_torch(value))
+    }
+
+    /// The same values from PyTorch's layouts.
+    pub fn from_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
+        self.convert(values, |spec, value| spec.from_torch(value))
+    }
+
+    fn convert(
+        &self,
+        values: &Params<Tensor>,
+        f: impl Fn(&nn::ParamSpec, &Tensor) -> Tensor,
+    ) -> Params<Tensor> {
+        let specs = self.train.model.parameters();
+        values.map_named(|name, value| {
+            // A rate or a moment of a parameter has its name at the end, and its shape if it is per element.
+            let spec = specs.iter().find(|spec| name.ends_with(spec.name.as_str()));
+            match spec.filter(|spec| spec.shape.len() == value.shape().len()) {
+                Some(spec) => f(spec, value),
+                None => value.clone(),
+            }
+        })
+    }
+}
+
+/// The folder that holds data sets: as configured, else from the environment, else `data`.
+pub fn data_folder(configured: &str) -> PathBuf {
+    if !configured.is_empty() {
+        return PathBuf::from(configured);
+    }
+    std::env::var_os(DATA_VARIABLE).map_or_else(|| PathBuf::from("data"), PathBuf::from)
+}
+
+impl From<tasks::Error> for Error {
+    fn from(error: tasks::Error) -> Error {
+        match error.kind() {
+            tasks::ErrorKind::Unknown => Error::config(error.to_string()),
+            tasks::ErrorKind::Io => Error::new(crate::ErrorKind::Io, error.to_string()),
+            _ => Error::data(error.to_string()),
+        }
+    }
+}
+
+fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
+    let config::TasksConfig { ways, shots, query, train_shots, train_query, .. } = config.tasks;
+    let sizes = Sizes { ways, shots, query, train_shots, train_query };
+    Ok(match &config.tasks.family {
+        Family::Strokes => Box::new(Strokes { few_shot: sizes }),
+        Family::Sinusoid => Box::new(Sinusoid { shots, query }),
+        Family::Omniglot(set) => {
+            let split = match set.split {
+                config::Split::Vinyals => OmniglotSplit::Vinyals,
+                config::Split::Finn => OmniglotSplit::Finn,
+            };
+            let rotations = match set.rotations {
+                config::Rotations::None => tasks::Rotations::None,
+                config::Rotations::Train => tasks::Rotations::Train,
+                config::Rotations::All => tasks::Rotations::All,
+            };
+            let ink = if set.invert { omniglot::Ink::One } else { omniglot::Ink::Zero };
+            let images = omniglot::load(&data_folder(&set.data), split, ink)?;
+            Box::new(tasks::ImageTasks::new(format!("omniglot/{split}"), images, sizes, rotations)?)
+        }
+    })
+}
+
+fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
+    let outputs = match spec.target {
+        tasks::Target::Classes(n) | tasks::Target::Values(n) => n,
+    };
+    let weights = match config.model.init {
+        config::Init::He => nn::Init::He,
+        config::Init::Xavier => nn::Init::Xavier,
+        config::Init::PyTorch => nn::Init::Torch,
+        config::Init::TruncatedNormal => nn::Init::TruncatedNormal(0.01),
+    };
+    match &config.model.network {
+        Network::Mlp(mlp) => {
+            let mut sizes = vec![spec.x.iter().product()];
+            sizes.extend(&mlp.hidden);
+            sizes.push(outputs);
+            let activation = match mlp.activation {
+                config::Activation::Relu => nn::Activation::Relu,
+                config::Activation::Tanh => nn::Activation::Tanh,
+            };
+            Ok(Box::new(nn::Mlp::new(&sizes, activation, weights)))
+        }
+        Network::Conv4(conv4) => {
+            let downsampling = match conv4.variant {
+                config::Variant::MaxPool => nn::Downsampling::MaxPool,
+                config::Variant::Strided => nn::Downsampling::Strided,
+            };
+            let head = match conv4.head {
+                config::Head::Flatten => nn::Head::Flatten,
+                config::Head::Mean => nn::Head::Mean,
+            };
+            let image: [usize; 3] = spec.x.as_slice().try_into().map_err(|_| {
+                Error::config(format!(
+                    "model.kind is \"conv4\" and an example has shape {:?}, expected images [h, w, c]; \
+                     set model.kind = \"mlp\"",
+                    spec.x
+                ))
+            })?;
+            if downsampling == nn::Downsampling::MaxPool && image[..2].iter().any(|&e| e < 16) {
+                return Err(Error::config(format!(
+                    "images are {}×{}, conv4 halves four times and needs 16×16; set \
+                     model.variant = \"strided\"",
+                    image[0], image[1]
+                )));
+            }
+            let with = (weights, conv4.batch_norm_eps);
+            Ok(Box::new(nn::Conv4::new(image, conv4.filters, outputs, (downsampling, head), with)))
+        }
+    }
+}
+
+fn batch_norm(config: &Config) -> nn::BatchNorm {
+    match &config.model.network {
+        Network::Mlp(_) => nn::BatchNorm::Transductive,
+        Network::Conv4(conv4) => match conv4.batch_norm {
+            config::BatchNorm::Transductive => nn::BatchNorm::Transductive,
+            config::BatchNorm::WithSupport => nn::BatchNorm::WithSupport,
+            config::BatchNorm::Running => nn::BatchNorm::Running,
+            config::BatchNorm::PerStep => nn::BatchNorm::PerStep,
+        },
+    }
+}
+
+fn algorithm(config: &Config) -> Box<dyn Algorithm> {
+    let settings = &config.algorithm;
+    let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
+    let rates = Rates { default: settings.inner_lr, of };
+    let inner = InnerLoop { rates, frozen: settings.frozen.clone() };
+    let learn_rates = settings.learn_inner_lr;
+    match settings.method {
+        Method::Maml => Box::new(Maml { inner, learn_rates }),
+        Method::Fomaml => Box::new(Fomaml { inner }),
+        Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
+        Method::MetaSgd => Box::new(MetaSgd { inner }),
+        Method::Reptile => Box::new(Reptile {
+            inner,
+            optimizer: match settings.inner_optimizer {
+                config::InnerOptimizer::Sgd => InnerOptimizer::Sgd,
+                config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
+            },
+        }),
+    }
+}
+
+/// Names in the configuration must be those of the network.
+fn check_names(config: &Config, problem: &FewShot, algorithm: &dyn Algorithm) -> Result<()> {
+    let parameters = problem.parameters();
+    let names = parameters.names();
+    let unknown = |key: &str, name: &str| {
+        Error::config(format!(
+            "{key} names {name:?}, which the network does not have; it has {names:?}"
+        ))
+    };
+    for name in config.algorithm.inner_lr_of.keys() {
+        if parameters.get(name).is_none() {
+            return Err(unknown("algorithm.inner_lr_of", name));
+        }
+    }
+    for prefix in &config.algorithm.frozen {
+        if !names.iter().any(|name| name.starts_with(prefix.as_str())) {
+            return Err(unknown("algorithm.frozen", prefix));
+        }
+    }
+    if !names.iter().any(|name| algorithm.adapts(name)) {
+        return Err(Error::config(
+            "algorithm.frozen leaves nothing for the inner loop to adapt; expected at least one parameter",
+        ));
+    }
+    Ok(())
+}
+
+/// The outer step as configured.
+pub struct Outer {
+    /// Bounds on the gradient.
+    pub clip: Clip,
+    /// Rate over the iterations.
+    pub schedule: Schedule,
+    /// The step.
+    pub optimizer: Optimizer,
+}
+
+impl Outer {
+    /// From the configuration.
+    pub fn new(config: &Config) -> Outer {
+        let outer = &config.outer;
+        let weight_decay = outer.weight_decay;
+        let adam = |adam: &config::AdamConfig, decoupled| Optimizer::Adam {
+            beta1: adam.beta1,
+            beta2: adam.beta2,
+            eps: adam.eps,
+            weight_decay,
+            decoupled,
+        };
+        let (shape, end) = match outer.schedule {
+            config::Schedule::Constant => (Shape::Constant, outer.lr),
+            config::Schedule::Linear { final_lr } => (Shape::Linear, final_lr),
+            config::Schedule::Cosine { final_lr } => (Shape::Cosine, final_lr),
+        };
+        Outer {
+            clip: Clip { value: outer.clip_value, norm: outer.clip_norm },
+            schedule: Schedule {
+                start: outer.lr,
+                end,
+                warmup: outer.warmup as u64,
+                iterations: outer.iterations as u64,
+                shape,
+            },
+            optimizer: match &outer.optimizer {
+                config::Optimizer::Sgd { momentum } => {
+                    Optimizer::Sgd { momentum: *momentum, weight_decay }
+                }
+                config::Optimizer::Adam(settings) => adam(settings, false),
+                config::Optimizer::AdamW(settings) => adam(settings, true),
+            },
+        }
+    }
+}

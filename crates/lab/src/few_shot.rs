@@ -1,0 +1,140 @@
+//! Model and episode joined into a problem: the one place that knows both.
+
+use innerloop_engine::{Params, Shape, Var};
+use innerloop_meta::{Loss, Point, Problem};
+use innerloop_nn::{BatchNorm, Model, NormStatistics, loss};
+use innerloop_tasks::{EpisodeSpec, Target};
+
+/// What a problem is traced for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Meta-training: batch statistics normalise, and are collected where averages are kept.
+    Train,
+    /// Evaluation and use: averages normalise where the mode keeps them.
+    Evaluate,
+}
+
+/// Few-shot learning of a model on episodes of fixed shapes.
+pub struct FewShot {
+    /// The network.
+    pub model: Box<dyn Model>,
+    /// Shapes of the episodes.
+    pub spec: EpisodeSpec,
+    /// Whose statistics normalise.
+    pub batch_norm: BatchNorm,
+    /// What it is traced for.
+    pub phase: Phase,
+    /// Inner steps `K` of meta-training: statistics per step have `K + 1` rows.
+    pub steps: usize,
+}
+
+impl FewShot {
+    fn keeps_averages(&self) -> bool {
+        matches!(self.batch_norm, BatchNorm::Running | BatchNorm::PerStep)
+    }
+
+    /// The loss of a pass that is normalised as the mode says for anything but single queries.
+    fn pass<'g>(&self, at: &Point<'g>, x: Var<'g>, y: Var<'g>) -> Loss<'g> {
+        let norm = if self.keeps_averages() && self.phase == Phase::Evaluate {
+            NormStatistics::Given(self.averages(at))
+        } else {
+            NormStatistics::Batch { groups: 1 }
+        };
+        let forward = self.model.forward(&at.params, x, &norm);
+        let statistics = if self.keeps_averages() && self.phase == Phase::Train {
+            forward.statistics
+        } else {
+            Params::new()
+        };
+        Loss { value: self.loss(forward.output, y), output: forward.output, statistics }
+    }
+
+    /// The averages to normalise with at the current step.
+    fn averages<'g>(&self, at: &Point<'g>) -> Params<Var<'g>> {
+        at.carried.map(|&average| match self.batch_norm {
+            BatchNorm::PerStep => {
+                // The row of the current step, picked by its one-hot row.
+                let shape = average.shape();
+                let step = at.step.reshape(&[1, shape[0]]);
+                step.matmul(average).reshape(&shape[1..])
+            }
+            BatchNorm::Running | BatchNorm::Transductive | BatchNorm::WithSupport => average,
+        })
+    }
+
+    /// Each query example in a batch with the whole support set: `query` groups of `support + 1`.
+    fn with_support<'g>(
+        &self,
+        at: &Point<'g>,
+        support: Var<'g>,
+        x: Var<'g>,
+        y: Var<'g>,
+    ) -> Loss<'g> {
+        let (n, m) = (self.spec.support, self.spec.query);
+        let with = |first: &[usize]| [first, &self.spec.x].concat();
+        let support = support.reshape(&with(&[1, n])).expand(&with(&[m, n]));
+        let groups = x.graph().concat(&[support, x.reshape(&with(&[m, 1]))], 1);
+        let norm = NormStatistics::Batch { groups: m };
+        let output =
+            self.model.forward(&at.params, groups.reshape(&with(&[m * (n + 1)])), &norm).output;
+        let width = output.shape()[1];
+        let queries = output.reshape(&[m, n + 1, width]).slice(&[0, n, 0], &[m, 1, width]);
+        let output = queries.reshape(&[m, width]);
+        Loss { value: self.loss(output, y), output, statistics: Params::new() }
+    }
+
+    fn loss<'g>(&self, output: Var<'g>, y: Var<'g>) -> Var<'g> {
+        match self.spec.target {
+            Target::Classes(_) => loss::cross_entropy(output, y),
+            Target::Values(_) => loss::mean_squared_error(output, y),
+        }
+    }
+}
+
+impl Problem for FewShot {
+    fn parameters(&self) -> Params<Shape> {
+        self.model.parameters().iter().map(|p| (p.name.clone(), p.shape.clone())).collect()
+    }
+
+    fn carried(&self) -> Params<Shape> {
+        match self.batch_norm {
+            BatchNorm::Transductive | BatchNorm::WithSupport => Params::new(),
+            BatchNorm::Running => self.model.statistics(),
+            BatchNorm::PerStep => {
+                self.model.statistics().map(|shape| [&[self.steps + 1], shape.as_slice()].concat())
+            }
+        }
+    }
+
+    fn statistics(&self) -> Params<Shape> {
+        if self.keeps_averages() && self.phase == Phase::Train {
+            self.model.statistics()
+        } else {
+            Params::new()
+        }
+    }
+
+    fn support_shapes(&self, examples: usize) -> Vec<Shape> {
+        vec![self.spec.x_shape(examples), self.spec.y_shape(examples)]
+    }
+
+    fn support_examples(&self) -> usize {
+        self.spec.support
+    }
+
+    fn query_shapes(&self) -> Vec<Shape> {
+        vec![self.spec.x_shape(self.spec.query), self.spec.y_shape(self.spec.query)]
+    }
+
+    fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g> {
+        self.pass(at, support[0], support[1])
+    }
+
+    fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        if self.batch_norm == BatchNorm::WithSupport && !self.model.statistics().is_empty() {
+            self.with_support(at, support[0], query[0], query[1])
+        } else {
+            self.pass(at, query[0], query[1])
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The outer loop: sample a meta-batch, run every task, average in task order, step.
+//!
+//! ```text
+//! for iteration:
+//!     for task in meta-batch: meta_gradient(task(seed, iteration, task))      in parallel
+//!     g = mean over tasks, in task order
+//!     ω, state = optimizer(clip(g), rate(iteration), ω, state)
+//! ```
+
+use std::sync::Mutex;
+
+use innerloop_engine::{Params, Tensor};
+use innerloop_meta::outer::OptimizerState;
+use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
+use innerloop_nn::BatchNorm;
+use innerloop_tasks::{Episode, Split, episode_key};
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::config::Network;
+use crate::experiment::{Experiment, Outer};
+use crate::{Error, Result};
+
+/// What one outer iteration measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Iterations done, this one included.
+    pub iteration: u64,
+    /// Mean support loss over tasks before each inner step.
+    pub support_losses: Vec<f64>,
+    /// Mean query loss over tasks at φ_K; nothing for algorithms without a query set.
+    pub query_loss: Option<f64>,
+    /// Norm of the meta-gradient before clipping.
+    pub gradient_norm: f64,
+    /// Outer learning rate used.
+    pub rate: f64,
+}
+
+/// A run in memory: meta-parameters, optimizer, and everything needed to take the next step.
+pub struct Trainer {
+    /// What is trained.
+    pub experiment: Experiment,
+    /// Meta-parameters and what is carried along.
+    pub meta: MetaState,
+    /// The outer optimizer's state.
+    pub optimizer: OptimizerState,
+    /// Iterations done.
+    pub iteration: u64,
+    outer: Outer,
+    learner: Learner,
+    pool: ThreadPool,
+    workers: Vec<Mutex<Worker>>,
+    tasks: Vec<Mutex<TaskSlot>>,
+    gradient: Params<Tensor>,
+}
+
+struct TaskSlot {
+    episode: Episode,
+    result: TaskResult,
+}
+
+impl Trainer {
+    /// A run at its start.
+    pub fn new(experiment: Experiment) -> Result<Trainer> {
+        let config = &experiment.config;
+        let dtype = config.run.dtype;
+        let pool = thread_pool(config.run.threads)?;
+        let setup = experiment.setup(Losses::Training);
+        let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
+        let meta = experiment.initial_state();
+        let batch = config.outer.meta_batch_size;
+        let slot = || TaskSlot {
+            episode: Episode::zeros(&experiment.train.spec),
+            result: learner.result(dtype),
+        };
+        let gradient = learner.result(dtype).gradient;
+        Ok(Trainer {
+            workers: (0..pool.current_num_threads())
+                .map(|_| Mutex::new(learner.worker(dtype)))
+                .collect(),
+            tasks: (0..batch).map(|_| Mutex::new(slot())).collect(),
+            optimizer: OptimizerState::new(&gradient),
+            outer: Outer::new(config),
+            gradient,
+            learner,
+            pool,
+            meta,
+            iteration: 0,
+            experiment,
+        })
+    }
+
+    /// The threads tasks run on.
+    pub fn pool(&self) -> &ThreadPool {
+        &self.pool
+    }
+
+    /// The compiled meta-gradient.
+    pub fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    /// Bytes of the workers and of the results of a meta-batch.
+    pub fn bytes(&self) -> usize {
+        let worker =
+            self.workers.first().map_or(0, |w| w.lock().expect("no worker panicked").bytes());
+        worker * self.workers.len()
+    }
+
+    /// One outer iteration. On an error nothing has changed.
+    pub fn step(&mut self) -> Result<StepReport> {
+        let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
+        let (workers, iteration) = (&self.workers, self.iteration);
+        let seed = experiment.config.seed;
+        self.pool.install(|| {
+            self.tasks.par_iter().enumerate().for_each(|(index, slot)| {
+                let thread = rayon::current_thread_index().expect("runs on the pool");
+                let mut worker = workers[thread].lock().expect("no worker panicked");
+                let mut slot = slot.lock().expect("no worker panicked");
+                let TaskSlot { episode, result } = &mut *slot;
+                let key = episode_key(seed, Split::Train, iteration, index as u64);
+                experiment.family.sample_into(Split::Train, key, episode);
+                let data = TaskData {
+                    support: &[&episode.support_x, &episode.support_y],
+                    query: &[&episode.query_x, &episode.query_y],
+                    key,
+                };
+                learner.run(&mut worker, meta, data, result);
+            });
+        });
+        let mut report = self.reduce()?;
+        let clipped_from = self.outer.clip.apply(&mut self.gradient);
+        report.gradient_norm = clipped_from;
+        report.rate = self.outer.schedule.rate(self.iteration);
+        if !clipped_from.is_finite() {
+            return Err(self.diverged("the meta-gradient", clipped_from));
+        }
+        self.outer.optimizer.step(
+            &mut self.meta.omega,
+            &self.gradient,
+            report.rate,
+            &mut self.optimizer,
+        );
+        self.carry_on();
+        self.iteration += 1;
+        report.iteration = self.iteration;
+        Ok(report)
+    }
+
+    fn diverged(&self, what: &str, value: f64) -> Error {
+        Error::diverged(format!(
+            "training diverged at iteration {}: {what} is {value}, expected a finite number; lower \
+             algorithm.inner_lr or outer.lr, or set outer.clip_norm; the last checkpoint is intact",
+            self.iteration + 1
+        ))
+    }
+
+    /// Averages gradients and losses over the tasks, in task order.
+    fn reduce(&mut self) -> Result<StepReport> {
+        let n = self.tasks.len() as f64;
+        let slots: Vec<_> =
+            self.tasks.iter().map(|s| s.lock().expect("no worker panicked")).collect();
+        let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
+        let steps = slots[0].result.support_losses.len();
+        let mean =
+            |f: &dyn Fn(&TaskResult) -> f64| slots.iter().map(|s| f(&s.result)).sum::<f64>() / n;
+        let support_losses: Vec<f64> = (0..steps).map(|k| mean(&|r| r.support_losses[k])).collect();
+        let query_loss = query.then(|| mean(&|r| r.query_loss));
+        for (i, out) in self.gradient.values_mut().iter_mut().enumerate() {
+            average(out, slots.iter().map(|slot| &slot.result.gradient.values()[i]));
+        }
+        drop(slots);
+        for &loss in support_losses.iter().chain(&query_loss) {
+            if !loss.is_finite() {
+                return Err(self.diverged("a loss in the inner loop", loss));
+            }
+        }
+        Ok(StepReport {
+            iteration: self.iteration,
+            support_losses,
+            query_loss,
+            gradient_norm: 0.0,
+            rate: 0.0,
+        })
+    }
+
+    /// What is carried along without a gradient: the inner optimizer's state, and running statistics.
+    fn carry_on(&mut self) {
+        let slots: Vec<_> =
+            self.tasks.iter().map(|s| s.lock().expect("no worker panicked")).collect();
+        for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
+            average(out, slots.iter().map(|slot| &slot.result.inner_state.values()[i]));
+        }
+        let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
+        let momentum = conv4.batch_norm_momentum;
+        let per_step = self.experiment.train.batch_norm == BatchNorm::PerStep;
+        for (i, out) in self.meta.carried.values_mut().iter_mut().enumerate() {
+            let passes = slots[0].result.statistics.values()[i].shape()[0];
+            let n = out.len() / if per_step { passes } else { 1 };
+            for j in 0..out.len() {
+                // Per step each pass has its own row; otherwise all passes are averaged.
+                let of_task = |t: &Tensor| match per_step {
+                    true => t.get(j),
+                    false => (0..passes).map(|p| t.get(p * n + j)).sum::<f64>() / passes as f64,
+                };
+                let sum: f64 =
+                    slots.iter().map(|s| of_task(&s.result.statistics.values()[i])).sum();
+                let batch = sum / slots.len() as f64;
+                out.set(j, (1.0 - momentum) * out.get(j) + momentum * batch);
+            }
+        }
+    }
+}
+
+/// Mean of some tensors in the given order, summed in double precision.
+fn average<'a>(out: &mut Tensor, parts: impl Iterator<Item = &'a Tensor> + Clone) {
+    let n = parts.clone().count() as f64;
+    for i in 0..out.len() {
+        out.set(i, parts.clone().map(|part| part.get(i)).sum::<f64>() / n);
+    }
+}
+
+/// A pool of the given number of threads; zero for one per core.
+pub fn thread_pool(threads: usize) -> Result<ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|cause| {
+        Error::new(
+            crate::ErrorKind::Io,
+            format!("cannot start {threads} threads: {cause}; set run.threads"),
+        )
+    })
+}

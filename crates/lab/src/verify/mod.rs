@@ -1,0 +1,109 @@
+//! `innerloop verify`: recomputes another framework's meta-gradients and compares.
+//!
+//! The file's form is documented in `docs/verify.md`.
+
+mod case;
+mod compare;
+mod compute;
+
+use std::fmt;
+use std::path::Path;
+
+use innerloop_engine::Dtype;
+use innerloop_meta::Strategy;
+
+use crate::checkpoint::tensors;
+use crate::{Error, Result};
+use case::Case;
+pub use compare::Comparison;
+
+/// What was compared with which strategy, and how it came out.
+pub struct Verification {
+    /// Name of the strategy.
+    pub strategy: &'static str,
+    /// Every array of the file that could be recomputed.
+    pub comparisons: Vec<Comparison>,
+    /// ReLU and pooling decisions that rounding flipped against the double-precision run, and all there
+    /// are; nothing in double precision.
+    pub flips: Option<(usize, usize)>,
+    /// What every error was held against.
+    pub tolerance: f64,
+}
+
+impl Verification {
+    /// Whether every error is within the tolerance; NaN is not.
+    pub fn passed(&self) -> bool {
+        self.comparisons.iter().all(|c| c.error <= self.tolerance)
+    }
+
+    /// The comparison that came out worst.
+    pub fn worst(&self) -> Option<&Comparison> {
+        // A NaN is the worst of all.
+        let key = |c: &Comparison| if c.error.is_nan() { f64::INFINITY } else { c.error };
+        self.comparisons.iter().max_by(|a, b| key(a).total_cmp(&key(b)))
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "strategy {}", self.strategy)?;
+        for comparison in &self.comparisons {
+            writeln!(f, "  {comparison}")?;
+        }
+        if let Some((flips, all)) = self.flips {
+            writeln!(f, "  decisions flipped by rounding: {flips} of {all}")?;
+        }
+        let verdict = if self.passed() { "within" } else { "NOT within" };
+        write!(f, "  {verdict} the tolerance {:.0e}", self.tolerance)
+    }
+}
+
+/// Relative error allowed in double precision.
+pub const TOLERANCE_F64: f64 = 1e-11;
+/// Relative error allowed in single precision.
+pub const TOLERANCE_F32: f64 = 2e-5;
+/// Relative error allowed in single precision where rounding flipped a ReLU or pooling decision.
+pub const TOLERANCE_FLIPPED: f64 = 2e-2;
+
+/// Recomputes a case with each of the strategies. Writes innerloop's own results, under the file's names,
+/// to `out`; those of the first strategy.
+pub fn verify(
+    file: &Path,
+    dtype: Dtype,
+    strategies: &[Strategy],
+    out: Option<&Path>,
+) -> Result<Vec<Verification>> {
+    let case = Case::read(file)?;
+    let mut verifications = Vec::new();
+    for (index, &strategy) in strategies.iter().enumerate() {
+        let results = compute::results(&case, dtype, strategy);
+        if let (0, Some(out)) = (index, out) {
+            let prefix = format!("{dtype}.");
+            let named =
+                results.arrays.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone()));
+            tensors::write(out, &named.collect(), &case.metadata)?;
+        }
+        let flips = match dtype {
+            Dtype::F64 => None,
+            Dtype::F32 => Some(compute::flips(&case)),
+        };
+        let tolerance = match (dtype, flips) {
+            (Dtype::F64, _) => TOLERANCE_F64,
+            (Dtype::F32, Some((flips, _))) if flips > 0 => TOLERANCE_FLIPPED,
+            (Dtype::F32, _) => TOLERANCE_F32,
+        };
+        let comparisons = compare::all(&case, &results);
+        if comparisons.is_empty() {
+            return Err(Error::checkpoint(format!(
+                "{}: no expected result in the file; expected at least f64.meta_grad.*",
+                file.display()
+            )));
+        }
+        let strategy = match strategy {
+            Strategy::Unrolled => "unrolled",
+            Strategy::Adjoint | Strategy::Auto => "adjoint",
+        };
+        verifications.push(Verification { strategy, comparisons, flips, tolerance });
+    }
+    Ok(verifications)
+}

@@ -1,0 +1,48 @@
+//! ANIL (almost no inner loop): Raghu, Raghu, Bengio, Vinyals 2020, arXiv 1909.09157, section 4.
+//!
+//! φ₀ = θ_head     φ_{k+1} = φ_k − α ∇_φ L_S(θ_body, φ_k)        only the head adapts
+//! G  = ∇_θ L_Q(θ_body, φ_K)                                     the outer loop learns all of θ
+
+use innerloop_engine::{Params, Shape, Tensor};
+
+use super::InnerLoop;
+use super::maml::gradient_step;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+
+/// ANIL: MAML whose inner loop moves the head alone.
+pub struct Anil {
+    /// Rates and frozen parameters.
+    pub inner: InnerLoop,
+    /// Parameters whose names start with this are the head.
+    pub head: String,
+}
+
+impl Algorithm for Anil {
+    fn name(&self) -> &str {
+        "anil"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        name.starts_with(&self.head) && self.inner.moves(name)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn learns_rates(&self) -> bool {
+        false
+    }
+
+    fn state(&self, _: &Params<Shape>) -> Params<Shape> {
+        Params::new()
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        Moved { phi: gradient_step(step), state: Params::new() }
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        MetaGradient::Exact
+    }
+}

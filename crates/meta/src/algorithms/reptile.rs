@@ -1,0 +1,95 @@
+//! Reptile: Nichol, Achiam, Schulman 2018, arXiv 1803.02999, Algorithm 1 (batched version).
+//!
+//! φ₀ = θ      φ_{k+1} = one step of SGD, or of Adam with β₁ = 0, on L_S
+//! θ ← θ + ε mean_i (φ_K,i − θ)                   so the outer "gradient" is θ − φ_K
+//!
+//! Departures: the reference code keeps one Adam second-moment state that each task takes over from the
+//! one before; here all tasks of a meta-batch start from the same state and its mean over the tasks is
+//! carried on, so that the result does not depend on the order in which tasks run.
+
+use innerloop_engine::{Params, Shape, Tensor};
+
+use super::InnerLoop;
+use super::maml::gradient_step;
+use crate::rates::all_at_step;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+
+/// What takes the inner steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InnerOptimizer {
+    /// Plain gradient descent.
+    Sgd,
+    /// Adam with β₁ = 0 (Kingma and Ba 2015): no momentum, gradients scaled by their running size.
+    Adam {
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        eps: f64,
+    },
+}
+
+/// Reptile.
+pub struct Reptile {
+    /// Rates and frozen parameters.
+    pub inner: InnerLoop,
+    /// What takes the inner steps.
+    pub optimizer: InnerOptimizer,
+}
+
+/// The second moment of a tensor, and the product of its decays (for Adam's bias correction).
+fn moment(name: &str) -> String {
+    format!("second_moment.{name}")
+}
+const DECAY: &str = "decay";
+
+impl Algorithm for Reptile {
+    fn name(&self) -> &str {
+        "reptile"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        self.inner.moves(name)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn learns_rates(&self) -> bool {
+        false
+    }
+
+    fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
+        match self.optimizer {
+            InnerOptimizer::Sgd => Params::new(),
+            InnerOptimizer::Adam { .. } => {
+                let mut state: Params<Shape> =
+                    adapted.iter().map(|(name, shape)| (moment(name), shape.clone())).collect();
+                state.push(DECAY, vec![]);
+                state
+            }
+        }
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        let InnerOptimizer::Adam { beta2, eps } = self.optimizer else {
+            return Moved { phi: gradient_step(step), state: Params::new() };
+        };
+        // v ← β₂ v + (1 − β₂) g²     φ ← φ − α g / (√(v / (1 − β₂ᵗ)) + ε)
+        // The state starts at zero, so `decay` holds 1 − β₂ᵗ: d ← β₂ d + (1 − β₂).
+        let alpha = all_at_step(&step.phi, &step.rates, step.step);
+        let decay = step.state[DECAY] * beta2 + (1.0 - beta2);
+        let v = step
+            .gradient
+            .map_named(|name, &g| step.state[&moment(name)] * beta2 + g * g * (1.0 - beta2));
+        let update =
+            step.gradient.map_named(|name, &g| alpha[name] * g / ((v[name] / decay).sqrt() + eps));
+        let mut state: Params<_> = v.iter().map(|(name, &v)| (moment(name), v)).collect();
+        state.push(DECAY, decay);
+        Moved { phi: step.phi.zip_map(&update, |&phi, &update| phi - update), state }
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        MetaGradient::Displacement
+    }
+}

@@ -1,0 +1,129 @@
+//! Adaptation and prediction without an outer gradient: evaluation and use.
+
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
+
+use super::adjoint::step_program;
+use super::structure::{Buffers, Compiled, Scope, Sources, Structure, read_all};
+use super::{MetaState, TaskData};
+use crate::{Algorithm, Problem};
+
+/// An algorithm's inner loop on a problem, compiled for any number of steps.
+pub struct Adapter {
+    structure: Structure,
+    step: Compiled,
+    predict: Compiled,
+    steps: usize,
+}
+
+/// Memory of one thread for an [`Adapter`].
+pub struct AdaptWorker {
+    buffers: Buffers,
+    step: Workspace,
+    predict: Workspace,
+    fast: Vec<Tensor>,
+    state: Vec<Tensor>,
+    output: Tensor,
+}
+
+/// Where the inner loop stands after some steps.
+pub struct Adapted<'a> {
+    /// Steps taken.
+    pub k: usize,
+    /// The network's output on the query set.
+    pub output: &'a Tensor,
+    /// Fast weights φ_k, in the order of the parameters the inner loop moves.
+    pub fast: &'a [Tensor],
+}
+
+/// The query set's fate along the inner loop: entry `k` is after `k` steps.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluation {
+    /// Support loss after each number of steps; the last step's is not computed.
+    pub support_losses: Vec<f64>,
+    /// Query loss after each number of steps.
+    pub query_losses: Vec<f64>,
+}
+
+impl Adapter {
+    /// Compiles the inner loop as trained with `trained_steps` for `steps` steps.
+    pub fn new(
+        problem: &dyn Problem,
+        algorithm: &dyn Algorithm,
+        (trained_steps, steps): (usize, usize),
+        batch: Option<usize>,
+    ) -> Adapter {
+        let structure = Structure::new(problem, algorithm, trained_steps, batch);
+        let step = step_program(&structure, problem, algorithm);
+        let graph = Graph::new();
+        let scope = Scope::new(&structure, &graph);
+        let (omega, phi, at_step) = (scope.omega(), scope.fast(), scope.step());
+        let at = scope.point(&omega, &phi, at_step);
+        let loss = problem.query_loss(&at, &scope.support(), &scope.query());
+        let predict = scope.compile(&[loss.value, loss.output]);
+        Adapter { structure, step, predict, steps }
+    }
+
+    /// Programs by name, with the work of one run and the number of runs per task.
+    pub fn programs(&self) -> Vec<(&'static str, Cost, usize)> {
+        let (step, predict) = (*self.step.program.cost(), *self.predict.program.cost());
+        vec![("step", step, self.steps), ("predict", predict, self.steps + 1)]
+    }
+
+    /// Memory for one thread.
+    pub fn worker(&self, dtype: Dtype) -> AdaptWorker {
+        let room = self.structure.result(dtype);
+        AdaptWorker {
+            buffers: Buffers::with_steps(&self.structure, dtype, self.steps),
+            step: self.step.program.workspace(dtype),
+            predict: self.predict.program.workspace(dtype),
+            fast: room.fast.values().to_vec(),
+            state: room.inner_state.values().to_vec(),
+            output: room.output,
+        }
+    }
+
+    /// Adapts to a task and predicts its query set after every number of steps, 0 included;
+    /// `visit` sees each prediction.
+    pub fn run(
+        &self,
+        worker: &mut AdaptWorker,
+        meta: &MetaState,
+        task: TaskData<'_>,
+        evaluation: &mut Evaluation,
+        mut visit: impl FnMut(Adapted<'_>),
+    ) {
+        let AdaptWorker { buffers, step, predict, fast, state, output } = worker;
+        buffers.gather(&self.structure, task);
+        for (fast, name) in fast.iter_mut().zip(self.structure.adapted.names()) {
+            fast.clone_from(&meta.omega[name]);
+        }
+        for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
+            state.clone_from(start);
+        }
+        evaluation.support_losses.clear();
+        evaluation.query_losses.clear();
+        for k in 0..=self.steps {
+            let sources = |step| Sources {
+                meta,
+                task,
+                buffers: &*buffers,
+                fast,
+                state,
+                cotangent: &[],
+                totals: &[],
+                step,
+                k,
+            };
+            self.predict.run(predict, sources(k.min(self.structure.steps)));
+            evaluation.query_losses.push(predict.read_scalar(0));
+            predict.read(1, output);
+            visit(Adapted { k, output, fast });
+            if k < self.steps {
+                self.step.run(step, sources(self.structure.step_index(k)));
+                evaluation.support_losses.push(step.read_scalar(0));
+                read_all(step, 1, fast);
+                read_all(step, 1 + self.structure.adapted.len(), state);
+            }
+        }
+    }
+}

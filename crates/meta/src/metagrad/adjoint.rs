@@ -1,0 +1,264 @@
+//! The adjoint recursion: snapshots of the trajectory, and one small program run once per step.
+//!
+//! With `S` the inner step, `u_K = ∇_φ L_Q(φ_K)` and
+//! `u_k = (∂S/∂φ)ᵀ u_{k+1} + H(φ_k) ḡ_k`, `ḡ_k = (∂S/∂g)ᵀ u_{k+1}`: for plain gradient descent `ḡ = −α u`
+//! and `u_k = u_{k+1} − α H(φ_k) u_{k+1}`. The gradient of what the inner loop does not move (a frozen
+//! body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order products
+//! come from one forward-over-reverse sweep.
+
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace, grad, grad_params, hvp, vjp};
+
+use super::structure::{
+    Buffers, Compiled, Scope, Sources, Structure, read_all, store_row, wants_final_loss,
+};
+use super::{MetaState, Setup, TaskData, TaskResult};
+use crate::{Algorithm, MetaGradient, Problem};
+
+/// Programs: a step forward, a step back, the query loss with its gradient.
+pub(super) struct Adjoint {
+    step: Compiled,
+    back: Option<Compiled>,
+    query: Option<Compiled>,
+    final_loss: bool,
+}
+
+pub(super) struct Memory {
+    step: Workspace,
+    back: Option<Workspace>,
+    query: Option<Workspace>,
+    /// φ_0 … φ_K.
+    trajectory: Vec<Vec<Tensor>>,
+    state: Vec<Tensor>,
+    cotangent: Vec<Tensor>,
+    totals: Vec<Tensor>,
+}
+
+impl Adjoint {
+    pub(super) fn new(
+        structure: &Structure,
+        problem: &dyn Problem,
+        algorithm: &dyn Algorithm,
+        setup: Setup,
+    ) -> Adjoint {
+        let exact = structure.kind == MetaGradient::Exact && structure.steps > 0;
+        Adjoint {
+            step: step_program(structure, problem, algorithm),
+            back: exact.then(|| back_program(structure, problem, algorithm)),
+            query: (structure.kind != MetaGradient::Displacement)
+                .then(|| query_program(structure, problem)),
+            final_loss: wants_final_loss(setup),
+        }
+    }
+
+    pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
+        let mut costs = vec![("step", *self.step.program.cost(), structure.steps)];
+        if let Some(back) = &self.back {
+            costs.push(("step back", *back.program.cost(), structure.steps));
+        }
+        if let Some(query) = &self.query {
+            costs.push(("query", *query.program.cost(), 1));
+        }
+        costs
+    }
+
+    pub(super) fn graphs(&self) -> Vec<(&'static str, &str)> {
+        let mut graphs = vec![("step", self.step.text.as_str())];
+        graphs.extend(self.back.iter().map(|back| ("step back", back.text.as_str())));
+        graphs.extend(self.query.iter().map(|query| ("query", query.text.as_str())));
+        graphs
+    }
+
+    pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
+        let zeros = |shapes: &innerloop_engine::Params<Vec<usize>>| -> Vec<Tensor> {
+            shapes.values().iter().map(|shape| Tensor::zeros(dtype, shape)).collect()
+        };
+        Memory {
+            step: self.step.program.workspace(dtype),
+            back: self.back.as_ref().map(|back| back.program.workspace(dtype)),
+            query: self.query.as_ref().map(|query| query.program.workspace(dtype)),
+            trajectory: vec![zeros(&structure.adapted); structure.steps + 1],
+            state: zeros(&structure.state),
+            cotangent: zeros(&structure.adapted),
+            totals: zeros(&structure.fixed),
+        }
+    }
+
+    pub(super) fn run(
+        &self,
+        structure: &Structure,
+        memory: &mut Memory,
+        buffers: &mut Buffers,
+        meta: &MetaState,
+        task: TaskData<'_>,
+        result: &mut TaskResult,
+    ) {
+        let Memory { step, back, query, trajectory, state, cotangent, totals } = memory;
+        for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
+            fast.clone_from(&meta.omega[name]);
+        }
+        for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
+            state.clone_from(start);
+        }
+        result.support_losses.clear();
+        let n = structure.adapted.len();
+        let n_state = structure.state.len();
+        for k in 0..structure.steps + usize::from(self.final_loss) {
+            let sources = Sources {
+                meta,
+                task,
+                buffers,
+                fast: &trajectory[k],
+                state,
+                cotangent: &[],
+                totals: &[],
+                step: structure.step_index(k),
+                k: structure.step_index(k),
+            };
+            self.step.run(step, sources);
+            result.support_losses.push(step.read_scalar(0));
+            if k == structure.steps {
+                break;
+            }
+            read_all(step, 1, &mut trajectory[k + 1]);
+            read_all(step, 1 + n, state);
+            read_all(step, 1 + n + n_state, &mut buffers.statistics);
+            for (to, from) in result.statistics.values_mut().iter_mut().zip(&buffers.statistics) {
+                store_row(to, k, from);
+            }
+        }
+        for (to, from) in result.fast.values_mut().iter_mut().zip(&trajectory[structure.steps]) {
+            to.clone_from(from);
+        }
+        for (to, from) in result.inner_state.values_mut().iter_mut().zip(&*state) {
+            to.clone_from(from);
+        }
+        let (Some(program), Some(query)) = (&self.query, query) else {
+            return displacement(structure, meta, result);
+        };
+        let sources = |fast, step, k| Sources {
+            meta,
+            task,
+            buffers: &*buffers,
+            fast,
+            state: &[],
+            cotangent: &[],
+            totals: &[],
+            step,
+            k,
+        };
+        program.run(query, sources(&trajectory[structure.steps], structure.steps, 0));
+        result.query_loss = query.read_scalar(0);
+        query.read(1, &mut result.output);
+        read_all(query, 2, cotangent);
+        read_all(query, 2 + n, totals);
+        if let (Some(program), Some(back)) = (&self.back, back) {
+            for k in (0..structure.steps).rev() {
+                let mut sources = sources(&trajectory[k], structure.step_index(k), k);
+                sources.cotangent = cotangent;
+                sources.totals = totals;
+                program.run(back, sources);
+                read_all(back, 0, cotangent);
+                read_all(back, n, totals);
+            }
+        }
+        read_all(query, 2 + n + totals.len(), &mut buffers.statistics);
+        for (to, from) in result.statistics.values_mut().iter_mut().zip(&buffers.statistics) {
+            store_row(to, structure.steps, from);
+        }
+        let gradient = result.gradient.values_mut();
+        for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
+            gradient[at].clone_from(from);
+        }
+        for (from, at) in totals.iter().zip(structure.fixed_positions()) {
+            gradient[at].clone_from(from);
+        }
+    }
+}
+
+impl Memory {
+    pub(super) fn bytes(&self) -> usize {
+        let workspaces = [Some(&self.step), self.back.as_ref(), self.query.as_ref()];
+        let tensors = self.trajectory.iter().flatten();
+        let tensors = tensors.chain(&self.state).chain(&self.cotangent).chain(&self.totals);
+        let size = |t: &Tensor| t.len() * if t.dtype() == Dtype::F32 { 4 } else { 8 };
+        workspaces.iter().flatten().map(|w| w.bytes()).sum::<usize>()
+            + tensors.map(size).sum::<usize>()
+    }
+}
+
+/// `θ − φ_K` for what the inner loop moves; the rest of the gradient stays zero.
+fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult) {
+    let TaskResult { gradient, fast, .. } = result;
+    for (name, phi) in fast.iter() {
+        let at = structure.learned.position(name).expect("θ is learned");
+        let (theta, out) = (&meta.omega[name], &mut gradient.values_mut()[at]);
+        for i in 0..phi.len() {
+            out.set(i, theta.get(i) - phi.get(i));
+        }
+    }
+}
+
+/// `(φ, ω, batch) → (L_S, φ', state', statistics)`.
+pub(super) fn step_program(
+    structure: &Structure,
+    problem: &dyn Problem,
+    algorithm: &dyn Algorithm,
+) -> Compiled {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, phi, state, step) = (scope.omega(), scope.fast(), scope.state(), scope.step());
+    let at = scope.point(&omega, &phi, step);
+    let loss = problem.support_loss(&at, &scope.batch(0));
+    let gradient = grad_params(loss.value, &phi);
+    let moved = algorithm.advance(&scope.inner_step(&omega, phi, gradient, (state, step)));
+    let mut outputs = vec![loss.value];
+    outputs.extend(moved.phi.values());
+    outputs.extend(moved.state.values());
+    outputs.extend(loss.statistics.values());
+    scope.compile(&outputs)
+}
+
+/// `(φ_k, ω, batch, u, totals) → (u', totals')`.
+fn back_program(
+    structure: &Structure,
+    problem: &dyn Problem,
+    algorithm: &dyn Algorithm,
+) -> Compiled {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
+    let (u, totals) = (scope.cotangent(), scope.totals());
+    let at = scope.point(&omega, &phi, step);
+    let loss = problem.support_loss(&at, &scope.batch(0)).value;
+    // The step as a function of φ, ω and g, with g cut off from the φ it was computed at.
+    let g = grad_params(loss, &phi).map(|g| g.stop_gradient());
+    let inner = scope.inner_step(&omega, phi.clone(), g.clone(), (Default::default(), step));
+    let moved = algorithm.advance(&inner);
+    let fixed = totals.map_named(|name, _| omega[name]);
+    let of: Vec<_> = phi.values().iter().chain(fixed.values()).copied().collect();
+    let wrt: Vec<_> = of.iter().chain(g.values()).copied().collect();
+    let direct = vjp(moved.phi.values(), u.values(), &wrt);
+    let (direct, g_bar) = direct.split_at(of.len());
+    let second = hvp(loss, phi.values(), g_bar, &of);
+    let both = direct.iter().zip(&second).map(|(&a, &b)| a + b);
+    let outputs: Vec<_> = both
+        .enumerate()
+        .map(|(i, x)| if i < phi.len() { x } else { totals.values()[i - phi.len()] + x })
+        .collect();
+    scope.compile(&outputs)
+}
+
+/// `(φ_K, ω, support, query) → (L_Q, output, ∇_φ L_Q, ∇_η L_Q, statistics)`.
+fn query_program(structure: &Structure, problem: &dyn Problem) -> Compiled {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
+    let at = scope.point(&omega, &phi, step);
+    let loss = problem.query_loss(&at, &scope.support(), &scope.query());
+    let fixed = structure.fixed.map_named(|name, _| omega[name]);
+    let wrt: Vec<_> = phi.values().iter().chain(fixed.values()).copied().collect();
+    let mut outputs = vec![loss.value, loss.output];
+    outputs.extend(grad(loss.value, &wrt));
+    outputs.extend(loss.statistics.values());
+    scope.compile(&outputs)
+}

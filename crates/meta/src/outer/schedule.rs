@@ -1,0 +1,44 @@
+//! The outer learning rate over the iterations.
+
+/// Course of the rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Stays.
+    Constant,
+    /// Falls, or rises, in a straight line to the final rate.
+    Linear,
+    /// Falls along half a cosine to the final rate.
+    Cosine,
+}
+
+/// Outer learning rate as a function of the iteration alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// Rate after warm-up.
+    pub start: f64,
+    /// Rate at the end; ignored when constant.
+    pub end: f64,
+    /// Iterations over which the rate first rises linearly from zero.
+    pub warmup: u64,
+    /// All iterations.
+    pub iterations: u64,
+    /// Course.
+    pub shape: Shape,
+}
+
+impl Schedule {
+    /// Rate of iteration `t`, counted from 0: during warm-up `start · (t + 1) / warmup`.
+    pub fn rate(&self, t: u64) -> f64 {
+        if t < self.warmup {
+            return self.start * (t + 1) as f64 / self.warmup as f64;
+        }
+        let length = self.iterations.saturating_sub(self.warmup).max(1);
+        let done = ((t - self.warmup) as f64 / length as f64).min(1.0);
+        let left = match self.shape {
+            Shape::Constant => return self.start,
+            Shape::Linear => 1.0 - done,
+            Shape::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        };
+        self.end + (self.start - self.end) * left
+    }
+}

@@ -1,0 +1,55 @@
+//! What is learned: a support loss and a query loss, traced at a point.
+
+use innerloop_engine::{Params, Shape, Var};
+
+use crate::Vars;
+
+/// Where a loss is traced.
+pub struct Point<'g> {
+    /// All parameters of the learner: the fast weights where the inner loop moves them, θ elsewhere.
+    pub params: Vars<'g>,
+    /// Values carried along the run without being differentiated, such as running statistics.
+    pub carried: Vars<'g>,
+    /// Number of inner steps taken, as a one-hot row `[K + 1]`; the query set stands at `K`.
+    pub step: Var<'g>,
+}
+
+/// A traced loss.
+pub struct Loss<'g> {
+    /// The loss, a scalar.
+    pub value: Var<'g>,
+    /// The network's output, one row per example.
+    pub output: Var<'g>,
+    /// Statistics of this pass, under the names of [`Problem::statistics`].
+    pub statistics: Vars<'g>,
+}
+
+/// A family of tasks joined with a learner: everything an algorithm gets to see.
+///
+/// That adaptation cannot use the query set is in the signatures: the support loss has no such argument.
+pub trait Problem: Send + Sync {
+    /// Shapes of the learner's parameters θ.
+    fn parameters(&self) -> Params<Shape>;
+
+    /// Shapes of the values carried along the run; often none.
+    fn carried(&self) -> Params<Shape>;
+
+    /// Shapes of the statistics a pass gives; often none.
+    fn statistics(&self) -> Params<Shape>;
+
+    /// Shapes of a support set's arrays for the given number of examples, the first axis counting them.
+    fn support_shapes(&self, examples: usize) -> Vec<Shape>;
+
+    /// Examples in a support set.
+    fn support_examples(&self) -> usize;
+
+    /// Shapes of a query set's arrays.
+    fn query_shapes(&self) -> Vec<Shape>;
+
+    /// Mean loss over the support set, or a minibatch of it.
+    fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g>;
+
+    /// Mean loss over the query set. The support inputs are at hand because some ways to normalise a
+    /// batch need them.
+    fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g>;
+}

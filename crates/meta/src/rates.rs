@@ -1,0 +1,56 @@
+//! Inner learning rates: constant or learned, per tensor and step or per element.
+
+use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
+
+use crate::Vars;
+
+/// Rates are meta-parameters named after the tensor they move.
+pub const RATE_PREFIX: &str = "inner_lr.";
+
+/// Name of the rate that moves a tensor.
+pub fn rate_name(tensor: &str) -> String {
+    format!("{RATE_PREFIX}{tensor}")
+}
+
+/// Initial inner learning rates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    /// Rate of every tensor that has none of its own.
+    pub default: f64,
+    /// Rates of single tensors, by name.
+    pub of: Vec<(String, f64)>,
+}
+
+impl Rates {
+    /// One rate for all.
+    pub fn uniform(rate: f64) -> Rates {
+        Rates { default: rate, of: Vec::new() }
+    }
+
+    fn get(&self, tensor: &str) -> f64 {
+        self.of.iter().find(|(name, _)| name == tensor).map_or(self.default, |(_, rate)| *rate)
+    }
+
+    /// A rate for every tensor and step: `[K]` per tensor.
+    pub fn per_step(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        let rate = |name: &str| Tensor::full(Dtype::F64, &[steps], self.get(name));
+        adapted.names().iter().map(|name| (rate_name(name), rate(name))).collect()
+    }
+
+    /// A rate for every element: the shape of its tensor.
+    pub fn per_element(&self, adapted: &Params<Shape>) -> Params<Tensor> {
+        let rate = |name: &str, shape: &Shape| Tensor::full(Dtype::F64, shape, self.get(name));
+        adapted.iter().map(|(name, shape)| (rate_name(name), rate(name, shape))).collect()
+    }
+}
+
+/// The rate `[K]` of the current step, a scalar.
+pub(crate) fn at_step<'g>(rates: Var<'g>, step: Var<'g>) -> Var<'g> {
+    let steps = rates.shape();
+    rates.dot(step.slice(&[0], &steps))
+}
+
+/// `α_k` of every adapted tensor at the current step.
+pub(crate) fn all_at_step<'g>(adapted: &Vars<'g>, rates: &Vars<'g>, step: Var<'g>) -> Vars<'g> {
+    adapted.map_named(|name, _| at_step(rates[&rate_name(name)], step))
+}
