@@ -1,21 +1,28 @@
-//! temporary
-use innerloop_engine::Dtype;
-use innerloop_meta::Strategy;
-fn main() {
-    let file = std::env::args().nth(1).unwrap();
-    let dtype =
-        if std::env::args().nth(2).as_deref() == Some("f32") { Dtype::F32 } else { Dtype::F64 };
-    match innerloop_lab::verify(
-        std::path::Path::new(&file),
-        dtype,
-        &[Strategy::Unrolled, Strategy::Adjoint],
-        None,
-    ) {
-        Ok(all) => {
-            for v in all {
-                println!("{} {} {:?} {:?} {}", file, v.strategy, v.flips, v.worst(), v.passed());
-            }
+//! The `innerloop` command: the only place that prints.
+#![allow(clippy::print_stdout, reason = "printing is what a command does")]
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Gradient-based meta-learning: exact meta-gradients, fast and small.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let code = error.downcast_ref::<innerloop::lab::Error>().map_or(2, |e| e.exit_code());
+            ExitCode::from(code)
         }
-        Err(e) => println!("{e}"),
     }
 }

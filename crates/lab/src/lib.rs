@@ -9,6 +9,8 @@ mod error;
 mod evaluation;
 mod experiment;
 mod few_shot;
+mod metagrad;
+mod run;
 pub mod run_dir;
 mod trainer;
 mod verify;
@@ -18,6 +20,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{DATA_VARIABLE, Experiment, Outer, data_folder};
 pub use few_shot::{FewShot, Phase};
+pub use metagrad::{MetaGradient, metagrad};
+pub use run::{Event, Outcome, Sink, Which, open, peak_memory, train};
 pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{
     Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,

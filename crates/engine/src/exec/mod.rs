@@ -74,7 +74,8 @@ impl Program {
     }
 
     /// Computes the outputs from the inputs set before. Inputs are overwritten on the way: set all of
-    /// them again before the next run. Allocates nothing.
+    /// them again before the next run. Allocates nothing, except that the matrix-multiply crate packs the
+    /// operands of each product into buffers of its own.
     #[track_caller]
     pub fn run(&self, workspace: &mut Workspace) {
         let own = workspace.inputs == self.inputs && workspace.outputs == self.outputs;

@@ -66,7 +66,7 @@ fn eight_axes_are_moved_about() {
     // Kept and repeated axes alternate, so no loop can take the sum.
     let sum = v.sum_to(&[2, 1, 1, 3, 1, 1, 2, 1]);
     let back = sum.expand(&shape).sum();
-    let got = evaluate(&graph, &[v.transpose(&order), back], &[x.clone()]);
+    let got = evaluate(&graph, &[v.transpose(&order), back], std::slice::from_ref(&x));
     assert_close("transposed", &got[0], &x.permuted(&order), 0.0);
     let total: f64 = x.iter().sum();
     assert_close("sum", &got[1], &Tensor::scalar(Dtype::F64, 12.0 * total), 1e-12);

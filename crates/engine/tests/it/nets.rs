@@ -1,7 +1,7 @@
 //! Two small networks that other tests differentiate.
 
 use innerloop_engine::check::random;
-use innerloop_engine::{Dtype, Graph, Key, Tensor, Var, Window};
+use innerloop_engine::{Graph, Key, Tensor, Var, Window};
 
 /// A scalar loss of a few parameters, with a point to stand at. The other inputs are data.
 pub(crate) struct Net {
@@ -91,9 +91,4 @@ fn block<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
     let variance = (centred * centred).sum_to(&channels) * scale;
     let normal = centred / (variance + 1e-5).sqrt();
     (normal * p[1] + p[2]).relu().max_pool(Window::square(2, 2, 0))
-}
-
-/// Zeros in the shape of some tensors, in single precision or double.
-pub(crate) fn buffers(dtype: Dtype, shapes: impl IntoIterator<Item = Vec<usize>>) -> Vec<Tensor> {
-    shapes.into_iter().map(|shape| Tensor::zeros(dtype, &shape)).collect()
 }

@@ -148,6 +148,7 @@ fn every_key_survives_a_round_trip() {
         flat_of(&config).into_iter().filter(|entry| flat_of(&family).contains(entry)).collect();
     let expected = [
         ("algorithm.inner_optimizer", "\"sgd\""),
+        ("model.head", "\"flatten\""),
         ("model.kind", "\"conv4\""),
         ("tasks.family", "\"omniglot\""),
         ("tasks.query", "15"),
@@ -463,10 +464,7 @@ fn overrides_are_toml_or_bare_words() {
 
     check_set("outer.lr=01", "outer.lr is \"01\", expected a number");
     check_set("outer.lrr=1", "unknown key `outer.lrr`; did you mean `lr`?");
-    check_set(
-        "outer.lr=-1",
-        "outer.lr is -1.0, expected a finite number above 0".replace("-1.0", "-1").as_str(),
-    );
+    check_set("outer.lr=-1", "outer.lr is -1, expected a finite number above 0");
     for set in [
         "",
         "outer.lr",

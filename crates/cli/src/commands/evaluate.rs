@@ -1,0 +1,91 @@
+//! `innerloop evaluate`
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+use innerloop::lab::{Evaluator, Protocol, Which, open};
+use innerloop::tasks::Split;
+
+use super::print_report;
+
+#[derive(Args)]
+pub(crate) struct Evaluate {
+    /// Folder of a run
+    run: PathBuf,
+    /// Number of tasks [default: as configured]
+    #[arg(long)]
+    tasks: Option<usize>,
+    /// Inner steps [default: as configured]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Which classes to test on
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitName,
+    /// Which checkpoint to evaluate
+    #[arg(long, value_enum, default_value = "best")]
+    checkpoint: CheckpointName,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitName {
+    Train,
+    Validation,
+    Test,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CheckpointName {
+    Best,
+    Last,
+}
+
+impl Evaluate {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let which = match self.checkpoint {
+            CheckpointName::Best => Which::Best,
+            CheckpointName::Last => Which::Last,
+        };
+        let split = match self.split {
+            SplitName::Train => Split::Train,
+            SplitName::Validation => Split::Validation,
+            SplitName::Test => Split::Test,
+        };
+        let trainer = open(&self.run, which)?;
+        let experiment = &trainer.experiment;
+        let settings = &experiment.config.evaluation;
+        let tasks = self.tasks.unwrap_or(settings.tasks);
+        let steps = self.steps.unwrap_or(settings.steps);
+        ensure!(tasks >= 2, "--tasks is {tasks}, expected at least 2 for an interval");
+        ensure!(steps <= 10_000, "--steps is {steps}, expected at most 10000");
+        ensure!(
+            split != Split::Train || experiment.family.spec(split) == experiment.evaluate.spec,
+            "training episodes of this run have other sizes than its evaluation; use --split test"
+        );
+        let evaluator = Evaluator::new(experiment, steps, trainer.pool().current_num_threads());
+        let report =
+            trainer.pool().install(|| evaluator.run(experiment, &trainer.meta, split, tasks))?;
+        let protocol = Protocol::new(experiment, split, steps);
+        if self.json {
+            let result = serde_json::json!({
+                "protocol": protocol, "iteration": trainer.iteration, "report": report
+            });
+            println!("{}", serde_json::to_string_pretty(&result)?);
+            return Ok(());
+        }
+        println!(
+            "{}; iteration {}; {}; split {split}; {tasks} tasks; order {}; batch norm {}; seed {}",
+            protocol.algorithm,
+            trainer.iteration,
+            protocol.tasks,
+            protocol.order,
+            protocol.batch_norm,
+            protocol.seed
+        );
+        print_report(&report);
+        Ok(())
+    }
+}

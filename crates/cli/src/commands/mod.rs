@@ -1,0 +1,105 @@
+//! One file a command.
+
+mod data;
+mod evaluate;
+mod inspect;
+mod metagrad;
+mod train;
+mod verify;
+
+use clap::{Args, Subcommand, ValueEnum};
+use innerloop::engine::Dtype;
+use innerloop::lab::{Config, Estimate, Measure, Report, config::presets};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Train a preset or a configuration; without one, MAML on characters drawn on the fly
+    Train(train::Train),
+    /// Evaluate a trained run on tasks of a split, after every number of inner steps
+    Evaluate(evaluate::Evaluate),
+    /// Write the meta-gradient of given weights and one given episode
+    Metagrad(metagrad::Metagrad),
+    /// Recompute another framework's reference case and compare
+    Verify(verify::Verify),
+    /// Show a configuration's parameters, programs, work and memory
+    Inspect(inspect::Inspect),
+    /// List, check and look at task families and data sets
+    #[command(subcommand)]
+    Data(data::Data),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Train(command) => command.run(),
+            Command::Evaluate(command) => command.run(),
+            Command::Metagrad(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+            Command::Data(command) => command.run(),
+        }
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Args)]
+pub(crate) struct Source {
+    /// A preset's name or a path to a .toml file
+    #[arg(default_value = presets::DEFAULT)]
+    config: String,
+    /// Overrides one setting, such as outer.lr=5e-4; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl Source {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.config, &self.sets)?)
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Precision {
+    F32,
+    F64,
+}
+
+impl From<Precision> for Dtype {
+    fn from(precision: Precision) -> Dtype {
+        match precision {
+            Precision::F32 => Dtype::F32,
+            Precision::F64 => Dtype::F64,
+        }
+    }
+}
+
+/// `97.31 % ± 0.21` or `0.412 ± 0.030`.
+pub(crate) fn score(measure: Measure, estimate: Estimate) -> String {
+    match measure {
+        Measure::Accuracy => {
+            format!("{:.2} % ± {:.2}", 100.0 * estimate.mean, 100.0 * estimate.ci95)
+        }
+        Measure::MeanSquaredError => format!("{:.4} ± {:.4}", estimate.mean, estimate.ci95),
+    }
+}
+
+/// Name of what is measured, for headings.
+pub(crate) fn measured(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Accuracy => "accuracy",
+        Measure::MeanSquaredError => "mean squared error",
+    }
+}
+
+/// A line for every number of inner steps.
+pub(crate) fn print_report(report: &Report) {
+    println!("{:>12}  {:<20}  query loss", "inner steps", measured(report.measure));
+    for (k, (estimate, loss)) in report.scores.iter().zip(&report.losses).enumerate() {
+        println!(
+            "{k:>12}  {:<20}  {:.4} ± {:.4}",
+            score(report.measure, *estimate),
+            loss.mean,
+            loss.ci95
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! `innerloop train`
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use innerloop::lab::{self, Event, Measure, Outcome, Sink, run_dir::RunDir};
+
+use super::{Source, measured, print_report, score};
+
+#[derive(Args)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    source: Source,
+    /// Folder of the run [default: runs/<configuration's name>]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on with the run in the folder
+    #[arg(long)]
+    resume: bool,
+}
+
+impl Train {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let name = PathBuf::from(&self.source.config);
+        let name =
+            name.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            // A fresh folder, so that the same command can be given again.
+            None if self.resume => PathBuf::from("runs").join(name),
+            None => fresh(&name),
+        };
+        let config = self.source.load()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let heard = stop.clone();
+        ctrlc::set_handler(move || {
+            if heard.swap(true, Ordering::Relaxed) {
+                // Asked twice: leave at once; the last checkpoint is whole.
+                std::process::exit(130);
+            }
+            eprintln!("stopping after this iteration; once more to leave at once");
+        })?;
+        println!("run folder {}", out.display());
+        let mut show = Show::new(config.outer.iterations as u64, config.run.minutes);
+        let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
+        show.bar.finish_and_clear();
+        print_outcome(&outcome?);
+        println!("evaluate it again: innerloop evaluate {}", out.display());
+        Ok(())
+    }
+}
+
+/// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that holds no run.
+fn fresh(name: &str) -> PathBuf {
+    let folder = |n: usize| {
+        PathBuf::from("runs").join(if n == 1 { name.to_string() } else { format!("{name}-{n}") })
+    };
+    (1..).map(folder).find(|out| RunDir::open(out).is_err()).expect("some number is free")
+}
+
+fn print_outcome(outcome: &Outcome) {
+    let protocol = &outcome.protocol;
+    let measure = outcome.test.measure;
+    println!(
+        "{}: {} of {} iterations in {:.0} s; evaluated at iteration {}",
+        protocol.algorithm,
+        outcome.iterations,
+        outcome.iterations_configured,
+        outcome.seconds,
+        outcome.evaluated_iteration
+    );
+    println!(
+        "{}; split {}; {} tasks; order {}; batch norm {}; seed {}",
+        protocol.tasks,
+        protocol.split,
+        outcome.test.tasks,
+        protocol.order,
+        protocol.batch_norm,
+        protocol.seed
+    );
+    print_report(&outcome.test);
+    println!(
+        "{} on {} test tasks after {} inner steps",
+        measured(measure),
+        outcome.test.tasks,
+        protocol.steps
+    );
+    println!("  trained      {}", score(measure, outcome.test.last()));
+    println!("  untrained    {}", score(measure, outcome.untrained.last()));
+    if let Some(nearest) = outcome.nearest_mean {
+        println!("  nearest mean {}", score(Measure::Accuracy, nearest));
+    }
+    if let Some(bytes) = outcome.peak_memory {
+        println!("peak memory of the process {} MiB", bytes >> 20);
+    }
+}
+
+/// Progress for a person: a bar on a terminal, a line now and then elsewhere.
+struct Show {
+    bar: ProgressBar,
+    terminal: bool,
+    iterations: u64,
+    minutes: f64,
+    started: Instant,
+    validation: String,
+    next_line: f64,
+}
+
+impl Show {
+    fn new(iterations: u64, minutes: f64) -> Show {
+        let bar = ProgressBar::new(iterations);
+        let style = "{bar:30} {pos}/{len} {per_sec} ETA {eta} {msg}";
+        bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+        let terminal = std::io::stderr().is_terminal();
+        let validation = String::new();
+        Show {
+            bar,
+            terminal,
+            iterations,
+            minutes,
+            started: Instant::now(),
+            validation,
+            next_line: 10.0,
+        }
+    }
+}
+
+impl Sink for Show {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started { trainer } => {
+                self.started = Instant::now();
+                self.bar.set_position(trainer.iteration);
+                self.bar.reset_eta();
+                let mib = trainer.bytes() >> 20;
+                println!(
+                    "{} on {}; {} threads, {mib} MiB of workspaces{}",
+                    trainer.experiment.algorithm.name(),
+                    trainer.experiment.family.describe(),
+                    trainer.pool().current_num_threads(),
+                    if self.minutes > 0.0 {
+                        format!(", at most {} minutes", self.minutes)
+                    } else {
+                        String::new()
+                    }
+                );
+            }
+            Event::Step(step) => {
+                let support = step.support_losses.last().copied().unwrap_or(f64::NAN);
+                let query =
+                    step.query_loss.map_or(String::new(), |loss| format!(" query {loss:.3}"));
+                let message = format!("support {support:.3}{query}{}", self.validation);
+                self.bar.set_position(step.iteration);
+                let seconds = self.started.elapsed().as_secs_f64();
+                if self.terminal {
+                    self.bar.set_message(message);
+                } else if seconds >= self.next_line {
+                    self.next_line = seconds + 30.0;
+                    println!(
+                        "{seconds:>6.0} s  iteration {}/{}  {message}",
+                        step.iteration, self.iterations
+                    );
+                }
+            }
+            Event::Validated { score, best, .. } => {
+                let mark = if best { " (best)" } else { "" };
+                self.validation =
+                    format!(" validation {:.4} ± {:.4}{mark}", score.mean, score.ci95);
+            }
+            Event::Evaluating => self.bar.println("final evaluation"),
+        }
+    }
+}

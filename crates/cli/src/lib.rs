@@ -1,0 +1,17 @@
+//! innerloop: gradient-based meta-learning in Rust.
+//!
+//! This crate gathers the libraries under one name and holds the `innerloop` command.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`engine`] | a graph in, numbers out: derivatives of any order, compiled programs |
+//! | [`nn`] | layers, losses, models |
+//! | [`tasks`] | families of tasks: data sets, samplers, episodes |
+//! | [`meta`] | inner loops, meta-gradients, algorithms, outer optimizers |
+//! | [`lab`] | a run: configuration, trainer, checkpoints, evaluation |
+
+pub use innerloop_engine as engine;
+pub use innerloop_lab as lab;
+pub use innerloop_meta as meta;
+pub use innerloop_nn as nn;
+pub use innerloop_tasks as tasks;

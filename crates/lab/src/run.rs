@@ -1,0 +1,364 @@
+//! A run in its folder: train, validate, checkpoint, resume, and the final evaluation.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use innerloop_engine::{Params, Tensor};
+use innerloop_tasks::{Distance, Split, Target, nearest_mean};
+use serde::Serialize;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::evaluation::{Estimate, Evaluator, Protocol, Report};
+use crate::run_dir::{RunDir, RunWriter};
+use crate::trainer::{StepReport, Trainer};
+use crate::{Config, Error, Experiment, Result};
+
+/// What happens during a run, for whoever shows it.
+pub enum Event<'a> {
+    /// Training starts, or goes on, at this iteration.
+    Started {
+        /// The run.
+        trainer: &'a Trainer,
+    },
+    /// An outer iteration is done.
+    Step(&'a StepReport),
+    /// The meta-parameters were validated.
+    Validated {
+        /// Iterations done.
+        iteration: u64,
+        /// Score after the last inner step.
+        score: Estimate,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+    /// Training is over and the final evaluation begins.
+    Evaluating,
+}
+
+/// Whoever wants to know how a run goes.
+pub trait Sink {
+    /// Called as things happen.
+    fn event(&mut self, event: Event<'_>);
+}
+
+/// The result of a run, as `result.json` holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// How it was obtained.
+    pub protocol: Protocol,
+    /// Outer iterations taken, of those configured.
+    pub iterations: u64,
+    /// Outer iterations configured.
+    pub iterations_configured: u64,
+    /// Seconds of training, validation included.
+    pub seconds: f64,
+    /// Iteration of the evaluated meta-parameters: the best on validation, else the last.
+    pub evaluated_iteration: u64,
+    /// Most memory the process held, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// Learned parameters of θ.
+    pub parameters: usize,
+    /// Test tasks after training.
+    pub test: Report,
+    /// The same tasks before training.
+    pub untrained: Report,
+    /// Nearest class mean by cosine on raw inputs, for tasks with classes.
+    pub nearest_mean: Option<Estimate>,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line<'a> {
+    Train {
+        seconds: f64,
+        #[serde(flatten)]
+        step: &'a StepReport,
+    },
+    Validation {
+        iteration: u64,
+        seconds: f64,
+        #[serde(flatten)]
+        report: &'a Report,
+    },
+}
+
+/// Trains into a folder and evaluates. With `resume` goes on where the folder's last checkpoint stands.
+///
+/// When `stop` turns true the current iteration is finished, a checkpoint written, and an
+/// [`crate::ErrorKind::Interrupted`] error returned.
+pub fn train(
+    config: Config,
+    out: &Path,
+    resume: bool,
+    stop: &AtomicBool,
+    sink: &mut dyn Sink,
+) -> Result<Outcome> {
+    let experiment = Experiment::new(config)?;
+    let writer = if resume {
+        RunWriter::resume(out, &experiment.config)?
+    } else {
+        RunWriter::create(out, &experiment.config)?
+    };
+    let mut run = Run { trainer: Trainer::new(experiment)?, writer, best: None, seconds: 0.0 };
+    if resume && run.writer.dir().last_path().exists() {
+        run.restore()?;
+    }
+    run.writer.keep_until(run.trainer.iteration)?;
+    run.train(stop, sink)?;
+    sink.event(Event::Evaluating);
+    run.evaluate()
+}
+
+struct Run {
+    trainer: Trainer,
+    writer: RunWriter,
+    /// Best validation score so far.
+    best: Option<f64>,
+    /// Seconds of training before and in this session.
+    seconds: f64,
+}
+
+impl Run {
+    fn train(&mut self, stop: &AtomicBool, sink: &mut dyn Sink) -> Result<()> {
+        let config = self.trainer.experiment.config.clone();
+        let threads = self.trainer.pool().current_num_threads();
+        let every = config.evaluation.validate_every as u64;
+        let evaluator = (every > 0)
+            .then(|| Evaluator::new(&self.trainer.experiment, config.evaluation.steps, threads));
+        sink.event(Event::Started { trainer: &self.trainer });
+        let before = self.seconds;
+        let start = Instant::now();
+        let last = config.outer.iterations as u64;
+        while self.trainer.iteration < last {
+            let step = self.trainer.step()?;
+            self.seconds = before + start.elapsed().as_secs_f64();
+            let done = self.trainer.iteration;
+            sink.event(Event::Step(&step));
+            if done.is_multiple_of(config.run.log_every as u64) || done == last {
+                self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
+            }
+            let out_of_time = config.run.minutes > 0.0 && self.seconds >= 60.0 * config.run.minutes;
+            let ends = done == last || out_of_time;
+            if let Some(evaluator) = &evaluator
+                && (done.is_multiple_of(every) || ends)
+            {
+                self.validate(evaluator, sink)?;
+            }
+            let stopped = stop.load(Ordering::Relaxed);
+            if done.is_multiple_of(config.run.checkpoint_every as u64) || ends || stopped {
+                checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
+            }
+            if stopped {
+                return Err(Error::interrupted(format!(
+                    "stopped after iteration {done} of {last}; go on with --resume and --out {}",
+                    self.writer.dir().path().display()
+                )));
+            }
+            if out_of_time {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn validate(&mut self, evaluator: &Evaluator, sink: &mut dyn Sink) -> Result<()> {
+        let Trainer { experiment, meta, iteration, .. } = &self.trainer;
+        let tasks = experiment.config.evaluation.validation_tasks;
+        let run = || evaluator.run(experiment, meta, Split::Validation, tasks);
+        let report = self.trainer.pool().install(run)?;
+        let score = report.last();
+        let best = self.best.is_none_or(|best| report.measure.better(score.mean, best));
+        let line =
+            Line::Validation { iteration: *iteration, seconds: self.seconds, report: &report };
+        self.writer.append(&line)?;
+        sink.event(Event::Validated { iteration: *iteration, score, best });
+        if best {
+            self.best = Some(score.mean);
+            checkpoint::save(&self.writer.dir().best_path(), &self.checkpoint())?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let Trainer { experiment, meta, optimizer, iteration, .. } = &self.trainer;
+        let group =
+            |name: &str, values: &Params<Tensor>| (name.to_string(), experiment.to_torch(values));
+        let mut metadata = BTreeMap::new();
+        metadata.insert("iteration".into(), iteration.to_string());
+        metadata.insert("optimizer_steps".into(), optimizer.steps.to_string());
+        metadata.insert("seconds".into(), self.seconds.to_string());
+        if let Some(best) = self.best {
+            metadata.insert("best_score".into(), best.to_string());
+        }
+        let groups = vec![
+            group(OMEGA, &meta.omega),
+            group(CARRIED, &meta.carried),
+            group(INNER_STATE, &meta.inner_state),
+            group(FIRST, &optimizer.first),
+            group(SECOND, &optimizer.second),
+        ];
+        Checkpoint { groups, metadata }
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        let path = self.writer.dir().last_path();
+        let checkpoint = checkpoint::load(&path)?;
+        load_meta(&mut self.trainer, &checkpoint, &path)?;
+        let Trainer { experiment, optimizer, .. } = &mut self.trainer;
+        take(experiment, &checkpoint, FIRST, &mut optimizer.first, &path)?;
+        take(experiment, &checkpoint, SECOND, &mut optimizer.second, &path)?;
+        optimizer.steps = number(&checkpoint, "optimizer_steps", &path)?;
+        self.trainer.iteration = number(&checkpoint, "iteration", &path)?;
+        self.seconds = number(&checkpoint, "seconds", &path)?;
+        if checkpoint.metadata.contains_key("best_score") {
+            self.best = Some(number(&checkpoint, "best_score", &path)?);
+        }
+        Ok(())
+    }
+
+    /// The final evaluation, of the best meta-parameters on validation if there was any.
+    fn evaluate(mut self) -> Result<Outcome> {
+        let config = self.trainer.experiment.config.clone();
+        let iterations = self.trainer.iteration;
+        let mut evaluated_iteration = iterations;
+        let best = self.writer.dir().best_path();
+        if best.exists() {
+            let checkpoint = checkpoint::load(&best)?;
+            load_meta(&mut self.trainer, &checkpoint, &best)?;
+            evaluated_iteration = number(&checkpoint, "iteration", &best)?;
+        }
+        let Trainer { experiment, meta, .. } = &self.trainer;
+        let threads = self.trainer.pool().current_num_threads();
+        let (steps, tasks) = (config.evaluation.steps, config.evaluation.tasks);
+        let evaluator = Evaluator::new(experiment, steps, threads);
+        let (test, untrained) = self.trainer.pool().install(|| -> Result<_> {
+            let test = evaluator.run(experiment, meta, Split::Test, tasks)?;
+            let start = experiment.initial_state();
+            Ok((test, evaluator.run(experiment, &start, Split::Test, tasks)?))
+        })?;
+        let nearest_mean = match experiment.evaluate.spec.target {
+            Target::Values(_) => None,
+            Target::Classes(_) => {
+                let family = experiment.family.as_ref();
+                let score =
+                    nearest_mean(family, Split::Test, config.seed, tasks, Distance::Cosine)?;
+                Some(Estimate { mean: score.mean, ci95: score.ci95 })
+            }
+        };
+        let outcome = Outcome {
+            protocol: Protocol::new(experiment, Split::Test, steps),
+            iterations,
+            iterations_configured: config.outer.iterations as u64,
+            seconds: self.seconds,
+            evaluated_iteration,
+            peak_memory: peak_memory(),
+            parameters: experiment.train.model.parameters().iter().map(|p| volume(&p.shape)).sum(),
+            test,
+            untrained,
+            nearest_mean,
+        };
+        self.writer.write_result(&outcome)?;
+        Ok(outcome)
+    }
+}
+
+const OMEGA: &str = "omega";
+const CARRIED: &str = "carried";
+const INNER_STATE: &str = "inner_state";
+const FIRST: &str = "optimizer.first";
+const SECOND: &str = "optimizer.second";
+
+/// Which checkpoint of a run to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The best on validation; the newest where nothing was validated.
+    Best,
+    /// The newest.
+    Last,
+}
+
+/// A trainer standing at a checkpoint of a run: for evaluation and use.
+pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
+    let dir = RunDir::open(folder)?;
+    let mut trainer = Trainer::new(Experiment::new(dir.config()?)?)?;
+    let best = dir.best_path();
+    let path = if which == Which::Best && best.exists() { best } else { dir.last_path() };
+    let checkpoint = checkpoint::load(&path)?;
+    load_meta(&mut trainer, &checkpoint, &path)?;
+    trainer.iteration = number(&checkpoint, "iteration", &path)?;
+    Ok(trainer)
+}
+
+fn load_meta(trainer: &mut Trainer, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+    let Trainer { experiment, meta, .. } = trainer;
+    take(experiment, checkpoint, OMEGA, &mut meta.omega, path)?;
+    take(experiment, checkpoint, CARRIED, &mut meta.carried, path)?;
+    take(experiment, checkpoint, INNER_STATE, &mut meta.inner_state, path)
+}
+
+/// Replaces values by those of a checkpoint's group, if names, shapes and types are the same.
+fn take(
+    experiment: &Experiment,
+    checkpoint: &Checkpoint,
+    group: &str,
+    into: &mut Params<Tensor>,
+    path: &Path,
+) -> Result<()> {
+    let bad = |what: String| {
+        Error::checkpoint(format!(
+            "{}: {what}; this checkpoint belongs to another configuration",
+            path.display()
+        ))
+    };
+    let found = checkpoint.group(group).ok_or_else(|| bad(format!("it has no group {group:?}")))?;
+    let expected = experiment.to_torch(into);
+    for (name, value) in expected.iter() {
+        let other =
+            found.get(name).ok_or_else(|| bad(format!("{group} has no tensor {name:?}")))?;
+        if (other.shape(), other.dtype()) != (value.shape(), value.dtype()) {
+            return Err(bad(format!(
+                "{group}/{name} is {} {:?}, expected {} {:?}",
+                other.dtype(),
+                other.shape(),
+                value.dtype(),
+                value.shape()
+            )));
+        }
+    }
+    if found.len() != expected.len() {
+        return Err(bad(format!(
+            "{group} has {} tensors, expected {}",
+            found.len(),
+            expected.len()
+        )));
+    }
+    let ordered = expected.map_named(|name, _| found[name].clone());
+    // Shapes have been compared in PyTorch's layouts, where the conversion back is defined.
+    *into = experiment.from_torch(&ordered);
+    Ok(())
+}
+
+fn number<T: std::str::FromStr>(checkpoint: &Checkpoint, key: &str, path: &Path) -> Result<T> {
+    let found = checkpoint.metadata.get(key);
+    found.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Error::checkpoint(format!(
+            "{}: metadata {key} is {found:?}, expected a number",
+            path.display()
+        ))
+    })
+}
+
+fn volume(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// Most memory this process has held so far, in bytes; nothing where the system does not tell.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}
