@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use innerloop_engine::{Key, Params, Tensor};
+use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
-use innerloop_meta::outer::{Clip, Optimizer, Schedule, Shape};
+use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{Algorithm, Losses, MetaState, Problem, Rates, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::omniglot::{self, OmniglotSplit};
@@ -94,24 +94,25 @@ impl Experiment {
 
     /// The same values in PyTorch's layouts. Names may carry a prefix before the parameter's.
     pub fn to_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
-        self.convert(values, |spec, value| spec.to_torch(value))
+        self.convert(values, |spec| spec.shape.clone(), nn::ParamSpec::to_torch)
     }
 
     /// The same values from PyTorch's layouts.
     pub fn from_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
-        self.convert(values, |spec, value| spec.from_torch(value))
+        self.convert(values, nn::ParamSpec::torch_shape, nn::ParamSpec::from_torch)
     }
 
     fn convert(
         &self,
         values: &Params<Tensor>,
+        shape: impl Fn(&nn::ParamSpec) -> Shape,
         f: impl Fn(&nn::ParamSpec, &Tensor) -> Tensor,
     ) -> Params<Tensor> {
         let specs = self.train.model.parameters();
         values.map_named(|name, value| {
             // A rate or a moment of a parameter has its name at the end, and its shape if it is per element.
             let spec = specs.iter().find(|spec| name.ends_with(spec.name.as_str()));
-            match spec.filter(|spec| spec.shape.len() == value.shape().len()) {
+            match spec.filter(|spec| shape(spec) == value.shape()) {
                 Some(spec) => f(spec, value),
                 None => value.clone(),
             }
@@ -283,8 +284,8 @@ pub struct Outer {
 impl Outer {
     /// From the configuration.
     pub fn new(config: &Config) -> Outer {
-        let outer = &config.outer;
-        let weight_decay = outer.weight_decay;
+        let settings = &config.outer;
+        let weight_decay = settings.weight_decay;
         let adam = |adam: &config::AdamConfig, decoupled| Optimizer::Adam {
             beta1: adam.beta1,
             beta2: adam.beta2,
@@ -292,26 +293,26 @@ impl Outer {
             weight_decay,
             decoupled,
         };
-        let (shape, end) = match outer.schedule {
-            config::Schedule::Constant => (Shape::Constant, outer.lr),
-            config::Schedule::Linear { final_lr } => (Shape::Linear, final_lr),
-            config::Schedule::Cosine { final_lr } => (Shape::Cosine, final_lr),
+        let (shape, end) = match settings.schedule {
+            config::Schedule::Constant => (outer::Shape::Constant, settings.lr),
+            config::Schedule::Linear { final_lr } => (outer::Shape::Linear, final_lr),
+            config::Schedule::Cosine { final_lr } => (outer::Shape::Cosine, final_lr),
         };
         Outer {
-            clip: Clip { value: outer.clip_value, norm: outer.clip_norm },
+            clip: Clip { value: settings.clip_value, norm: settings.clip_norm },
             schedule: Schedule {
-                start: outer.lr,
+                start: settings.lr,
                 end,
-                warmup: outer.warmup as u64,
-                iterations: outer.iterations as u64,
+                warmup: settings.warmup as u64,
+                iterations: settings.iterations as u64,
                 shape,
             },
-            optimizer: match &outer.optimizer {
+            optimizer: match &settings.optimizer {
                 config::Optimizer::Sgd { momentum } => {
                     Optimizer::Sgd { momentum: *momentum, weight_decay }
                 }
-                config::Optimizer::Adam(settings) => adam(settings, false),
-                config::Optimizer::AdamW(settings) => adam(settings, true),
+                config::Optimizer::Adam(of) => adam(of, false),
+                config::Optimizer::AdamW(of) => adam(of, true),
             },
         }
     }

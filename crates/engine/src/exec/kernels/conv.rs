@@ -213,8 +213,9 @@ fn gather_product<T: Elem, const FMA: bool>(
                     }
                     for (t, rows) in taps.clone().zip(panel.chunks_exact(depth)) {
                         let tap = grid.taps.get(t);
-                        let sources =
-                            places.map(|place| grid.read(place, tap, source, depth, zeros));
+                        // Not `map`: its helper is not compiled for the wide registers.
+                        let read = |r: usize| grid.read(places[r], tap, source, depth, zeros);
+                        let sources = [read(0), read(1), read(2), read(3), read(4), read(5)];
                         rows_times_panel::<T, FMA>(&mut acc, sources, rows);
                     }
                     for (row, place) in acc.iter().zip(places) {

@@ -9,6 +9,7 @@ use rand::RngExt;
 
 use super::super::{Buffers, Elem, Memory, Workspace};
 use super::Isa;
+use crate::autodiff::vjp;
 use crate::check::random;
 use crate::graph::{Graph, Unary, Var, Window};
 use crate::key::Key;
@@ -371,9 +372,11 @@ fn pooling() {
                 let put = v[1].pool_put(v[2], window, extents);
                 vec![max, put, v[0].pool_sum(window), v[1].pool_spread(window, extents)]
             });
-            // The positions themselves, and picking by positions that were handed in.
-            check(&format!("positions, {scene:?}"), &[&x, &want[0]], &want[1..2], |v| {
-                vec![v[0].pool_pick(v[1], window)]
+            // Positions show in the derivative: among equals, which whole numbers have plenty of, the
+            // first one gets it.
+            check(&format!("positions, {scene:?}"), &[&x, &g, &want[0]], &want[1..3], |v| {
+                let max = v[0].max_pool(window);
+                vec![v[0].pool_pick(v[2], window), vjp(&[max], &[v[1]], &[v[0]])[0]]
             });
         }
     }

@@ -1,0 +1,279 @@
+//! Meta-gradients on quadratics, against formulas written out in plain arithmetic.
+//!
+//! With `L_S = ½ φᵀAφ − bᵀφ`: `g_k = A φ_k − b`, `H = A`, and `v = A_q φ_K − b_q`.
+
+use innerloop_engine::{Dtype, Params, Tensor};
+use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::{Rates, Setup, minibatch, rate_name};
+
+use crate::problems::{
+    Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in,
+};
+
+type Vector = [f64; N];
+
+/// `A` and `b` of a quadratic: the mean over some of its examples.
+struct Form {
+    a: [Vector; N],
+    b: Vector,
+}
+
+impl Form {
+    fn mean(arrays: &[Tensor], rows: &[usize]) -> Form {
+        let over = 1.0 / rows.len() as f64;
+        let a = |at| rows.iter().map(|row| arrays[0].get(row * N * N + at)).sum::<f64>() * over;
+        let b = |at| rows.iter().map(|row| arrays[1].get(row * N + at)).sum::<f64>() * over;
+        let line = |i| std::array::from_fn(|j| a(i * N + j));
+        Form { a: std::array::from_fn(line), b: std::array::from_fn(b) }
+    }
+
+    fn times(&self, x: &Vector) -> Vector {
+        std::array::from_fn(|i| (0..N).map(|j| self.a[i][j] * x[j]).sum())
+    }
+
+    /// `A x − b`.
+    fn gradient(&self, x: &Vector) -> Vector {
+        let ax = self.times(x);
+        std::array::from_fn(|i| ax[i] - self.b[i])
+    }
+}
+
+fn vector(params: &Params<Tensor>) -> Vector {
+    let all = flat(params);
+    std::array::from_fn(|i| all.get(i))
+}
+
+/// `x − r ∘ y`.
+fn minus(x: &Vector, r: &Vector, y: &Vector) -> Vector {
+    std::array::from_fn(|i| x[i] - r[i] * y[i])
+}
+
+#[track_caller]
+fn assert_vector(name: &str, got: &[f64], want: &[f64]) {
+    let row = |x: &[f64]| Tensor::from_f64(&[x.len()], x.to_vec());
+    innerloop_engine::check::assert_close(name, &row(got), &row(want), 1e-12);
+}
+
+fn all(n: usize) -> Vec<usize> {
+    (0..n).collect()
+}
+
+/// `φ_0 … φ_K` under rates that may depend on the step and the element, and `v`.
+fn trajectory(case: &Case, task: &Task, rates: &[Vector]) -> (Form, Vec<Vector>, Vector) {
+    let form = Form::mean(&task.support, &all(case.problem.support_examples()));
+    let mut phi = vec![vector(&case.theta)];
+    for rate in rates {
+        let last = &phi[phi.len() - 1];
+        phi.push(minus(last, rate, &form.gradient(last)));
+    }
+    let v = Form::mean(&task.query, &[0]).gradient(&phi[rates.len()]);
+    (form, phi, v)
+}
+
+/// `u_k = u_{k+1} − A (r_k ∘ u_{k+1})` with `u_K = v`: all of `u_0 … u_K`.
+fn adjoint(form: &Form, rates: &[Vector], v: Vector) -> Vec<Vector> {
+    let mut u = vec![v];
+    for rate in rates.iter().rev() {
+        let next = &u[0];
+        let scaled = std::array::from_fn(|i| rate[i] * next[i]);
+        u.insert(0, minus(next, &[1.0; N], &form.times(&scaled)));
+    }
+    u
+}
+
+#[test]
+fn maml_fomaml_and_reptile() {
+    let case = quadratic(3, Support::Quadratic);
+    let task = case.task(0);
+    let inner = InnerLoop::new(case.rate);
+    for steps in [0, 1, 2, 6] {
+        let rates = vec![[case.rate; N]; steps];
+        let (form, phi, v) = trajectory(&case, &task, &rates);
+        // A constant α commutes with A: G = (I − αA)^K v.
+        let g = adjoint(&form, &rates, v)[0];
+        let moved = minus(&phi[0], &[1.0; N], &phi[steps]);
+        for strategy in STRATEGIES {
+            let setup = by(strategy, steps);
+            let maml = case.run(&Maml { inner: inner.clone(), learn_rates: false }, setup);
+            assert!(norm(&maml.gradient) >= 1e-3, "a degenerate problem");
+            assert_vector("maml", &vector(&maml.gradient), &g);
+            assert_vector("fast weights", &vector(&maml.fast), &phi[steps]);
+            let fomaml = case.run(&Fomaml { inner: inner.clone() }, setup);
+            assert_vector("fomaml", &vector(&fomaml.gradient), &v);
+            let optimizer = InnerOptimizer::Sgd;
+            let reptile = case.run(&Reptile { inner: inner.clone(), optimizer }, setup);
+            assert_vector("reptile", &vector(&reptile.gradient), &moved);
+            assert!(reptile.query_loss.is_nan(), "Reptile uses no query set");
+        }
+    }
+}
+
+/// With the minimum θ* = A⁻¹b, Reptile's displacement is `(I − (I − αA)^K)(θ − θ*)`.
+#[test]
+fn reptile_moves_towards_the_minimum() {
+    let case = quadratic(1, Support::Quadratic);
+    let task = case.task(0);
+    let form = Form::mean(&task.support, &[0]);
+    // θ* by gradient descent run to the end: the largest eigenvalue of A is below its trace.
+    let trace: f64 = (0..N).map(|i| form.a[i][i]).sum();
+    let mut minimum = [0.0; N];
+    for _ in 0..2000 {
+        minimum = minus(&minimum, &[1.0 / trace; N], &form.gradient(&minimum));
+    }
+    let away = minus(&vector(&case.theta), &[1.0; N], &minimum);
+    let mut left = away;
+    for _ in 0..4 {
+        left = minus(&left, &[case.rate; N], &form.times(&left));
+    }
+    let reptile = Reptile { inner: InnerLoop::new(case.rate), optimizer: InnerOptimizer::Sgd };
+    for strategy in STRATEGIES {
+        let got = case.run(&reptile, by(strategy, 4)).gradient;
+        assert_vector("reptile", &vector(&got), &minus(&away, &[1.0; N], &left));
+    }
+}
+
+/// ANIL is MAML whose rate is zero in the body.
+#[test]
+fn anil() {
+    let case = quadratic(2, Support::Quadratic);
+    let head_only = std::array::from_fn(|i| if i < 2 { 0.0 } else { case.rate });
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
+    for steps in [0, 1, 4] {
+        let rates = vec![head_only; steps];
+        let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+        for strategy in STRATEGIES {
+            let got = case.run(&anil, by(strategy, steps));
+            assert_vector("gradient", &vector(&got.gradient), &adjoint(&form, &rates, v)[0]);
+            assert_eq!(got.fast.names(), ["head"]);
+            assert_vector("head", got.fast["head"].as_f64(), &phi[steps][2..]);
+        }
+    }
+}
+
+/// Meta-SGD: the gradient for α is `−Σ_k u_{k+1} ∘ g_k`, so `−v ∘ g` at one step.
+#[test]
+fn meta_sgd() {
+    let case = quadratic(2, Support::Quadratic);
+    let alpha: Vector = std::array::from_fn(|i| [0.1, 0.02, -0.05, 0.15, 0.0][i]);
+    let algorithm = MetaSgd { inner: InnerLoop::new(case.rate) };
+    for steps in [1, 3] {
+        let rates = vec![alpha; steps];
+        let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+        let u = adjoint(&form, &rates, v);
+        let mut by_hand = [0.0; N];
+        for k in 0..steps {
+            by_hand = minus(&by_hand, &u[k + 1], &form.gradient(&phi[k]));
+        }
+        for strategy in STRATEGIES {
+            let learner = case.learner(&algorithm, by(strategy, steps));
+            let mut meta = case.meta(&algorithm, steps);
+            let (body, head) = (alpha[..2].to_vec(), alpha[2..].to_vec());
+            meta.omega.values_mut()[2] = Tensor::from_f64(&[2], body);
+            meta.omega.values_mut()[3] = Tensor::from_f64(&[3], head);
+            let got = run(&learner, &meta, &case.task(0));
+            assert_eq!(learner.learned(), ["body", "head", "inner_lr.body", "inner_lr.head"]);
+            let got = flat(&got.gradient);
+            assert_vector("θ", &got.as_f64()[..N], &u[0]);
+            assert_vector("α", &got.as_f64()[N..], &by_hand);
+        }
+    }
+}
+
+/// A rate per tensor and step has the gradient `−⟨u_{k+1}, g_k⟩` over its tensor.
+#[test]
+fn learned_rates() {
+    let case = quadratic(2, Support::Quadratic);
+    let of = vec![("head".to_string(), 0.03)];
+    let inner = InnerLoop { rates: Rates { default: 0.1, of }, frozen: Vec::new() };
+    let algorithm = Maml { inner, learn_rates: true };
+    let steps = 3;
+    let mut meta = case.meta(&algorithm, steps);
+    assert_eq!(meta.omega[&rate_name("body")], Tensor::full(Dtype::F64, &[3], 0.1));
+    assert_eq!(meta.omega[&rate_name("head")], Tensor::full(Dtype::F64, &[3], 0.03));
+    let (body, head) = ([0.1, 0.05, 0.2], [0.03, 0.12, -0.04]);
+    meta.omega.values_mut()[2] = Tensor::from_f64(&[3], body.to_vec());
+    meta.omega.values_mut()[3] = Tensor::from_f64(&[3], head.to_vec());
+    let rate = |k: usize| std::array::from_fn(|i| if i < 2 { body[k] } else { head[k] });
+    let rates: Vec<Vector> = (0..steps).map(rate).collect();
+    let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+    let u = adjoint(&form, &rates, v);
+    let product = |k: usize, range: std::ops::Range<usize>| -> f64 {
+        let g = form.gradient(&phi[k]);
+        -range.map(|i| u[k + 1][i] * g[i]).sum::<f64>()
+    };
+    let want: Vec<f64> =
+        [0..2, 2..N].into_iter().flat_map(|r| (0..3).map(move |k| (k, r.clone()))).map(|(k, r)| product(k, r)).collect();
+    for strategy in STRATEGIES {
+        let got = run(&case.learner(&algorithm, by(strategy, steps)), &meta, &case.task(0));
+        let got = flat(&got.gradient);
+        assert_vector("θ", &got.as_f64()[..N], &u[0]);
+        assert_vector("rates", &got.as_f64()[N..], &want);
+    }
+}
+
+/// Every step sees the mean of the examples that `minibatch` names.
+#[test]
+fn minibatches() {
+    let case = quadratic(4, Support::Quadratic);
+    let task = case.task(0);
+    let (steps, batch) = (3, 3);
+    let forms: Vec<Form> = (0..steps)
+        .map(|k| Form::mean(&task.support, &minibatch(task.key, 4, batch, k)))
+        .collect();
+    let mut phi = vector(&case.theta);
+    for form in &forms {
+        phi = minus(&phi, &[case.rate; N], &form.gradient(&phi));
+    }
+    let mut u = Form::mean(&task.query, &[0]).gradient(&phi);
+    for form in forms.iter().rev() {
+        u = minus(&u, &[case.rate; N], &form.times(&u));
+    }
+    for strategy in STRATEGIES {
+        let setup = Setup { batch: Some(batch), ..by(strategy, steps) };
+        let got = case.run(&crate::problems::maml(case.rate), setup);
+        assert_vector("fast weights", &vector(&got.fast), &phi);
+        assert_vector("gradient", &vector(&got.gradient), &u);
+    }
+}
+
+/// Adam with β₁ = 0 from a zero state: `v = (1 − β₂) g²` and the correction make the first step
+/// `α g / (|g| + ε)`. The state is carried on and is that of the recursion written out.
+#[test]
+fn reptile_with_adam() {
+    let case = quadratic(1, Support::Quadratic);
+    let (beta2, eps, alpha) = (0.8, 0.05, case.rate);
+    let inner = InnerLoop::new(alpha);
+    let reptile = Reptile { inner, optimizer: InnerOptimizer::Adam { beta2, eps } };
+    let task = case.task(0);
+    let form = Form::mean(&task.support, &[0]);
+    for strategy in STRATEGIES {
+        let once = case.run(&reptile, by(strategy, 1)).gradient;
+        let g = form.gradient(&vector(&case.theta));
+        let sign: Vec<f64> = g.iter().map(|g| alpha * g / (g.abs() + eps)).collect();
+        assert_vector("first step", &vector(&once), &sign);
+
+        // Two tasks in a row, the second one from the first one's state; t counts on.
+        let learner = case.learner(&reptile, by(strategy, 2));
+        let mut meta = case.meta(&reptile, 2);
+        let mut worker = learner.worker(Dtype::F64);
+        let (mut v, mut t) = ([0.0; N], 0);
+        for _ in 0..2 {
+            let mut phi = vector(&case.theta);
+            for _ in 0..2 {
+                let g = form.gradient(&phi);
+                t += 1;
+                for i in 0..N {
+                    v[i] = beta2 * v[i] + (1.0 - beta2) * g[i] * g[i];
+                    let corrected: f64 = v[i] / (1.0 - beta2.powi(t));
+                    phi[i] -= alpha * g[i] / (corrected.sqrt() + eps);
+                }
+            }
+            let got = run_in(&learner, &mut worker, &meta, &task, Dtype::F64);
+            assert_vector("fast weights", &vector(&got.fast), &phi);
+            let state = flat(&got.inner_state);
+            assert_vector("second moment", &state.as_f64()[..N], &v);
+            assert_vector("decay", &state.as_f64()[N..], &[1.0 - beta2.powi(t)]);
+            meta.inner_state = got.inner_state;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the algorithms must have in common with each other, and the strategies with each other.
+
+use innerloop_engine::check::relative_error;
+use innerloop_engine::{Dtype, Params, Tensor};
+use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::{
+    Adapter, Algorithm, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
+    Setup, rate_name,
+};
+
+use crate::problems::{
+    Case, STRATEGIES, Support, algorithms, assert_results, assert_same, by, conv, flat, maml, mlp,
+    norm, normalised, quadratic, run,
+};
+
+const ROUNDING: f64 = 1e-12;
+
+fn frozen(rate: f64, prefixes: &[&str]) -> InnerLoop {
+    let frozen = prefixes.iter().map(ToString::to_string).collect();
+    InnerLoop { frozen, ..InnerLoop::new(rate) }
+}
+
+/// The part of a gradient that is θ's.
+fn of_theta(gradient: &Params<Tensor>) -> Params<Tensor> {
+    gradient.filter(|name| !name.starts_with(RATE_PREFIX))
+}
+
+fn assert_strategies_agree(case: &Case, setup: Setup) {
+    let [unrolled, adjoint] = STRATEGIES.map(|strategy| Setup { strategy, ..setup });
+    for (name, algorithm) in algorithms(case.rate) {
+        let want = case.run(algorithm.as_ref(), unrolled);
+        let got = case.run(algorithm.as_ref(), adjoint);
+        let name = format!("{}, {name}, {} steps", case.name, setup.steps);
+        let still = algorithm.meta_gradient() == MetaGradient::Displacement && setup.steps == 0;
+        assert!(still || norm(&want.gradient) >= 1e-3, "{name}: a degenerate problem");
+        assert_results(&name, &got, &want, ROUNDING);
+    }
+}
+
+#[test]
+fn strategies_agree_on_a_smooth_network() {
+    for steps in [0, 1, 2, 5, 10] {
+        assert_strategies_agree(&mlp(6, 4), Setup::new(steps));
+        assert_strategies_agree(&normalised(steps), Setup::new(steps));
+    }
+}
+
+#[test]
+fn strategies_agree_on_minibatches_and_on_all_losses() {
+    for steps in [1, 4] {
+        let setup = Setup { batch: Some(3), losses: Losses::All, ..Setup::new(steps) };
+        assert_strategies_agree(&mlp(7, 4), setup);
+        assert_strategies_agree(&normalised(steps), setup);
+    }
+    // No step, so no minibatch is ever taken.
+    let setup = Setup { batch: Some(3), losses: Losses::All, ..Setup::new(0) };
+    assert_strategies_agree(&mlp(7, 4), setup);
+}
+
+#[test]
+fn strategies_agree_on_a_convolutional_network() {
+    for steps in [0, 1, 2, 5] {
+        assert_strategies_agree(&conv(), Setup::new(steps));
+    }
+    let case = conv();
+    let [want, got] = STRATEGIES.map(|strategy| case.run(&maml(case.rate), by(strategy, 10)));
+    assert_results("conv, 10 steps", &got, &want, ROUNDING);
+}
+
+#[test]
+fn the_automatic_strategy_is_one_of_the_two() {
+    let case = mlp(6, 4);
+    for (name, algorithm) in algorithms(case.rate) {
+        let learner = case.learner(algorithm.as_ref(), Setup::new(3));
+        let strategy = learner.strategy();
+        assert!(STRATEGIES.contains(&strategy), "{name}: {strategy:?}");
+        let got = run(&learner, &case.meta(algorithm.as_ref(), 3), &case.task(0));
+        let want = case.run(algorithm.as_ref(), by(strategy, 3));
+        assert_results(name, &got, &want, 0.0);
+    }
+}
+
+#[test]
+fn fomaml_is_maml_without_second_order() {
+    for strategy in STRATEGIES {
+        let run = |case: &Case, steps| {
+            let fomaml = Fomaml { inner: InnerLoop::new(case.rate) };
+            let setup = by(strategy, steps);
+            (case.run(&fomaml, setup).gradient, case.run(&maml(case.rate), setup).gradient)
+        };
+        let (first, exact) = run(&mlp(6, 4), 0);
+        assert_same("no step", &first, &exact, ROUNDING);
+        let (first, exact) = run(&mlp(6, 4), 4);
+        assert!(relative_error(&flat(&first), &flat(&exact)) >= 1e-2, "four steps");
+        let (first, exact) = run(&quadratic(2, Support::Linear), 4);
+        assert!(norm(&exact) >= 1e-3, "a degenerate problem");
+        assert_same("linear support loss", &first, &exact, ROUNDING);
+        let (first, exact) = run(&quadratic(2, Support::Quadratic), 4);
+        assert!(relative_error(&flat(&first), &flat(&exact)) >= 1e-2, "quadratic support loss");
+    }
+}
+
+#[test]
+fn anil_lies_between_maml_and_the_plain_gradient() {
+    let case = mlp(6, 4);
+    let anil = |head: &str| Anil { inner: InnerLoop::new(case.rate), head: head.into() };
+    for strategy in STRATEGIES {
+        let setup = by(strategy, 3);
+        let all_head = case.run(&anil(""), setup);
+        assert_results("all head", &all_head, &case.run(&maml(case.rate), setup), ROUNDING);
+        let plain = case.run(&maml(case.rate), by(strategy, 0)).gradient;
+        let no_head = case.run(&anil("nothing is called this"), setup);
+        assert_same("no head", &no_head.gradient, &plain, ROUNDING);
+        assert!(no_head.fast.is_empty());
+        // Freezing all but the head is ANIL; freezing all is the plain gradient.
+        let freeze = |prefixes: &[&str]| {
+            let inner = frozen(case.rate, prefixes);
+            case.run(&Maml { inner, learn_rates: false }, setup)
+        };
+        let between = case.run(&anil("head"), setup);
+        assert_results("frozen body", &freeze(&["features"]), &between, ROUNDING);
+        assert_same("all frozen", &freeze(&["features", "head"]).gradient, &plain, ROUNDING);
+        assert!(relative_error(&flat(&between.gradient), &flat(&plain)) >= 1e-2);
+        assert!(relative_error(&flat(&between.gradient), &flat(&all_head.gradient)) >= 1e-2);
+    }
+}
+
+/// With equal rates all three take the same steps, and the gradient of a rate is the sum of those of the
+/// rates it stands for.
+#[test]
+fn meta_sgd_and_learned_rates_are_maml_in_theta() {
+    let case = mlp(6, 4);
+    let inner = InnerLoop::new(case.rate);
+    for strategy in STRATEGIES {
+        let setup = by(strategy, 3);
+        let plain = case.run(&maml(case.rate), setup);
+        let per_step = case.run(&Maml { inner: inner.clone(), learn_rates: true }, setup);
+        let per_element = case.run(&MetaSgd { inner: inner.clone() }, setup);
+        for (name, other) in [("learned rates", &per_step), ("meta-sgd", &per_element)] {
+            assert_same(name, &of_theta(&other.gradient), &plain.gradient, ROUNDING);
+            assert_same(name, &other.fast, &plain.fast, ROUNDING);
+        }
+        let total = |from: &Params<Tensor>| {
+            case.theta.map_named(|name, _| {
+                let sum = from[&rate_name(name)].iter().sum();
+                Tensor::scalar(Dtype::F64, sum)
+            })
+        };
+        let (by_step, by_element) = (total(&per_step.gradient), total(&per_element.gradient));
+        assert!(norm(&by_step) >= 1e-3, "a degenerate problem");
+        assert_same("sums of rates' gradients", &by_element, &by_step, 1e-10);
+    }
+}
+
+#[test]
+fn reptile_is_the_inner_gradient_at_one_step() {
+    let case = mlp(6, 6);
+    let reptile = Reptile { inner: InnerLoop::new(case.rate), optimizer: InnerOptimizer::Sgd };
+    for strategy in STRATEGIES {
+        let none = case.run(&reptile, by(strategy, 0));
+        assert_eq!(norm(&none.gradient), 0.0, "no step, no displacement");
+        // ∇L_S(θ) is the query gradient of a task that is asked about its support set.
+        let mut task = case.task(0);
+        task.query.clone_from(&task.support);
+        let plain = maml(case.rate);
+        let learner = case.learner(&plain, by(strategy, 0));
+        let gradient = run(&learner, &case.meta(&plain, 0), &task).gradient;
+        let want = gradient.map(|g| {
+            Tensor::from_f64(g.shape(), g.iter().map(|x| case.rate * x).collect())
+        });
+        assert_same("one step", &case.run(&reptile, by(strategy, 1)).gradient, &want, 1e-11);
+    }
+}
+
+#[test]
+fn a_minibatch_of_everything_is_the_support_set() {
+    for strategy in STRATEGIES {
+        let case = mlp(6, 4);
+        for (name, algorithm) in algorithms(case.rate) {
+            let setup = by(strategy, 3);
+            let want = case.run(algorithm.as_ref(), setup);
+            for batch in [6, 100] {
+                let got = case.run(algorithm.as_ref(), Setup { batch: Some(batch), ..setup });
+                assert_results(name, &got, &want, 0.0);
+            }
+            let got = case.run(algorithm.as_ref(), Setup { batch: Some(5), ..setup });
+            assert!(relative_error(&flat(&got.fast), &flat(&want.fast)) >= 1e-4, "{name}");
+        }
+    }
+}
+
+/// Asking for all losses adds the support loss at φ_K and changes nothing else.
+#[test]
+fn all_losses_only_add_one() {
+    let case = mlp(6, 4);
+    for (name, algorithm) in algorithms(case.rate) {
+        let algorithm = algorithm.as_ref();
+        let adapter = Adapter::new(case.problem.as_ref(), algorithm, (3, 4), None);
+        let mut evaluation = Evaluation::default();
+        let meta = case.meta(algorithm, 3);
+        let mut worker = adapter.worker(Dtype::F64);
+        case.task(0)
+            .with(|data| adapter.run(&mut worker, &meta, data, &mut evaluation, |_| {}));
+        for strategy in STRATEGIES {
+            let setup = by(strategy, 3);
+            let fewer = case.run(algorithm, setup);
+            let mut more = case.run(algorithm, Setup { losses: Losses::All, ..setup });
+            assert_eq!((fewer.support_losses.len(), more.support_losses.len()), (3, 4));
+            let last = more.support_losses.pop().expect("not empty");
+            assert!((last - evaluation.support_losses[3]).abs() <= 1e-12, "{name}: {last}");
+            assert_results(name, &more, &fewer, ROUNDING);
+        }
+    }
+}
+
+/// Exact, with a state that no rule differentiates through.
+struct Stateful(Reptile);
+
+impl Algorithm for Stateful {
+    fn name(&self) -> &str {
+        "stateful"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        self.0.adapts(name)
+    }
+
+    fn rates(&self, adapted: &Params<Vec<usize>>, steps: usize) -> Params<Tensor> {
+        self.0.rates(adapted, steps)
+    }
+
+    fn learns_rates(&self) -> bool {
+        false
+    }
+
+    fn state(&self, adapted: &Params<Vec<usize>>) -> Params<Vec<usize>> {
+        self.0.state(adapted)
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        self.0.advance(step)
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        MetaGradient::Exact
+    }
+}
+
+#[test]
+#[should_panic(expected = "stateful: an exact meta-gradient through a stateful inner optimizer")]
+fn an_exact_algorithm_with_a_state_is_refused() {
+    let case = mlp(6, 4);
+    let optimizer = InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 };
+    let reptile = Reptile { inner: InnerLoop::new(case.rate), optimizer };
+    Learner::new(case.problem.as_ref(), &Stateful(reptile), Setup::new(2));
+}
+
+/// The comparison that these tests rest on refuses what is not a number, and a tensor that is off.
+#[test]
+fn the_comparison_can_fail() {
+    let case = mlp(6, 4);
+    let good = case.run(&maml(case.rate), Setup::new(1));
+    let refused = |spoil: fn(&mut Tensor)| {
+        let mut bad = good.clone();
+        spoil(&mut bad.gradient.values_mut()[1]);
+        std::panic::catch_unwind(|| assert_results("spoilt", &bad, &good, 1e-3)).is_err()
+    };
+    assert!(refused(|x| x.set(0, f64::NAN)));
+    assert!(refused(|x| x.set(0, x.get(0) + 0.1)));
+    assert!(!refused(|_| {}));
+}

@@ -1,0 +1,8 @@
+//! Meta-gradients by three routes (unrolled, adjoint, finite differences), closed forms on quadratics, the
+//! algorithms' identities, and one conformance suite over all of them.
+
+mod closed_forms;
+mod conformance;
+mod differences;
+mod identities;
+mod problems;
