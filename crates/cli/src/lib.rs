@@ -15,3 +15,6 @@ pub use innerloop_lab as lab;
 pub use innerloop_meta as meta;
 pub use innerloop_nn as nn;
 pub use innerloop_tasks as tasks;
+
+/// What draws numbers from the generator of an [`engine::Key`], in the version that generator has.
+pub use rand;

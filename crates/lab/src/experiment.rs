@@ -40,8 +40,46 @@ impl Experiment {
         Experiment::with_family(config, family)
     }
 
-    /// Builds everything around a family of tasks of one's own. Its episodes must fit the network.
+    /// Builds everything around a family of tasks of one's own, in place of `[tasks]`. Its episodes must fit
+    /// the network.
     pub fn with_family(config: Config, family: Box<dyn TaskFamily>) -> Result<Experiment> {
+        let algorithm = algorithm(&config);
+        Experiment::assemble(config, family, model, algorithm)
+    }
+
+    /// Builds everything around a network of one's own, made for the shapes of the training and of the
+    /// evaluation episodes; both must have the same parameters. Of `[model]` only the batch-norm mode counts.
+    pub fn with_model(
+        config: Config,
+        model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
+    ) -> Result<Experiment> {
+        let (family, algorithm) = (family(&config)?, algorithm(&config));
+        Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
+    }
+
+    /// Builds everything around an algorithm of one's own. Of `[algorithm]` the steps, the minibatch and the
+    /// strategy count.
+    pub fn with_algorithm(config: Config, algorithm: Box<dyn Algorithm>) -> Result<Experiment> {
+        let family = family(&config)?;
+        Experiment::assemble(config, family, model, algorithm)
+    }
+
+    /// Builds everything from parts of one's own, or of the libraries; see the constructors for a single one.
+    pub fn with_parts(
+        config: Config,
+        family: Box<dyn TaskFamily>,
+        model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
+        algorithm: Box<dyn Algorithm>,
+    ) -> Result<Experiment> {
+        Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
+    }
+
+    fn assemble(
+        config: Config,
+        family: Box<dyn TaskFamily>,
+        model: impl Fn(&Config, &EpisodeSpec) -> Result<Box<dyn Model>>,
+        algorithm: Box<dyn Algorithm>,
+    ) -> Result<Experiment> {
         let problem = |split, phase| -> Result<FewShot> {
             let spec = family.spec(split);
             Ok(FewShot {
@@ -54,7 +92,6 @@ impl Experiment {
         };
         let train = problem(Split::Train, Phase::Train)?;
         let evaluate = problem(Split::Test, Phase::Evaluate)?;
-        let algorithm = algorithm(&config);
         check_names(&config, &train, algorithm.as_ref())?;
         Ok(Experiment { train, evaluate, algorithm, family, config })
     }

@@ -9,7 +9,7 @@
 
 use std::sync::Mutex;
 
-use innerloop_engine::{Params, Tensor};
+use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::outer::OptimizerState;
 use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
 use innerloop_nn::BatchNorm;
@@ -53,6 +53,7 @@ pub struct Trainer {
     workers: Vec<Mutex<Worker>>,
     tasks: Vec<Mutex<TaskSlot>>,
     gradient: Params<Tensor>,
+    sums: Vec<f64>,
 }
 
 struct TaskSlot {
@@ -83,6 +84,7 @@ impl Trainer {
             optimizer: OptimizerState::new(&gradient),
             outer: Outer::new(config),
             gradient,
+            sums: Vec::new(),
             learner,
             pool,
             meta,
@@ -168,7 +170,11 @@ impl Trainer {
         let support_losses: Vec<f64> = (0..steps).map(|k| mean(&|r| r.support_losses[k])).collect();
         let query_loss = query.then(|| mean(&|r| r.query_loss));
         for (i, out) in self.gradient.values_mut().iter_mut().enumerate() {
-            average(out, slots.iter().map(|slot| &slot.result.gradient.values()[i]));
+            average(
+                out,
+                slots.iter().map(|slot| &slot.result.gradient.values()[i]),
+                &mut self.sums,
+            );
         }
         drop(slots);
         for &loss in support_losses.iter().chain(&query_loss) {
@@ -190,7 +196,11 @@ impl Trainer {
         let slots: Vec<_> =
             self.tasks.iter().map(|s| s.lock().expect("no worker panicked")).collect();
         for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-            average(out, slots.iter().map(|slot| &slot.result.inner_state.values()[i]));
+            average(
+                out,
+                slots.iter().map(|slot| &slot.result.inner_state.values()[i]),
+                &mut self.sums,
+            );
         }
         let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
         let momentum = conv4.batch_norm_momentum;
@@ -213,12 +223,19 @@ impl Trainer {
     }
 }
 
-/// Mean of some tensors in the given order, summed in double precision.
-fn average<'a>(out: &mut Tensor, parts: impl Iterator<Item = &'a Tensor> + Clone) {
-    let n = parts.clone().count() as f64;
-    for i in 0..out.len() {
-        out.set(i, parts.clone().map(|part| part.get(i)).sum::<f64>() / n);
+/// Mean of some tensors in the given order, summed in double precision. `sums` is scratch.
+fn average<'a>(out: &mut Tensor, parts: impl Iterator<Item = &'a Tensor>, sums: &mut Vec<f64>) {
+    sums.clear();
+    sums.resize(out.len(), 0.0);
+    let mut n = 0.0;
+    for part in parts {
+        n += 1.0;
+        match part.dtype() {
+            Dtype::F32 => sums.iter_mut().zip(part.as_f32()).for_each(|(s, &x)| *s += f64::from(x)),
+            Dtype::F64 => sums.iter_mut().zip(part.as_f64()).for_each(|(s, &x)| *s += x),
+        }
     }
+    sums.iter().enumerate().for_each(|(i, sum)| out.set(i, sum / n));
 }
 
 /// A pool of the given number of threads; zero for one per core.

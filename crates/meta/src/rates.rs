@@ -31,9 +31,9 @@ impl Rates {
         self.of.iter().find(|(name, _)| name == tensor).map_or(self.default, |(_, rate)| *rate)
     }
 
-    /// A rate for every tensor and step: `[K]` per tensor.
+    /// A rate for every tensor and step: `[K]` per tensor, `[1]` when `K` is 0, for steps taken later.
     pub fn per_step(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        let rate = |name: &str| Tensor::full(Dtype::F64, &[steps], self.get(name));
+        let rate = |name: &str| Tensor::full(Dtype::F64, &[steps.max(1)], self.get(name));
         adapted.names().iter().map(|name| (rate_name(name), rate(name))).collect()
     }
 

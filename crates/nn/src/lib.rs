@@ -3,6 +3,32 @@
 //! A model is a list of parameter specifications and a function that traces its forward pass. Images are
 //! `[n, h, w, c]`; parameters have the layouts the kernels like, and [`ParamSpec::to_torch`] /
 //! [`ParamSpec::from_torch`] turn them into PyTorch's at the file boundary.
+//!
+//! ```
+//! use innerloop_engine::{Dtype, Graph, Key, Program, Tensor};
+//! use innerloop_nn::{Activation, Init, Mlp, Model, NormStatistics, Vars, initialise};
+//!
+//! let model = Mlp::new(&[2, 16, 3], Activation::Tanh, Init::Xavier);
+//!
+//! // Traced once on four examples: inputs are the parameters, in order, then the examples.
+//! let graph = Graph::new();
+//! let specs = model.parameters().iter();
+//! let params: Vars = specs.map(|p| (p.name.clone(), graph.input(&p.name, &p.shape))).collect();
+//! let x = graph.input("x", &[4, 2]);
+//! let norm = NormStatistics::Batch { groups: 1 };
+//! let logits = model.forward(&params, x, &norm).output;
+//! let program = Program::compile(&graph, &[logits]);
+//!
+//! // Run as often as one likes.
+//! let mut workspace = program.workspace(Dtype::F32);
+//! let theta = initialise(model.parameters(), Key::new(1), Dtype::F32);
+//! for (input, value) in theta.values().iter().enumerate() {
+//!     workspace.set(input, value);
+//! }
+//! workspace.set(theta.len(), &Tensor::full(Dtype::F32, &[4, 2], 0.5));
+//! program.run(&mut workspace);
+//! assert_eq!(workspace.output(0).shape(), [4, 3]);
+//! ```
 
 mod conv4;
 mod init;

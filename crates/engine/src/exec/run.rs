@@ -58,7 +58,8 @@ fn run_kernel<T: Elem>(isa: Isa, step: &KernelStep, arena: &mut [T], scratch: &m
             kernels::concat(parts, *axis, out, &step.shape);
         }
         Op::MatMul { ta, tb, .. } => {
-            kernels::matmul((operand(0), *ta), (operand(1), *tb), shape(0), out, &step.shape);
+            let sizes = kernels::MatMulSizes::new(shape(0), &step.shape, *ta, *tb);
+            kernels::matmul(isa, &sizes, operand(0), operand(1), out, scratch);
         }
         Op::Conv { window, .. } => {
             let sizes = kernels::ConvSizes::new(shape(0), &step.shape, *window);

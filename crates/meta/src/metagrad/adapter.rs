@@ -3,7 +3,7 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::adjoint::step_program;
-use super::structure::{Buffers, Compiled, Scope, Sources, Structure, read_all};
+use super::structure::{Buffers, Compiled, Scope, Sources, Structure, copy, read_all};
 use super::{MetaState, TaskData};
 use crate::{Algorithm, Problem};
 
@@ -95,10 +95,10 @@ impl Adapter {
         let AdaptWorker { buffers, step, predict, fast, state, output } = worker;
         buffers.gather(&self.structure, task);
         for (fast, name) in fast.iter_mut().zip(self.structure.adapted.names()) {
-            fast.clone_from(&meta.omega[name]);
+            copy(fast, &meta.omega[name]);
         }
         for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
-            state.clone_from(start);
+            copy(state, start);
         }
         evaluation.support_losses.clear();
         evaluation.query_losses.clear();

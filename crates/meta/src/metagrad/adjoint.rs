@@ -9,7 +9,7 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace, grad, grad_params, hvp, vjp};
 
 use super::structure::{
-    Buffers, Compiled, Scope, Sources, Structure, read_all, store_row, wants_final_loss,
+    Buffers, Compiled, Scope, Sources, Structure, copy, read_all, store_row, wants_final_loss,
 };
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
@@ -94,10 +94,10 @@ impl Adjoint {
     ) {
         let Memory { step, back, query, trajectory, state, cotangent, totals } = memory;
         for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
-            fast.clone_from(&meta.omega[name]);
+            copy(fast, &meta.omega[name]);
         }
         for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
-            state.clone_from(start);
+            copy(state, start);
         }
         result.support_losses.clear();
         let n = structure.adapted.len();
@@ -127,10 +127,10 @@ impl Adjoint {
             }
         }
         for (to, from) in result.fast.values_mut().iter_mut().zip(&trajectory[structure.steps]) {
-            to.clone_from(from);
+            copy(to, from);
         }
         for (to, from) in result.inner_state.values_mut().iter_mut().zip(&*state) {
-            to.clone_from(from);
+            copy(to, from);
         }
         let (Some(program), Some(query)) = (&self.query, query) else {
             return displacement(structure, meta, result);
@@ -167,10 +167,10 @@ impl Adjoint {
         }
         let gradient = result.gradient.values_mut();
         for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
-            gradient[at].clone_from(from);
+            copy(&mut gradient[at], from);
         }
         for (from, at) in totals.iter().zip(structure.fixed_positions()) {
-            gradient[at].clone_from(from);
+            copy(&mut gradient[at], from);
         }
     }
 }

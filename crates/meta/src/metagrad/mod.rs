@@ -108,8 +108,8 @@ pub struct Learner {
 }
 
 enum Programs {
-    Unrolled(unrolled::Unrolled),
-    Adjoint(adjoint::Adjoint),
+    Unrolled(Box<unrolled::Unrolled>),
+    Adjoint(Box<adjoint::Adjoint>),
 }
 
 /// The memory one thread needs to run a [`Learner`]; nothing is allocated after it is made.
@@ -134,9 +134,11 @@ impl Learner {
             "{}: an exact meta-gradient through a stateful inner optimizer is not supported",
             algorithm.name()
         );
-        let adjoint =
-            || Programs::Adjoint(adjoint::Adjoint::new(&structure, problem, algorithm, setup));
-        let unrolled = || unrolled::Unrolled::new(&structure, problem, algorithm, setup);
+        let adjoint = || {
+            let adjoint = adjoint::Adjoint::new(&structure, problem, algorithm, setup);
+            Programs::Adjoint(Box::new(adjoint))
+        };
+        let unrolled = || Box::new(unrolled::Unrolled::new(&structure, problem, algorithm, setup));
         // Without second derivatives the step-by-step programs do no work twice.
         let programs = match setup.strategy {
             Strategy::Unrolled => Programs::Unrolled(unrolled()),

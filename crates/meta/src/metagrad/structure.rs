@@ -330,7 +330,7 @@ impl Buffers {
             Some(_) => {
                 vec![
                     structure.step_support.iter().map(|s| Tensor::zeros(Dtype::F32, s)).collect();
-                    steps
+                    steps.max(1)
                 ]
             }
             None => Vec::new(),
@@ -392,6 +392,16 @@ pub(super) fn store_row(to: &mut Tensor, row: usize, from: &Tensor) {
     match from.dtype() {
         Dtype::F32 => to.as_f32_mut()[row * n..(row + 1) * n].copy_from_slice(from.as_f32()),
         Dtype::F64 => to.as_f64_mut()[row * n..(row + 1) * n].copy_from_slice(from.as_f64()),
+    }
+}
+
+/// Copies numbers into a tensor of the same shape, whose memory and element type stay.
+pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
+    assert_eq!(to.shape(), from.shape(), "copy of a tensor of another shape");
+    if to.dtype() == from.dtype() {
+        store_row(to, 0, from);
+    } else {
+        (0..from.len()).for_each(|i| to.set(i, from.get(i)));
     }
 }
 

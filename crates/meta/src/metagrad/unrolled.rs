@@ -32,7 +32,7 @@ impl Unrolled {
         let omega = scope.omega();
         let support = scope.support();
         let batches: Vec<_> = match structure.batch {
-            Some(_) => (0..structure.steps).map(|k| scope.batch(k)).collect(),
+            Some(_) => (0..structure.steps.max(1)).map(|k| scope.batch(k)).collect(),
             None => vec![support.clone(); structure.steps.max(1)],
         };
         let theta = structure.adapted.map_named(|name, _| omega[name]);

@@ -6,9 +6,7 @@ use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
 use innerloop_meta::{Rates, Setup, minibatch, rate_name};
 
-use crate::problems::{
-    Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in,
-};
+use crate::problems::{Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in};
 
 type Vector = [f64; N];
 
@@ -201,8 +199,11 @@ fn learned_rates() {
         let g = form.gradient(&phi[k]);
         -range.map(|i| u[k + 1][i] * g[i]).sum::<f64>()
     };
-    let want: Vec<f64> =
-        [0..2, 2..N].into_iter().flat_map(|r| (0..3).map(move |k| (k, r.clone()))).map(|(k, r)| product(k, r)).collect();
+    let want: Vec<f64> = [0..2, 2..N]
+        .into_iter()
+        .flat_map(|r| (0..3).map(move |k| (k, r.clone())))
+        .map(|(k, r)| product(k, r))
+        .collect();
     for strategy in STRATEGIES {
         let got = run(&case.learner(&algorithm, by(strategy, steps)), &meta, &case.task(0));
         let got = flat(&got.gradient);
@@ -217,9 +218,8 @@ fn minibatches() {
     let case = quadratic(4, Support::Quadratic);
     let task = case.task(0);
     let (steps, batch) = (3, 3);
-    let forms: Vec<Form> = (0..steps)
-        .map(|k| Form::mean(&task.support, &minibatch(task.key, 4, batch, k)))
-        .collect();
+    let forms: Vec<Form> =
+        (0..steps).map(|k| Form::mean(&task.support, &minibatch(task.key, 4, batch, k))).collect();
     let mut phi = vector(&case.theta);
     for form in &forms {
         phi = minus(&phi, &[case.rate; N], &form.gradient(&phi));

@@ -59,8 +59,7 @@ fn train(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> MetaState {
     let mut worker = learner.worker(Dtype::F64);
     for iteration in 0..30 {
         let mut mean = learned.map(|x| Tensor::zeros(Dtype::F64, x.shape()));
-        let mut inner_state =
-            meta.inner_state.map(|x| Tensor::zeros(Dtype::F64, x.shape()));
+        let mut inner_state = meta.inner_state.map(|x| Tensor::zeros(Dtype::F64, x.shape()));
         for i in 0..4 {
             let task = case.task(4 * iteration + i);
             let result = run_in(&learner, &mut worker, &meta, &task, Dtype::F64);
@@ -300,7 +299,8 @@ fn minibatches_go_through_the_examples() {
         let again = minibatch(key, examples, batch, steps - 1);
         assert_eq!(again, drawn[drawn.len() - batch..]);
     }
-    let other = (0..4).any(|task| minibatch(key.at(3, task + 2), 9, 9, 0) != minibatch(key, 9, 9, 0));
+    let other =
+        (0..4).any(|task| minibatch(key.at(3, task + 2), 9, 9, 0) != minibatch(key, 9, 9, 0));
     assert!(other, "tasks have orders of their own");
 }
 
@@ -339,8 +339,12 @@ fn a_worker_of_another_strategy_is_refused() {
 fn a_run_starts_from_these_values() {
     let case = normalised(2);
     let algorithm = maml(case.rate);
-    let meta =
-        MetaState::new(case.problem.as_ref(), &algorithm, 2, case.theta.map(|x| x.cast(Dtype::F32)));
+    let meta = MetaState::new(
+        case.problem.as_ref(),
+        &algorithm,
+        2,
+        case.theta.map(|x| x.cast(Dtype::F32)),
+    );
     assert!(meta.omega.values().iter().all(|x| x.dtype() == Dtype::F32));
     assert_eq!(meta.carried["shift"], Tensor::zeros(Dtype::F32, &[3, 4]));
     assert_eq!(meta.omega.names().len(), 8);

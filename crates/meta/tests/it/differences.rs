@@ -70,7 +70,7 @@ fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Ref
             }
             objective(&meta)
         };
-        let h = 1e-3;
+        let h = 3e-4;
         let difference =
             (8.0 * (moved(h) - moved(-h)) - (moved(2.0 * h) - moved(-2.0 * h))) / (12.0 * h);
         if !(slope.is_finite() && difference.is_finite()) {

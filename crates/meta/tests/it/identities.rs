@@ -165,9 +165,8 @@ fn reptile_is_the_inner_gradient_at_one_step() {
         let plain = maml(case.rate);
         let learner = case.learner(&plain, by(strategy, 0));
         let gradient = run(&learner, &case.meta(&plain, 0), &task).gradient;
-        let want = gradient.map(|g| {
-            Tensor::from_f64(g.shape(), g.iter().map(|x| case.rate * x).collect())
-        });
+        let want = gradient
+            .map(|g| Tensor::from_f64(g.shape(), g.iter().map(|x| case.rate * x).collect()));
         assert_same("one step", &case.run(&reptile, by(strategy, 1)).gradient, &want, 1e-11);
     }
 }
@@ -199,8 +198,7 @@ fn all_losses_only_add_one() {
         let mut evaluation = Evaluation::default();
         let meta = case.meta(algorithm, 3);
         let mut worker = adapter.worker(Dtype::F64);
-        case.task(0)
-            .with(|data| adapter.run(&mut worker, &meta, data, &mut evaluation, |_| {}));
+        case.task(0).with(|data| adapter.run(&mut worker, &meta, data, &mut evaluation, |_| {}));
         for strategy in STRATEGIES {
             let setup = by(strategy, 3);
             let fewer = case.run(algorithm, setup);

@@ -107,15 +107,10 @@ pub(crate) fn norm(params: &Params<Tensor>) -> f64 {
     flat(params).iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// The relative error over all of `want` is within the tolerance, and so is that of every tensor that is not
-/// tiny beside the rest.
+/// The relative error over all of `want` is within the tolerance, and so is that of every tensor that is
+/// not tiny beside the rest.
 #[track_caller]
-pub(crate) fn assert_same(
-    name: &str,
-    got: &Params<Tensor>,
-    want: &Params<Tensor>,
-    tolerance: f64,
-) {
+pub(crate) fn assert_same(name: &str, got: &Params<Tensor>, want: &Params<Tensor>, tolerance: f64) {
     assert_eq!(got.names(), want.names(), "{name}");
     assert_close(name, &flat(got), &flat(want), tolerance);
     let all = norm(want);
@@ -178,7 +173,8 @@ pub(crate) enum Support {
     Linear,
 }
 
-/// The mean of `½ φᵀAφ − bᵀφ` over examples `A` `[n, n]`, `b` `[n]`; φ is a body of 2 and a head of 3 numbers.
+/// The mean of `½ φᵀAφ − bᵀφ` over examples `A` `[n, n]`, `b` `[n]`; φ is a body of 2 numbers and a head
+/// of 3.
 struct Quadratic {
     examples: usize,
     support: Support,

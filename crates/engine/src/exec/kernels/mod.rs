@@ -20,7 +20,7 @@ pub(super) use elementwise::elementwise;
 pub(super) use layout::{
     argmax, concat, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
 };
-pub(super) use matmul::matmul;
+pub(super) use matmul::{MatMulSizes, matmul};
 pub(super) use pool::{pool_argmax, pool_pick, pool_put, pool_spread, pool_sum};
 
 /// Instruction set the kernels are compiled for.
@@ -78,6 +78,7 @@ use dispatch;
 pub(super) fn scratch(step: &KernelStep) -> usize {
     let shape = |i: usize| step.operands[i].1.as_slice();
     match &step.op {
+        Op::MatMul { ta, tb, .. } => MatMulSizes::new(shape(0), &step.shape, *ta, *tb).scratch(),
         Op::Conv { window, .. } => ConvSizes::new(shape(0), &step.shape, *window).scratch(),
         Op::ConvInputGrad { window, .. } => {
             ConvSizes::new(&step.shape, shape(0), *window).scratch()

@@ -1,0 +1,107 @@
+//! Scores: closed forms, predictors made by hand, and the same tasks for the same seed.
+
+use innerloop_engine::{Dtype, Key, Params, Tensor};
+use innerloop_lab::{Estimate, Evaluator, Experiment, Measure, Report, thread_pool};
+use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
+
+use crate::runs::tiny;
+
+#[test]
+fn an_estimate_is_a_mean_and_its_interval() {
+    let Estimate { mean, ci95 } = Estimate::of(&[1.0, 2.0, 3.0, 4.0]);
+    // Unbiased variance 5/3, of the mean 5/12.
+    let expected = 1.96 * (5.0f64 / 12.0).sqrt();
+    assert!(mean == 2.5 && (ci95 - expected).abs() <= 1e-15, "{mean} ± {ci95}");
+    assert_eq!(Estimate::of(&[0.5; 9]), Estimate { mean: 0.5, ci95: 0.0 });
+    let one = Estimate::of(&[0.25]);
+    assert_eq!((one.mean, one.ci95), (0.25, f64::INFINITY), "one value has no spread");
+}
+
+#[test]
+fn better_depends_on_the_measure() {
+    assert!(Measure::Accuracy.better(0.6, 0.5) && !Measure::Accuracy.better(0.5, 0.5));
+    assert!(Measure::MeanSquaredError.better(0.5, 0.6));
+    for measure in [Measure::Accuracy, Measure::MeanSquaredError] {
+        assert!(!measure.better(f64::NAN, 0.5), "{measure:?}");
+    }
+}
+
+/// The class is the position of the one.
+struct OneHot;
+
+impl TaskFamily for OneHot {
+    fn name(&self) -> &str {
+        "one-hot"
+    }
+
+    fn spec(&self, _: Split) -> EpisodeSpec {
+        EpisodeSpec { x: vec![3], target: Target::Classes(3), support: 3, query: 6 }
+    }
+
+    fn sample_into(&self, _: Split, _: Key, episode: &mut Episode) {
+        let fill = |x: &mut Tensor, y: &mut Tensor| {
+            for i in 0..y.len() {
+                y.set(i, (i % 3) as f64);
+                (0..3).for_each(|c| x.set(3 * i + c, f64::from(i % 3 == c)));
+            }
+        };
+        fill(&mut episode.support_x, &mut episode.support_y);
+        fill(&mut episode.query_x, &mut episode.query_y);
+    }
+
+    fn describe(&self) -> String {
+        "the class is the position of the one".into()
+    }
+}
+
+/// Accuracy before any step of the linear predictor with these weights, `[class, input]`.
+fn accuracy_of(weights: [f64; 9]) -> f64 {
+    let sets = ["model.kind=mlp", "model.hidden=[]", "run.dtype=f64"];
+    let experiment =
+        Experiment::with_family(tiny("strokes-maml", &sets), Box::new(OneHot)).unwrap();
+    let mut theta = Params::new();
+    theta.push("head.weight", Tensor::from_f64(&[3, 3], weights.to_vec()));
+    theta.push("head.bias", Tensor::zeros(Dtype::F64, &[3]));
+    let evaluator = Evaluator::new(&experiment, 2, 1);
+    // From a thread outside any pool of one's own.
+    let report = evaluator.run(&experiment, &experiment.state(theta), Split::Test, 5).unwrap();
+    assert_eq!((report.measure, report.tasks), (Measure::Accuracy, 5));
+    assert_eq!(report.scores[0].ci95, 0.0, "all tasks are alike");
+    report.scores[0].mean
+}
+
+#[test]
+fn accuracy_counts_what_is_right() {
+    assert_eq!(accuracy_of([2., 0., 0., 0., 2., 0., 0., 0., 2.]), 1.0);
+    assert_eq!(accuracy_of([0., 2., 0., 0., 0., 2., 2., 0., 0.]), 0.0);
+    let two_of_three = accuracy_of([2., 0., 2., 0., 2., 0., 0., 0., 1.]);
+    assert!((two_of_three - 2.0 / 3.0).abs() <= 1e-15, "{two_of_three}");
+    let undecided = accuracy_of([0.; 9]);
+    assert!((undecided - 1.0 / 3.0).abs() <= 1e-15, "the first among equals: {undecided}");
+}
+
+fn sinusoid_report(seed: &str, threads: usize, split: Split) -> Report {
+    let experiment = Experiment::new(tiny("sinusoid-maml", &[seed])).unwrap();
+    // Initial parameters of one seed for all, so that only the tasks differ.
+    let meta = Experiment::new(tiny("sinusoid-maml", &[])).unwrap().initial_state();
+    let evaluator = Evaluator::new(&experiment, 4, threads);
+    let pool = thread_pool(threads).unwrap();
+    pool.install(|| evaluator.run(&experiment, &meta, split, 600)).unwrap()
+}
+
+#[test]
+fn a_seed_and_a_split_name_the_tasks() {
+    let first = sinusoid_report("seed=1", 1, Split::Test);
+    assert_eq!((first.scores.len(), first.losses.len(), first.tasks), (5, 5, 600));
+    assert_eq!(first.measure, Measure::MeanSquaredError);
+    assert_eq!(first.last(), first.scores[4]);
+    for threads in [1, 2, 3] {
+        assert_eq!(sinusoid_report("seed=1", threads, Split::Test), first, "{threads} threads");
+    }
+    assert_ne!(sinusoid_report("seed=2", 1, Split::Test).scores, first.scores);
+    assert_ne!(sinusoid_report("seed=1", 1, Split::Validation).scores, first.scores);
+    // The squared error is both the score and, but for rounding, the loss.
+    for (score, loss) in first.scores.iter().zip(&first.losses) {
+        assert!((score.mean - loss.mean).abs() <= 1e-5 * loss.mean, "{score:?} {loss:?}");
+    }
+}

@@ -1,0 +1,45 @@
+//! Training trains: short runs end clearly better than they began.
+
+use crate::runs::{complete, load, tiny};
+
+#[test]
+fn strokes_are_learned() {
+    let sets = [
+        "tasks.train_query=5",
+        "tasks.query=10",
+        "model.filters=8",
+        "algorithm.adaptation_steps=1",
+        "outer.lr=0.003",
+        "outer.meta_batch_size=4",
+        "outer.iterations=60",
+        "evaluation.steps=3",
+        "evaluation.tasks=60",
+        "evaluation.validate_every=0",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&load("strokes-maml", &sets), folder.path());
+    let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
+    let chance = 0.2;
+    assert!(trained.mean - trained.ci95 >= chance + 0.2, "{trained:?}");
+    assert!(trained.mean >= untrained.mean + 0.05, "{trained:?} from {untrained:?}");
+    assert_eq!(outcome.iterations, 60);
+}
+
+#[test]
+fn sinusoids_are_learned() {
+    let sets = [
+        "outer.iterations=200",
+        "outer.lr=0.005",
+        "outer.meta_batch_size=10",
+        "tasks.query=20",
+        "tasks.train_query=10",
+        "evaluation.tasks=100",
+        "evaluation.validate_every=0",
+    ];
+    for preset in ["sinusoid-maml"] {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = complete(&tiny(preset, &sets), folder.path());
+        let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
+        assert!(trained.mean <= 0.8 * untrained.mean, "{trained:?} from {untrained:?}");
+    }
+}

@@ -1,0 +1,11 @@
+//! A run from a user's view: training, resuming, evaluating, and results held against PyTorch's.
+
+mod batch_norm;
+mod cases;
+mod evaluation;
+mod experiment;
+mod learning;
+mod metagrad;
+mod resume;
+mod runs;
+mod verify;

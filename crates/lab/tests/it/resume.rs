@@ -1,0 +1,157 @@
+//! Stopping, going on, diverging: what is on disk is always good, and no bit depends on when or by how
+//! many threads it was computed.
+
+use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::{ErrorKind, Experiment, Trainer, Which, open};
+
+use crate::runs::{
+    check_refused, check_same_bits, check_same_run, complete, failing, resumed, stopped, tiny,
+};
+
+/// Ten iterations at once and four, a stop, and six more leave the same.
+#[track_caller]
+fn check_resumes(preset: &str, sets: &[&str]) {
+    let config = tiny(preset, sets);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let outcome = complete(&config, &whole);
+
+    let error = stopped(&config, &parts, 4);
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    assert!(error.to_string().contains("stopped after iteration 4 of 10"), "{error}");
+    assert_eq!(open(&parts, Which::Last).unwrap().iteration, 4);
+    let (steps, again) = resumed(&config, &parts);
+    let again = again.unwrap();
+    assert_eq!(steps, [5, 6, 7, 8, 9, 10]);
+
+    check_same_run(&whole, &parts);
+    assert_eq!((&again.test, &again.untrained), (&outcome.test, &outcome.untrained));
+    assert_eq!(again.evaluated_iteration, outcome.evaluated_iteration);
+    assert!(again.seconds > 0.0 && outcome.seconds > 0.0);
+}
+
+#[test]
+fn maml_resumes() {
+    check_resumes("strokes-maml", &[]);
+}
+
+#[test]
+fn learned_rates_and_a_schedule_resume() {
+    let sets = [
+        "algorithm.learn_inner_lr=true",
+        "outer.optimizer=adamw",
+        "outer.schedule=cosine",
+        "outer.warmup=3",
+        "run.dtype=f64",
+    ];
+    check_resumes("sinusoid-maml", &sets);
+}
+
+#[test]
+fn reptile_carries_the_inner_optimizer_on() {
+    let sets = ["tasks.train_shots=3", "algorithm.inner_batch=4", "algorithm.adaptation_steps=3"];
+    check_resumes("strokes-reptile", &sets);
+}
+
+#[test]
+fn meta_sgd_resumes() {
+    check_resumes("strokes-meta-sgd", &[]);
+}
+
+#[test]
+fn running_statistics_resume() {
+    check_resumes("strokes-maml", &["model.batch_norm=running", "model.batch_norm_momentum=0.5"]);
+}
+
+#[test]
+fn statistics_per_step_resume() {
+    check_resumes("strokes-fomaml", &["model.batch_norm=per_step"]);
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let presets = [
+        ("strokes-maml", &["model.batch_norm=running"][..]),
+        ("strokes-reptile", &["tasks.train_shots=3", "algorithm.inner_batch=4"]),
+        ("sinusoid-maml", &["outer.clip_norm=0.5"]),
+    ];
+    for (preset, sets) in presets {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |threads: usize| {
+            let threads_set = format!("run.threads={threads}");
+            let sets = [sets, &["outer.iterations=4", "outer.meta_batch_size=5"], &[&threads_set]];
+            let out = folder.path().join(threads.to_string());
+            let outcome = complete(&tiny(preset, &sets.concat()), &out);
+            let trainer = open(&out, Which::Last).unwrap();
+            assert_eq!(trainer.pool().current_num_threads(), threads);
+            (trainer.meta, outcome)
+        };
+        let (one, first) = run(1);
+        for threads in [2, 3] {
+            let (other, outcome) = run(threads);
+            check_same_bits(&one.omega, &other.omega);
+            check_same_bits(&one.carried, &other.carried);
+            check_same_bits(&one.inner_state, &other.inner_state);
+            assert_eq!(outcome.test, first.test, "{preset} with {threads} threads");
+            assert_eq!(outcome.untrained, first.untrained, "{preset} with {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn other_threads_may_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    complete(&tiny("sinusoid-maml", &["run.threads=1"]), &whole);
+    stopped(&tiny("sinusoid-maml", &["run.threads=3"]), &parts, 7);
+    resumed(&tiny("sinusoid-maml", &["run.threads=2"]), &parts).1.unwrap();
+    check_same_run(&whole, &parts);
+}
+
+#[test]
+fn a_finished_run_is_only_evaluated_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny("sinusoid-maml", &[]);
+    let first = complete(&config, folder.path());
+    let (steps, again) = resumed(&config, folder.path());
+    assert_eq!(steps, [0u64; 0]);
+    assert_eq!(again.unwrap().test, first.test);
+}
+
+#[test]
+fn a_diverging_inner_loop_is_an_error_and_changes_nothing() {
+    let config = tiny("strokes-maml", &["algorithm.inner_lr=1e30"]);
+    let mut trainer = Trainer::new(Experiment::new(config.clone()).unwrap()).unwrap();
+    let before = trainer.meta.clone();
+    check_refused(
+        trainer.step(),
+        ErrorKind::Diverged,
+        &["diverged at iteration 1", "expected a finite number", "lower algorithm.inner_lr"],
+    );
+    check_same_bits(&trainer.meta.omega, &before.omega);
+    assert_eq!((trainer.iteration, trainer.optimizer.steps), (0, 0));
+
+    let folder = tempfile::tempdir().unwrap();
+    let (done, error) = failing(&config, folder.path());
+    assert_eq!((done, error.kind()), (0, ErrorKind::Diverged), "{error}");
+    assert!(RunDir::open(folder.path()).unwrap().metrics().unwrap().is_empty());
+    check_refused(open(folder.path(), Which::Best), ErrorKind::Checkpoint, &["there is no file"]);
+}
+
+#[test]
+fn divergence_leaves_the_last_good_checkpoint() {
+    let sets = ["outer.optimizer=sgd", "outer.lr=20", "run.checkpoint_every=1"];
+    let sets = [&sets[..], &["outer.iterations=200", "evaluation.validate_every=0"]].concat();
+    let config = tiny("sinusoid-maml", &sets);
+    let folder = tempfile::tempdir().unwrap();
+    let (done, error) = failing(&config, folder.path());
+    assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
+    assert!((2..200).contains(&done), "diverged at once or never, after {done} iterations");
+
+    // The step that went wrong may itself have been taken; what it left is then not saved.
+    let trainer = open(folder.path(), Which::Last).unwrap();
+    assert!((done - 1..=done).contains(&trainer.iteration), "{} of {done}", trainer.iteration);
+    assert!(trainer.meta.omega.values().iter().all(innerloop_engine::Tensor::is_finite));
+    let (_, again) = resumed(&config, folder.path());
+    assert_eq!(again.unwrap_err().to_string(), error.to_string(), "the same happens again");
+}

@@ -1,0 +1,165 @@
+//! Runs small enough to take part of a second.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use innerloop_engine::{Dtype, Params, Tensor};
+use innerloop_lab::checkpoint::{self, Checkpoint};
+use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::{Config, Error, ErrorKind, Event, Outcome, Result, Sink, train};
+use serde_json::Value;
+
+/// Ten iterations of almost nothing, with validation in the middle and at the end.
+const TINY: [&str; 13] = [
+    "tasks.query=2",
+    "tasks.train_query=2",
+    "algorithm.adaptation_steps=2",
+    "outer.meta_batch_size=3",
+    "outer.iterations=10",
+    "evaluation.steps=3",
+    "evaluation.tasks=4",
+    "evaluation.validation_tasks=3",
+    "evaluation.validate_every=5",
+    "run.threads=2",
+    "run.log_every=1",
+    "run.checkpoint_every=3",
+    "seed=5",
+];
+
+/// A preset with settings laid over it.
+pub(crate) fn load(preset: &str, sets: &[&str]) -> Config {
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    Config::load(preset, &sets).unwrap()
+}
+
+/// A preset cut down to [`TINY`] sizes, with settings laid over it.
+pub(crate) fn tiny(preset: &str, sets: &[&str]) -> Config {
+    let mut all = TINY.to_vec();
+    if preset.starts_with("strokes") {
+        all.extend(["tasks.ways=3", "model.filters=4"]);
+    }
+    all.extend(sets);
+    load(preset, &all)
+}
+
+/// Counts iterations, and stops a run after one of them.
+#[derive(Default)]
+pub(crate) struct Watch {
+    stop: AtomicBool,
+}
+
+/// Sets `stop` after the iteration `after`; never with `u64::MAX`.
+struct Stopper<'a> {
+    watch: &'a Watch,
+    after: u64,
+    steps: Vec<u64>,
+}
+
+impl Sink for Stopper<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Step(step) = event {
+            self.steps.push(step.iteration);
+            self.watch.stop.store(step.iteration == self.after, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Trains into a folder until `after` or the end; the iterations seen, and how it ended.
+fn run(config: &Config, out: &Path, resume: bool, after: u64) -> (Vec<u64>, Result<Outcome>) {
+    let watch = Watch::default();
+    let mut sink = Stopper { watch: &watch, after, steps: Vec::new() };
+    let outcome = train(config.clone(), out, resume, &watch.stop, &mut sink);
+    (sink.steps, outcome)
+}
+
+/// A run from its start to its end.
+pub(crate) fn complete(config: &Config, out: &Path) -> Outcome {
+    run(config, out, false, u64::MAX).1.unwrap()
+}
+
+/// A run from its start to the iteration `after`, where it is stopped.
+pub(crate) fn stopped(config: &Config, out: &Path, after: u64) -> Error {
+    let (steps, outcome) = run(config, out, false, after);
+    assert_eq!(steps, (1..=after).collect::<Vec<_>>());
+    outcome.unwrap_err()
+}
+
+/// A run that goes on in its folder, and the iterations it takes.
+pub(crate) fn resumed(config: &Config, out: &Path) -> (Vec<u64>, Result<Outcome>) {
+    run(config, out, true, u64::MAX)
+}
+
+/// A run that is to fail by itself: the iterations done, and the error.
+pub(crate) fn failing(config: &Config, out: &Path) -> (u64, Error) {
+    let (steps, outcome) = run(config, out, false, u64::MAX);
+    (steps.last().copied().unwrap_or(0), outcome.unwrap_err())
+}
+
+/// Values as bits: equality tells 0 from −0 and knows no NaN.
+pub(crate) fn bits(tensor: &Tensor) -> Vec<u64> {
+    match tensor.dtype() {
+        Dtype::F32 => tensor.as_f32().iter().map(|x| u64::from(x.to_bits())).collect(),
+        Dtype::F64 => tensor.as_f64().iter().map(|x| x.to_bits()).collect(),
+    }
+}
+
+#[track_caller]
+pub(crate) fn check_same_bits(a: &Params<Tensor>, b: &Params<Tensor>) {
+    assert_eq!(a.names(), b.names());
+    for (name, value) in a.iter() {
+        assert_eq!(value.shape(), b[name].shape(), "{name}");
+        assert_eq!(bits(value), bits(&b[name]), "{name}");
+    }
+}
+
+/// Checkpoints of two runs are the same but for the time they took.
+#[track_caller]
+fn check_same_checkpoint(a: &Path, b: &Path) {
+    let (a, b): (Checkpoint, Checkpoint) =
+        (checkpoint::load(a).unwrap(), checkpoint::load(b).unwrap());
+    let names =
+        |of: &Checkpoint| -> Vec<String> { of.groups.iter().map(|g| g.0.clone()).collect() };
+    assert_eq!(names(&a), names(&b));
+    for ((name, a), (_, b)) in a.groups.iter().zip(&b.groups) {
+        assert_eq!(a.names(), b.names(), "{name}");
+        check_same_bits(a, b);
+    }
+    let timeless = |of: &Checkpoint| {
+        let mut metadata = of.metadata.clone();
+        metadata.remove("seconds").expect("a checkpoint says how long it took");
+        metadata
+    };
+    assert_eq!(timeless(&a), timeless(&b));
+}
+
+/// Everything two runs left behind is the same but for the time they took.
+#[track_caller]
+pub(crate) fn check_same_run(a: &Path, b: &Path) {
+    let (a, b) = (RunDir::open(a).unwrap(), RunDir::open(b).unwrap());
+    check_same_checkpoint(&a.last_path(), &b.last_path());
+    check_same_checkpoint(&a.best_path(), &b.best_path());
+    let timeless = |dir: &RunDir| -> Vec<Value> {
+        let mut lines = dir.metrics().unwrap();
+        for line in &mut lines {
+            line.as_object_mut()
+                .unwrap()
+                .remove("seconds")
+                .expect("a line says when it was written");
+        }
+        lines
+    };
+    let lines = timeless(&a);
+    assert!(lines.len() >= 10, "{lines:?}");
+    assert_eq!(lines, timeless(&b));
+}
+
+#[track_caller]
+pub(crate) fn check_refused<T>(result: Result<T>, kind: ErrorKind, parts: &[&str]) {
+    let Err(error) = result else { panic!("accepted, expected an error that says {parts:?}") };
+    let message = error.to_string();
+    assert_eq!(error.kind(), kind, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+    assert!(!message.ends_with('.'), "{message:?}");
+}

@@ -1,0 +1,205 @@
+//! In the steady state a learner and an adapter allocate nothing: counted by an allocator of its own,
+//! which is why this is a binary of its own.
+
+#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use innerloop_engine::check::random;
+use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
+use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::{
+    Adapter, Algorithm, Evaluation, Learner, Loss, Losses, MetaState, Point, Problem, Setup,
+    Strategy, TaskData,
+};
+
+thread_local! {
+    /// Allocations of this thread; the test harness has threads of its own.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on to the system's allocator unchanged; the counter is a constant-initialised
+// thread-local without a destructor, so it does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are those the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: `at` came from `alloc` above, which is the system's.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A convolution, batch norm, ReLU and pooling, and a convolution over the whole map as a head. There is no
+/// matrix product in it: the matrix-multiply crate allocates its packing in every one.
+struct Convolutions;
+
+const WAYS: usize = 3;
+
+impl Convolutions {
+    fn shapes(examples: usize) -> Vec<Shape> {
+        vec![vec![examples, 8, 8, 1], vec![examples]]
+    }
+}
+
+impl Problem for Convolutions {
+    fn parameters(&self) -> Params<Shape> {
+        let shapes = [
+            ("body.kernel", vec![3, 3, 1, 4]),
+            ("body.gain", vec![4]),
+            ("head.kernel", vec![4, 4, 4, WAYS]),
+            ("head.bias", vec![WAYS]),
+        ];
+        shapes.into_iter().map(|(name, shape)| (name.to_string(), shape)).collect()
+    }
+
+    fn carried(&self) -> Params<Shape> {
+        [("shift".to_string(), vec![4])].into_iter().collect()
+    }
+
+    fn statistics(&self) -> Params<Shape> {
+        [("mean".to_string(), vec![4])].into_iter().collect()
+    }
+
+    fn support_shapes(&self, examples: usize) -> Vec<Shape> {
+        Convolutions::shapes(examples)
+    }
+
+    fn support_examples(&self) -> usize {
+        6
+    }
+
+    fn query_shapes(&self) -> Vec<Shape> {
+        Convolutions::shapes(9)
+    }
+
+    fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g> {
+        let (p, examples) = (&at.params, support[1].shape()[0]);
+        let maps = support[0].conv(p["body.kernel"], Window::square(3, 1, 1));
+        let over = 1.0 / (examples * 64) as f64;
+        let mean = maps.sum_to(&[4]) * over;
+        let centred = maps - mean;
+        let var = (centred * centred).sum_to(&[4]) * over;
+        let normal = centred * (var + 1e-3).sqrt().recip() * p["body.gain"] + at.carried["shift"];
+        let pooled = normal.relu().max_pool(Window::square(2, 2, 0));
+        let logits = pooled.conv(p["head.kernel"], Window::square(4, 1, 0));
+        let output = logits.reshape(&[examples, WAYS]) + p["head.bias"];
+        let value = -(output.log_softmax() * support[1].one_hot(WAYS)).mean();
+        let statistics = [("mean".to_string(), mean)].into_iter().collect();
+        Loss { value, output, statistics }
+    }
+
+    fn query_loss<'g>(&self, at: &Point<'g>, _: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        self.support_loss(at, query)
+    }
+}
+
+fn algorithms() -> Vec<Box<dyn Algorithm>> {
+    let inner = || InnerLoop::new(0.1);
+    let adam = InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 };
+    vec![
+        Box::new(Maml { inner: inner(), learn_rates: false }),
+        Box::new(Maml { inner: inner(), learn_rates: true }),
+        Box::new(Fomaml { inner: inner() }),
+        Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd }),
+        Box::new(Reptile { inner: inner(), optimizer: adam }),
+        Box::new(MetaSgd { inner: inner() }),
+        Box::new(Anil { inner: inner(), head: "head".into() }),
+    ]
+}
+
+const STEPS: usize = 3;
+
+fn value(i: u64, shape: &[usize], dtype: Dtype) -> Tensor {
+    random(Key::new(91).at(0, i), shape, 0.5).cast(dtype)
+}
+
+fn meta(algorithm: &dyn Algorithm, dtype: Dtype) -> MetaState {
+    let theta = Convolutions.parameters().map(|shape| value(shape.len() as u64, shape, dtype));
+    MetaState::new(&Convolutions, algorithm, STEPS, theta)
+}
+
+/// Calls `f` with a task; what the task is made of is allocated outside.
+fn with_task(dtype: Dtype, f: impl FnOnce(TaskData<'_>)) {
+    let arrays = |examples: usize, i| {
+        let labels = (0..examples).map(|n| (n % WAYS) as f64).collect();
+        let labels = Tensor::from_f64(&[examples], labels).cast(dtype);
+        [value(i, &[examples, 8, 8, 1], dtype), labels]
+    };
+    let (support, query) = (arrays(6, 10), arrays(9, 11));
+    let [support, query] = [&support, &query].map(|set| [&set[0], &set[1]]);
+    f(TaskData { support: &support, query: &query, key: Key::new(1) });
+}
+
+/// Allocations of five calls after a first one.
+fn steady(mut call: impl FnMut()) -> usize {
+    call();
+    let before = ALLOCATIONS.get();
+    (0..5).for_each(|_| call());
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn a_learner_allocates_nothing() {
+    for algorithm in algorithms() {
+        for strategy in [Strategy::Unrolled, Strategy::Adjoint] {
+            for dtype in [Dtype::F32, Dtype::F64] {
+                let setup = Setup { strategy, losses: Losses::All, ..Setup::new(STEPS) };
+                let learner = Learner::new(&Convolutions, algorithm.as_ref(), setup);
+                let meta = meta(algorithm.as_ref(), dtype);
+                let mut worker = learner.worker(dtype);
+                let mut result = learner.result(dtype);
+                let name = algorithm.name();
+                with_task(dtype, |task| {
+                    let count = steady(|| learner.run(&mut worker, &meta, task, &mut result));
+                    assert_eq!(count, 0, "{name}, {strategy:?}, {dtype}");
+                });
+                let moved =
+                    result.gradient.values().iter().flat_map(Tensor::iter).any(|x| x != 0.0);
+                assert!(
+                    moved && result.support_losses.iter().all(|loss| loss.is_finite()),
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_adapter_allocates_nothing() {
+    for algorithm in algorithms() {
+        for dtype in [Dtype::F32, Dtype::F64] {
+            let steps = (STEPS, STEPS + 2);
+            let adapter = Adapter::new(&Convolutions, algorithm.as_ref(), steps, None);
+            let meta = meta(algorithm.as_ref(), dtype);
+            let mut worker = adapter.worker(dtype);
+            let mut evaluation = Evaluation::default();
+            let mut correct = 0.0;
+            with_task(dtype, |task| {
+                let count = steady(|| {
+                    adapter.run(&mut worker, &meta, task, &mut evaluation, |at| {
+                        correct += at.output.get(0);
+                    });
+                });
+                assert_eq!(count, 0, "{}, {dtype}", algorithm.name());
+            });
+            assert!(f64::is_finite(correct) && evaluation.query_losses.len() == STEPS + 3);
+        }
+    }
+}
+
+/// The counter counts, or the tests above would pass whatever happens.
+#[test]
+fn the_counter_counts() {
+    let count = steady(|| drop(std::hint::black_box(Box::new(1_u64))));
+    assert_eq!(count, 5);
+}
