@@ -63,13 +63,12 @@ fn disagreement() -> Result<f64> {
     of.family.sample_into(Split::Train, key, &mut it);
     let (support, query) = ([&it.support_x, &it.support_y], [&it.query_x, &it.query_y]);
     let task = TaskData { support: &support, query: &query, key };
-    let gradient = |strategy| -> Vec<f64> {
+    let [a, b] = [Strategy::Unrolled, Strategy::Adjoint].map(|strategy| -> Vec<f64> {
         let learner = Learner::new(&of.train, &*of.algorithm, Setup { strategy, ..Setup::new(3) });
         let (mut worker, mut result) = (learner.worker(Dtype::F64), learner.result(Dtype::F64));
         learner.run(&mut worker, &of.initial_state(), task, &mut result);
         result.gradient.values().iter().flat_map(Tensor::iter).collect()
-    };
-    let (a, b) = (gradient(Strategy::Unrolled), gradient(Strategy::Adjoint));
+    });
     let size: f64 = a.iter().map(|a| a.abs()).sum();
     Ok(a.iter().zip(&b).map(|(a, b)| (a - b).abs() / size).sum())
 }

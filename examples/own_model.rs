@@ -68,7 +68,7 @@ impl Model for Residual {
     }
 }
 
-/// Accuracy on 200 test tasks after the given number of outer iterations.
+/// Accuracy on 100 test tasks after the given number of outer iterations.
 fn train(iterations: u64) -> Result<f64> {
     let sets =
         ["algorithm.adaptation_steps=2", "algorithm.inner_lr=0.1", "outer.meta_batch_size=4"];
@@ -80,7 +80,7 @@ fn train(iterations: u64) -> Result<f64> {
     }
     let (experiment, pool) = (&trainer.experiment, trainer.pool());
     let evaluator = Evaluator::new(experiment, 2, pool.current_num_threads());
-    let report = pool.install(|| evaluator.run(experiment, &trainer.meta, Split::Test, 200))?;
+    let report = pool.install(|| evaluator.run(experiment, &trainer.meta, Split::Test, 100))?;
     Ok(report.last().mean)
 }
 

@@ -1,5 +1,4 @@
 //! The `innerloop` command: the only place that prints.
-#![allow(clippy::print_stdout, reason = "printing is what a command does")]
 
 mod commands;
 

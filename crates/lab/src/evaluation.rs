@@ -109,7 +109,8 @@ impl Evaluator {
         tasks: usize,
     ) -> Result<Report> {
         let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
-            let thread = rayon::current_thread_index().unwrap_or(0);
+            // A pool larger than the number of workers shares them.
+            let thread = rayon::current_thread_index().unwrap_or(0) % self.workers.len();
             let mut guard = self.workers[thread].lock().expect("no worker panicked");
             let (worker, episode) = &mut *guard;
             let key = episode_key(experiment.config.seed, split, 0, task as u64);
@@ -125,11 +126,12 @@ impl Evaluator {
             (scores, losses.query_losses)
         };
         let results: Vec<(Vec<f64>, Vec<f64>)> = (0..tasks).into_par_iter().map(one).collect();
-        let column = |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>, k: usize| {
-            let values: Vec<f64> = results.iter().map(|r| pick(r)[k]).collect();
+        let (scores, losses): (Vec<_>, Vec<_>) = results.into_iter().unzip();
+        let column = |rows: &[Vec<f64>], k: usize| {
+            let values: Vec<f64> = rows.iter().map(|row| row[k]).collect();
             Estimate::of(&values)
         };
-        let losses: Vec<Estimate> = (0..=self.steps).map(|k| column(|r| &r.1, k)).collect();
+        let losses: Vec<Estimate> = (0..=self.steps).map(|k| column(&losses, k)).collect();
         if let Some(k) = losses.iter().position(|loss| !loss.mean.is_finite()) {
             return Err(Error::diverged(format!(
                 "the inner loop diverged on {split} tasks: the query loss after {k} of {} steps is {}, \
@@ -137,7 +139,7 @@ impl Evaluator {
                 self.steps, losses[k].mean
             )));
         }
-        let scores = (0..=self.steps).map(|k| column(|r| &r.0, k)).collect();
+        let scores = (0..=self.steps).map(|k| column(&scores, k)).collect();
         Ok(Report { measure: self.measure, scores, losses, tasks })
     }
 }

@@ -77,14 +77,21 @@ pub fn metagrad(
 
 /// θ, and inner learning rates if the file has any.
 fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>, Params<Tensor>)> {
-    let (all, _) = tensors::read(path)?;
-    let all: Params<Tensor> = all
-        .iter()
-        .filter(|(name, _)| !name.contains('/') || name.starts_with("omega/"))
-        .map(|(name, value)| (name.trim_start_matches("omega/").to_string(), value.clone()))
-        .collect();
-    let dtype = experiment.config.run.dtype;
     let bad = |what: String| Error::checkpoint(format!("{}: {what}", path.display()));
+    let (file, _) = tensors::read(path)?;
+    let mut all = Params::new();
+    for (full, value) in file.iter() {
+        let name = full.strip_prefix("omega/").unwrap_or(full);
+        // The other groups of a checkpoint are no weights.
+        if name.contains('/') {
+            continue;
+        }
+        if all.get(name).is_some() {
+            return Err(bad(format!("it has tensor {name:?} twice, with and without \"omega/\"")));
+        }
+        all.push(name, value.clone());
+    }
+    let dtype = experiment.config.run.dtype;
     let mut theta = Params::new();
     for spec in experiment.train.model.parameters() {
         let value = all.get(&spec.name).ok_or_else(|| {
@@ -107,6 +114,9 @@ fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>,
     let expected = experiment.to_torch(&known);
     let mut rates = Params::new();
     for (name, value) in all.iter().filter(|(name, _)| name.starts_with(RATE_PREFIX)) {
+        if !value.is_finite() {
+            return Err(bad(format!("{name} holds a number that is not finite")));
+        }
         match expected.get(name) {
             Some(rate) if rate.shape() == value.shape() => rates.push(name, value.cast(dtype)),
             Some(rate) => {
@@ -140,6 +150,11 @@ impl Given {
                     all.names()
                 ))
             })?;
+            if value.shape().is_empty() {
+                return Err(bad(format!(
+                    "{name} has shape [], expected a first axis that counts examples"
+                )));
+            }
             if value.is_empty() || !value.is_finite() {
                 let what = if value.is_empty() { "empty" } else { "not finite somewhere" };
                 return Err(bad(format!("{name} is {what}, expected finite numbers")));

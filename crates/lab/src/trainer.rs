@@ -205,13 +205,16 @@ impl Trainer {
         let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
         let momentum = conv4.batch_norm_momentum;
         let per_step = self.experiment.train.batch_norm == BatchNorm::PerStep;
+        // Without a query pass its row was not filled: the last support pass stands for it.
+        let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
         for (i, out) in self.meta.carried.values_mut().iter_mut().enumerate() {
-            let passes = slots[0].result.statistics.values()[i].shape()[0];
-            let n = out.len() / if per_step { passes } else { 1 };
+            let rows = slots[0].result.statistics.values()[i].shape()[0];
+            let passes = if query { rows } else { rows - 1 };
+            let n = out.len() / if per_step { rows } else { 1 };
             for j in 0..out.len() {
                 // Per step each pass has its own row; otherwise all passes are averaged.
                 let of_task = |t: &Tensor| match per_step {
-                    true => t.get(j),
+                    true => t.get((j / n).min(passes - 1) * n + j % n),
                     false => (0..passes).map(|p| t.get(p * n + j)).sum::<f64>() / passes as f64,
                 };
                 let sum: f64 =

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use innerloop::lab::{Error, Experiment, config::presets, data_folder};
 use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean, omniglot};
@@ -45,24 +44,22 @@ impl Data {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Data::List => {
-                println!("families");
-                println!(
-                    "  strokes    characters of random pen strokes, drawn on the fly; no files"
-                );
-                println!("  sinusoid   y = A sin(x - phase), drawn on the fly; no files");
-                println!(
+                say!("families");
+                say!("  strokes    characters of random pen strokes, drawn on the fly; no files");
+                say!("  sinusoid   y = A sin(x - phase), drawn on the fly; no files");
+                say!(
                     "  omniglot   images_background.zip and images_evaluation.zip, or the unpacked folders,\n\
                      \x20            in DIR or DIR/omniglot; DIR is tasks.data, else $INNERLOOP_DATA, else data"
                 );
-                println!("presets (innerloop train NAME)");
+                say!("presets (innerloop train NAME)");
                 for preset in presets::ALL {
-                    println!("  {:<24} {}", preset.name, preset.about);
+                    say!("  {:<24} {}", preset.name, preset.about);
                 }
                 Ok(())
             }
             Data::Verify(command) => {
                 let folder = data_folder(command.data.as_deref().unwrap_or_default());
-                println!("{}", omniglot::verify(&folder).map_err(Error::from)?);
+                say!("{}", omniglot::verify(&folder).map_err(Error::from)?);
                 Ok(())
             }
             Data::Preview(command) => command.run(),
@@ -82,9 +79,9 @@ impl Preview {
         let seed = experiment.config.seed;
         let sheet = contact_sheet(family, Split::Test, seed, self.tasks).map_err(Error::from)?;
         std::fs::write(&self.out, sheet.png())
-            .with_context(|| format!("cannot write {}", self.out.display()))?;
-        println!("{}", family.describe());
-        println!(
+            .map_err(|cause| Error::io("write", &self.out, &cause))?;
+        say!("{}", family.describe());
+        say!(
             "{} ({}×{} pixels): support left, query right",
             self.out.display(),
             sheet.width,
@@ -96,7 +93,7 @@ impl Preview {
                 .map_err(Error::from)?;
             let estimate = innerloop::lab::Estimate { mean: nearest.mean, ci95: nearest.ci95 };
             let shown = score(innerloop::lab::Measure::Accuracy, estimate);
-            println!("nearest class mean on raw pixels, {tasks} test tasks: {shown}");
+            say!("nearest class mean on raw pixels, {tasks} test tasks: {shown}");
         }
         Ok(())
     }

@@ -73,10 +73,10 @@ impl Evaluate {
             let result = serde_json::json!({
                 "protocol": protocol, "iteration": trainer.iteration, "report": report
             });
-            println!("{}", serde_json::to_string_pretty(&result)?);
+            say!("{}", serde_json::to_string_pretty(&result)?);
             return Ok(());
         }
-        println!(
+        say!(
             "{}; iteration {}; {}; split {split}; {tasks} tasks; order {}; batch norm {}; seed {}",
             protocol.algorithm,
             trainer.iteration,

@@ -19,34 +19,36 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let experiment = Experiment::new(self.source.load()?)?;
-        println!("{}", experiment.family.describe());
-        println!("parameters (shape here, shape in PyTorch)");
+        say!("{}", experiment.family.describe());
+        say!("parameters (shape here, shape in PyTorch)");
         let mut total = 0;
         for spec in experiment.train.model.parameters() {
             total += spec.shape.iter().product::<usize>();
             let (here, torch) = (format!("{:?}", spec.shape), format!("{:?}", spec.torch_shape()));
-            println!("  {:<28} {here:<20} {torch}", spec.name);
+            say!("  {:<28} {here:<20} {torch}", spec.name);
         }
-        println!("  {total} in all");
+        say!("  {total} in all");
         let setup = experiment.setup(Losses::Training);
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
         let dtype = experiment.config.run.dtype;
         let size = if dtype == innerloop::engine::Dtype::F32 { 4 } else { 8 };
-        println!(
-            "programs of one task ({}, {:?})",
-            experiment.algorithm.name(),
-            learner.strategy()
-        );
-        println!(
+        say!("programs of one task ({}, {:?})", experiment.algorithm.name(), learner.strategy());
+        say!(
             "  {:<10} {:>5} {:>7} {:>12} {:>14} {:>10} {:>10}",
-            "program", "runs", "steps", "MFLOP a run", "elementwise M", "MB moved", "arena MiB"
+            "program",
+            "runs",
+            "steps",
+            "MFLOP a run",
+            "elementwise M",
+            "MB moved",
+            "arena MiB"
         );
         let mut flops = 0;
         for (name, cost, runs) in learner.programs() {
             flops += cost.product_flops * runs as u64;
             let Cost { product_flops, elementwise_ops, moved_elements, arena_elements, steps } =
                 cost;
-            println!(
+            say!(
                 "  {name:<10} {runs:>5} {steps:>7} {:>12.3} {:>14.3} {:>10.3} {:>10.3}",
                 product_flops as f64 / 1e6,
                 elementwise_ops as f64 / 1e6,
@@ -55,15 +57,15 @@ impl Inspect {
             );
         }
         let batch = experiment.config.outer.meta_batch_size as u64;
-        println!(
+        say!(
             "a meta-iteration of {batch} tasks: {:.3} GFLOP in products",
             (flops * batch) as f64 / 1e9
         );
         let worker = learner.worker(dtype).bytes();
-        println!("a worker holds {:.2} MiB", worker as f64 / (1 << 20) as f64);
+        say!("a worker holds {:.2} MiB", worker as f64 / (1 << 20) as f64);
         if self.graph {
             for (name, graph) in learner.graphs() {
-                println!("graph {name}\n{graph}");
+                say!("graph {name}\n{graph}");
             }
         }
         Ok(())

@@ -42,13 +42,13 @@ impl Metagrad {
         let dtype = self.dtype.into();
         let result = metagrad(config, (&self.weights, &self.episode), dtype, &self.out)?;
         for (k, loss) in result.support_losses.iter().enumerate() {
-            println!("support loss after {k} steps  {loss:.6}");
+            say!("support loss after {k} steps  {loss:.6}");
         }
         if result.query_loss.is_finite() {
-            println!("query loss                  {:.6}", result.query_loss);
+            say!("query loss                  {:.6}", result.query_loss);
         }
-        println!("norm of the meta-gradient   {:.6e}", result.norm);
-        println!("written to {}", self.out.display());
+        say!("norm of the meta-gradient   {:.6e}", result.norm);
+        say!("written to {}", self.out.display());
         Ok(())
     }
 }

@@ -1,11 +1,19 @@
 //! One file a command.
 
+/// Prints a line as `println!` does, for which a reader that has seen enough, such as `head`, is no error.
+macro_rules! say {
+    ($($line:tt)*) => { $crate::commands::print_line(format_args!($($line)*)) };
+}
+
 mod data;
 mod evaluate;
 mod inspect;
 mod metagrad;
 mod train;
 mod verify;
+
+use std::fmt;
+use std::io::{self, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
 use innerloop::engine::Dtype;
@@ -73,6 +81,17 @@ impl From<Precision> for Dtype {
     }
 }
 
+/// Behind `say!`. When standard output is closed the command goes on: a run is worth more than its lines.
+pub(crate) fn print_line(line: fmt::Arguments<'_>) {
+    match writeln!(io::stdout(), "{line}") {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to standard output: {cause}");
+            std::process::exit(7);
+        }
+        _ => {}
+    }
+}
+
 /// `97.31 % ± 0.21` or `0.412 ± 0.030`.
 pub(crate) fn score(measure: Measure, estimate: Estimate) -> String {
     match measure {
@@ -93,9 +112,9 @@ pub(crate) fn measured(measure: Measure) -> &'static str {
 
 /// A line for every number of inner steps.
 pub(crate) fn print_report(report: &Report) {
-    println!("{:>12}  {:<20}  query loss", "inner steps", measured(report.measure));
+    say!("{:>12}  {:<20}  query loss", "inner steps", measured(report.measure));
     for (k, (estimate, loss)) in report.scores.iter().zip(&report.losses).enumerate() {
-        println!(
+        say!(
             "{k:>12}  {:<20}  {:.4} ± {:.4}",
             score(report.measure, *estimate),
             loss.mean,

@@ -45,12 +45,12 @@ impl Train {
             }
             eprintln!("stopping after this iteration; once more to leave at once");
         })?;
-        println!("run folder {}", out.display());
+        say!("run folder {}", out.display());
         let mut show = Show::new(config.outer.iterations as u64, config.run.minutes);
         let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
         show.bar.finish_and_clear();
         print_outcome(&outcome?);
-        println!("evaluate it again: innerloop evaluate {}", out.display());
+        say!("evaluate it again: innerloop evaluate {}", out.display());
         Ok(())
     }
 }
@@ -66,7 +66,7 @@ fn fresh(name: &str) -> PathBuf {
 fn print_outcome(outcome: &Outcome) {
     let protocol = &outcome.protocol;
     let measure = outcome.test.measure;
-    println!(
+    say!(
         "{}: {} of {} iterations in {:.0} s; evaluated at iteration {}",
         protocol.algorithm,
         outcome.iterations,
@@ -74,7 +74,7 @@ fn print_outcome(outcome: &Outcome) {
         outcome.seconds,
         outcome.evaluated_iteration
     );
-    println!(
+    say!(
         "{}; split {}; {} tasks; order {}; batch norm {}; seed {}",
         protocol.tasks,
         protocol.split,
@@ -84,19 +84,19 @@ fn print_outcome(outcome: &Outcome) {
         protocol.seed
     );
     print_report(&outcome.test);
-    println!(
+    say!(
         "{} on {} test tasks after {} inner steps",
         measured(measure),
         outcome.test.tasks,
         protocol.steps
     );
-    println!("  trained      {}", score(measure, outcome.test.last()));
-    println!("  untrained    {}", score(measure, outcome.untrained.last()));
+    say!("  trained      {}", score(measure, outcome.test.last()));
+    say!("  untrained    {}", score(measure, outcome.untrained.last()));
     if let Some(nearest) = outcome.nearest_mean {
-        println!("  nearest mean {}", score(Measure::Accuracy, nearest));
+        say!("  nearest mean {}", score(Measure::Accuracy, nearest));
     }
     if let Some(bytes) = outcome.peak_memory {
-        println!("peak memory of the process {} MiB", bytes >> 20);
+        say!("peak memory of the process {} MiB", bytes >> 20);
     }
 }
 
@@ -138,7 +138,7 @@ impl Sink for Show {
                 self.bar.set_position(trainer.iteration);
                 self.bar.reset_eta();
                 let mib = trainer.bytes() >> 20;
-                println!(
+                say!(
                     "{} on {}; {} threads, {mib} MiB of workspaces{}",
                     trainer.experiment.algorithm.name(),
                     trainer.experiment.family.describe(),
@@ -161,9 +161,10 @@ impl Sink for Show {
                     self.bar.set_message(message);
                 } else if seconds >= self.next_line {
                     self.next_line = seconds + 30.0;
-                    println!(
+                    say!(
                         "{seconds:>6.0} s  iteration {}/{}  {message}",
-                        step.iteration, self.iterations
+                        step.iteration,
+                        self.iterations
                     );
                 }
             }

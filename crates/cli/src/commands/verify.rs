@@ -47,7 +47,7 @@ impl Verify {
         };
         let results = verify(&self.file, self.dtype.into(), &strategies, self.out.as_deref())?;
         for result in &results {
-            println!("{result}");
+            say!("{result}");
         }
         let failed = results.iter().find(|result| !result.passed());
         if let Some((result, worst)) = failed.and_then(|r| Some((r, r.worst()?))) {
@@ -57,7 +57,7 @@ impl Verify {
             ))
             .into());
         }
-        println!("verified");
+        say!("verified");
         Ok(())
     }
 }

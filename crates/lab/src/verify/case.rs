@@ -163,6 +163,12 @@ impl Case {
                 reader.bad(format!("sizes is {sizes:?}, expected at least input and output"))
             );
         }
+        if classes && metadata.contains_key("ways") && reader.count("ways")? != outputs {
+            return Err(reader.bad(format!(
+                "metadata \"ways\" is {:?}, expected {outputs}, the outputs of the network",
+                metadata["ways"]
+            )));
+        }
         let target = if classes { Target::Classes(outputs) } else { Target::Values(outputs) };
         let spec = EpisodeSpec { x, target, support, query };
         let specs = net.model(outputs);
@@ -174,7 +180,8 @@ impl Case {
         };
         let same = |a: &[String], b: &[String]| {
             let (mut a, mut b) = (a.to_vec(), b.to_vec());
-            (a.sort(), b.sort());
+            a.sort();
+            b.sort();
             a == b
         };
         if !same(&param_order, &file_names) {
@@ -195,6 +202,8 @@ impl Case {
             if !value.is_finite() {
                 return Err(reader.bad(format!("param.{name} holds a number that is not finite")));
             }
+            // A case whose answer is not whole would pass without having been checked.
+            array(&format!("f64.meta_grad.{name}"))?;
             theta.push(spec.name.clone(), spec.from_torch(&value.cast(Dtype::F64)));
         }
         let shapes = spec.shapes();

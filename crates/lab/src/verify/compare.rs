@@ -17,6 +17,8 @@ pub struct Comparison {
     pub error: f64,
     /// Whether the tensor was so measured.
     pub negligible: bool,
+    /// Whether this is one tensor of a group that is also compared as a whole.
+    pub part: bool,
 }
 
 impl fmt::Display for Comparison {
@@ -42,7 +44,12 @@ pub(super) fn all(case: &Case, results: &Results) -> Vec<Comparison> {
         if let Some(theirs) = expected(name) {
             let ours = &results.arrays[name];
             let error = distance(ours, theirs) / norm(theirs).max(f64::MIN_POSITIVE);
-            comparisons.push(Comparison { name: name.into(), error, negligible: false });
+            comparisons.push(Comparison {
+                name: name.into(),
+                error,
+                negligible: false,
+                part: false,
+            });
         }
     }
     for group in GROUPS {
@@ -64,10 +71,11 @@ pub(super) fn all(case: &Case, results: &Results) -> Vec<Comparison> {
             let negligible = own <= NEGLIGIBLE * whole;
             let scale = if negligible { whole } else { own };
             let error = distance(ours, theirs) / scale.max(f64::MIN_POSITIVE);
-            comparisons.push(Comparison { name: (*name).into(), error, negligible });
+            comparisons.push(Comparison { name: (*name).into(), error, negligible, part: true });
         }
         let error = apart / whole.max(f64::MIN_POSITIVE);
-        comparisons.push(Comparison { name: format!("{group} in all"), error, negligible: false });
+        let name = format!("{group} in all");
+        comparisons.push(Comparison { name, error, negligible: false, part: false });
     }
     comparisons
 }

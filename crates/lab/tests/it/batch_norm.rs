@@ -94,6 +94,10 @@ fn running_statistics_normalise_evaluation() {
     }
 }
 
+fn is_kernel(name: &str) -> bool {
+    name.starts_with("features.") && name.ends_with("conv.weight")
+}
+
 #[test]
 fn every_mode_trains() {
     for mode in ["transductive", "with_support", "running", "per_step"] {
@@ -105,7 +109,7 @@ fn every_mode_trains() {
         assert_eq!(outcome.test.scores.len(), 4);
         let start = Experiment::new(config).unwrap().initial_state();
         let end = open(folder.path(), Which::Last).unwrap().meta;
-        for (name, value) in end.omega.iter().filter(|(name, _)| name.ends_with("conv.weight")) {
+        for (name, value) in end.omega.iter().filter(|(name, _)| is_kernel(name)) {
             assert_ne!(bits(value), bits(&start.omega[name]), "{mode}: {name} was not trained");
         }
     }

@@ -140,8 +140,9 @@ fn a_diverging_inner_loop_is_an_error_and_changes_nothing() {
 
 #[test]
 fn divergence_leaves_the_last_good_checkpoint() {
-    let sets = ["outer.optimizer=sgd", "outer.lr=20", "run.checkpoint_every=1"];
-    let sets = [&sets[..], &["outer.iterations=200", "evaluation.validate_every=0"]].concat();
+    // The rate rises until it is too high.
+    let rate = ["outer.optimizer=sgd", "outer.lr=2", "outer.warmup=199", "outer.iterations=200"];
+    let sets = [&rate[..], &["evaluation.validate_every=0", "run.checkpoint_every=1"]].concat();
     let config = tiny("sinusoid-maml", &sets);
     let folder = tempfile::tempdir().unwrap();
     let (done, error) = failing(&config, folder.path());

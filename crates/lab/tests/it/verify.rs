@@ -130,8 +130,13 @@ fn a_first_order_gradient_is_noticed() {
             *case.array(&format!("f64.meta_grad.{parameter}")) = value.clone();
         }
     }
-    let result = one(&case);
-    assert!(!result.passed(), "{result}");
+    let (_folder, path) = case.write();
+    for dtype in [Dtype::F64, Dtype::F32] {
+        for result in verify(&path, dtype, &BOTH, None).unwrap() {
+            assert!(!result.passed(), "{dtype}: {result}");
+            assert!(result.worst().unwrap().name.starts_with("meta_grad"), "{result}");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! The command as a user meets it: what it prints, what it leaves on disk, and how it ends.
+
+mod command;
+mod data;
+mod failures;
+mod stop;
+mod train;
+mod verify;
