@@ -249,7 +249,8 @@ pub struct AlgorithmConfig {
     pub inner_lr_of: BTreeMap<String, f64>,
     /// Learn a rate for each tensor and inner step. Default false.
     pub learn_inner_lr: bool,
-    /// Inner steps in training. Default 1.
+    /// Inner steps in training; with 0 the network is simply trained on all tasks together, the baseline that
+    /// is then fine-tuned at evaluation. Default 1.
     pub adaptation_steps: usize,
     /// Support examples in one inner step; 0, the default, is all. A smaller support set counts as all.
     pub inner_batch: usize,

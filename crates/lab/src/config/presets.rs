@@ -47,6 +47,11 @@ pub const ALL: &[Preset] = &[
         text: SINUSOID_MAML,
     },
     Preset {
+        name: "sinusoid-pretrained",
+        about: "the baseline: one network trained on all sinusoids together, then fine-tuned",
+        text: SINUSOID_PRETRAINED,
+    },
+    Preset {
         name: "omniglot-5w1s-maml",
         about: "MAML on Omniglot, 5-way 1-shot, within 20 minutes",
         text: OMNIGLOT_MAML,
@@ -88,7 +93,7 @@ family = "strokes"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 
 [model]
 kind = "conv4"
@@ -100,11 +105,13 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 1500
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 250
 
 [run]
@@ -116,7 +123,7 @@ family = "strokes"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 
 [model]
 kind = "conv4"
@@ -128,11 +135,13 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 1500
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 250
 
 [run]
@@ -164,10 +173,10 @@ optimizer = "sgd"
 lr = 1.0
 schedule = "linear"
 meta_batch_size = 5
-iterations = 3000
+iterations = 1000
 
 [evaluation]
-steps = 50
+steps = 10
 validate_every = 250
 
 [run]
@@ -179,7 +188,7 @@ family = "strokes"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 
 [model]
 kind = "conv4"
@@ -191,11 +200,13 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 1500
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 250
 
 [run]
@@ -207,7 +218,7 @@ family = "strokes"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 
 [model]
 kind = "conv4"
@@ -220,11 +231,13 @@ inner_lr = 0.1
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 1500
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 250
 
 [run]
@@ -263,19 +276,51 @@ checkpoint_every = 1000
 log_every = 50
 "#;
 
+const SINUSOID_PRETRAINED: &str = r#"[tasks]
+family = "sinusoid"
+shots = 10
+query = 100
+train_query = 10
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+activation = "relu"
+
+[algorithm]
+name = "maml"
+inner_lr = 0.01
+# No inner loop in training: the meta-gradient is that of the joint loss.
+adaptation_steps = 0
+
+[outer]
+optimizer = "adam"
+lr = 0.001
+meta_batch_size = 25
+iterations = 15000
+
+[evaluation]
+steps = 10
+validate_every = 1000
+
+[run]
+checkpoint_every = 1000
+log_every = 50
+"#;
+
 const OMNIGLOT_MAML: &str = r#"[tasks]
 family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 split = "vinyals"
 rotations = "train"
 
 [model]
 kind = "conv4"
 filters = 64
-variant = "strided"
+variant = "max_pool"
 
 [algorithm]
 name = "maml"
@@ -283,11 +328,13 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 5000
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1500
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 500
 
 [run]
@@ -299,14 +346,14 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 split = "vinyals"
 rotations = "train"
 
 [model]
 kind = "conv4"
 filters = 64
-variant = "strided"
+variant = "max_pool"
 
 [algorithm]
 name = "fomaml"
@@ -314,11 +361,13 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 5000
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1500
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 500
 
 [run]
@@ -338,7 +387,7 @@ rotations = "train"
 [model]
 kind = "conv4"
 filters = 64
-variant = "strided"
+variant = "max_pool"
 
 [algorithm]
 name = "reptile"
@@ -353,10 +402,10 @@ optimizer = "sgd"
 lr = 1.0
 schedule = "linear"
 meta_batch_size = 5
-iterations = 10000
+iterations = 1500
 
 [evaluation]
-steps = 50
+steps = 10
 validate_every = 500
 
 [run]
@@ -368,14 +417,14 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 split = "vinyals"
 rotations = "train"
 
 [model]
 kind = "conv4"
 filters = 64
-variant = "strided"
+variant = "max_pool"
 
 [algorithm]
 name = "anil"
@@ -383,11 +432,13 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 5000
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1500
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 500
 
 [run]
@@ -399,14 +450,14 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 5
+train_query = 3
 split = "vinyals"
 rotations = "train"
 
 [model]
 kind = "conv4"
 filters = 64
-variant = "strided"
+variant = "max_pool"
 
 [algorithm]
 name = "meta_sgd"
@@ -415,11 +466,13 @@ inner_lr = 0.1
 adaptation_steps = 1
 
 [outer]
-meta_batch_size = 16
-iterations = 5000
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1500
 
 [evaluation]
-steps = 10
+steps = 3
 validate_every = 500
 
 [run]

@@ -182,7 +182,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
-        adaptation_steps: at.count("algorithm.adaptation_steps", steps, 1..=MOST)?,
+        adaptation_steps: at.count("algorithm.adaptation_steps", steps, 0..=MOST)?,
         inner_batch: file.inner_batch.unwrap_or(0),
         inner_optimizer,
         frozen,

@@ -9,7 +9,7 @@ fn strokes_are_learned() {
         "tasks.query=10",
         "model.filters=8",
         "algorithm.adaptation_steps=1",
-        "outer.lr=0.003",
+        "outer.lr=0.02",
         "outer.meta_batch_size=4",
         "outer.iterations=60",
         "evaluation.steps=3",
@@ -20,8 +20,9 @@ fn strokes_are_learned() {
     let outcome = complete(&load("strokes-maml", &sets), folder.path());
     let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
     let chance = 0.2;
-    assert!(trained.mean - trained.ci95 >= chance + 0.2, "{trained:?}");
-    assert!(trained.mean >= untrained.mean + 0.05, "{trained:?} from {untrained:?}");
+    assert!(trained.mean - trained.ci95 >= chance + 0.25, "{trained:?}");
+    // Adapting random features is well above chance already.
+    assert!(trained.mean >= untrained.mean + 0.1, "{trained:?} from {untrained:?}");
     assert_eq!(outcome.iterations, 60);
 }
 
@@ -36,10 +37,8 @@ fn sinusoids_are_learned() {
         "evaluation.tasks=100",
         "evaluation.validate_every=0",
     ];
-    for preset in ["sinusoid-maml"] {
-        let folder = tempfile::tempdir().unwrap();
-        let outcome = complete(&tiny(preset, &sets), folder.path());
-        let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
-        assert!(trained.mean <= 0.8 * untrained.mean, "{trained:?} from {untrained:?}");
-    }
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&tiny("sinusoid-maml", &sets), folder.path());
+    let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
+    assert!(trained.mean <= 0.7 * untrained.mean, "{trained:?} from {untrained:?}");
 }

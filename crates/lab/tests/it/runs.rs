@@ -42,15 +42,9 @@ pub(crate) fn tiny(preset: &str, sets: &[&str]) -> Config {
     load(preset, &all)
 }
 
-/// Counts iterations, and stops a run after one of them.
-#[derive(Default)]
-pub(crate) struct Watch {
-    stop: AtomicBool,
-}
-
-/// Sets `stop` after the iteration `after`; never with `u64::MAX`.
+/// Notes iterations, and stops the run after the iteration `after`.
 struct Stopper<'a> {
-    watch: &'a Watch,
+    stop: &'a AtomicBool,
     after: u64,
     steps: Vec<u64>,
 }
@@ -59,16 +53,16 @@ impl Sink for Stopper<'_> {
     fn event(&mut self, event: Event<'_>) {
         if let Event::Step(step) = event {
             self.steps.push(step.iteration);
-            self.watch.stop.store(step.iteration == self.after, Ordering::Relaxed);
+            self.stop.store(step.iteration == self.after, Ordering::Relaxed);
         }
     }
 }
 
 /// Trains into a folder until `after` or the end; the iterations seen, and how it ended.
 fn run(config: &Config, out: &Path, resume: bool, after: u64) -> (Vec<u64>, Result<Outcome>) {
-    let watch = Watch::default();
-    let mut sink = Stopper { watch: &watch, after, steps: Vec::new() };
-    let outcome = train(config.clone(), out, resume, &watch.stop, &mut sink);
+    let stop = AtomicBool::new(false);
+    let mut sink = Stopper { stop: &stop, after, steps: Vec::new() };
+    let outcome = train(config.clone(), out, resume, &stop, &mut sink);
     (sink.steps, outcome)
 }
 
