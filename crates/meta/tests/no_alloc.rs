@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// A convolution, batch norm, ReLU and pooling, and a convolution over the whole map as a head. There is no
-/// matrix product in it: the matrix-multiply crate allocates its packing in every one.
+/// matrix product in it; the engine tests those.
 struct Convolutions;
 
 const WAYS: usize = 3;

@@ -251,6 +251,10 @@ impl Expression {
         self.terms.iter().any(|term| matches!(term, Term::SumTo(..)))
     }
 
+    fn has_products(&self) -> bool {
+        self.terms.iter().any(|term| matches!(term, Term::MatMulT(..)))
+    }
+
     fn build<'g>(&self, graph: &'g Graph) -> Vec<Var<'g>> {
         let mut vars = Vec::new();
         self.terms.iter().for_each(|term| vars.push(build(graph, term, &vars)));
@@ -337,7 +341,15 @@ proptest! {
                 prop_assert_eq!(got, &all[n]);
             }
         }
-        prop_assert_eq!(&run(&fused, &inputs, Isa::Portable), &got);
+        let portable = run(&fused, &inputs, Isa::Portable);
+        if e.has_products() {
+            // A fused multiply-add rounds once where the portable build may round twice.
+            for (a, b) in portable.iter().zip(&got) {
+                assert_near("portable", a, b, 1e-9);
+            }
+        } else {
+            prop_assert_eq!(&portable, &got);
+        }
     }
 }
 
