@@ -362,7 +362,7 @@ mod tests {
         let other = config(&["outer.lr=0.5", "seed=2", "run.dtype=f64", "run.threads=9"]);
         let parts = [
             "holds a run with another configuration",
-            "\n  outer.lr: 0.001 there, 0.5 now",
+            "\n  outer.lr: 0.003 there, 0.5 now",
             "\n  run.dtype: \"f32\" there, \"f64\" now",
             "\n  seed: 1 there, 2 now",
         ];

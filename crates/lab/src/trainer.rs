@@ -103,7 +103,7 @@ impl Trainer {
         &self.learner
     }
 
-    /// Bytes of the workers and of the results of a meta-batch.
+    /// Bytes of all workers' workspaces.
     pub fn bytes(&self) -> usize {
         let worker =
             self.workers.first().map_or(0, |w| w.lock().expect("no worker panicked").bytes());
