@@ -39,9 +39,10 @@ pub(crate) enum Load {
     Repeat { from: Slot, strides: [usize; 3], register: usize, timing: Timing },
 }
 
+/// A register that is written to memory after every tile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
-    pub(crate) from: Source,
+    pub(crate) from: usize,
     pub(crate) to: Slot,
 }
 
@@ -158,7 +159,10 @@ impl Builder {
         for &id in &self.inside {
             emit.node(id, &mut plan, &slot);
             if self.stored.contains(&id) {
-                plan.stores.push(Store { from: emit.at[&id], to: slot(id) });
+                let Source::Register(from) = emit.at[&id] else {
+                    unreachable!("what a loop computes is in a register")
+                };
+                plan.stores.push(Store { from, to: slot(id) });
             }
             emit.release(id, &last_use, &self.stored);
         }

@@ -5,7 +5,7 @@ use super::super::Buffers;
 use super::super::elem::Elem;
 use super::dispatch;
 use crate::graph::{Binary, Unary};
-use crate::plan::{Instr, Load, LoopPlan, Slot, Source, Sum, Timing};
+use crate::plan::{Instr, Load, LoopPlan, Source, Sum, Timing};
 
 dispatch! {
     /// Runs a whole loop.
@@ -98,18 +98,8 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
         accumulate(*sum, read(sum.from, tile, arena, registers), tile, row, sums);
     }
     for store in &plan.stores {
-        let Slot { offset, .. } = store.to;
-        match store.from {
-            Source::Register(register) => {
-                arena[offset + tile.at..][..n].copy_from_slice(&registers[register][..n]);
-            }
-            Source::Memory(from) => {
-                arena.copy_within(
-                    from.offset + tile.at..from.offset + tile.at + n,
-                    offset + tile.at,
-                );
-            }
-        }
+        let to = store.to.offset + tile.at;
+        arena[to..to + n].copy_from_slice(&registers[store.from][..n]);
     }
 }
 
