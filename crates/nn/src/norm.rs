@@ -73,9 +73,9 @@ pub(crate) fn batch_norm<'g>(
             let grouped = if groups == 1 { x } else { x.reshape(&[groups, rows, channels]) };
             let small = if groups == 1 { vec![channels] } else { vec![groups, 1, channels] };
             let over_rows = 1.0 / rows as f64;
-            let mean = grouped.sum_to(&small) * over_rows;
+            let mean = grouped.mean_to(&small);
             let centred = grouped - mean;
-            let var = (centred * centred).sum_to(&small) * over_rows;
+            let var = grouped.deviation_to(&small) * over_rows;
             if groups == 1 {
                 collected.push(mean_name, mean);
                 collected.push(var_name, var);

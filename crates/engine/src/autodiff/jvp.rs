@@ -31,6 +31,10 @@ pub(super) fn push_forward<'g>(
         Op::Transpose(x, order) => t(x).map(|dx| dx.transpose(&order)),
         Op::Expand(x) => t(x).map(|dx| dx.expand(&y.shape())),
         Op::SumTo(x) => t(x).map(|dx| dx.sum_to(&y.shape())),
+        Op::Deviation(x) => t(x).map(|dx| {
+            let x = v(x);
+            ((x - x.mean_to(&y.shape())) * dx).sum_to(&y.shape()) * 2.0
+        }),
         Op::Slice(x, start) => t(x).map(|dx| dx.slice(&start, &y.shape())),
         Op::Pad(x, start) => t(x).map(|dx| dx.pad(&start, &y.shape())),
         Op::Concat(parts, axis) => parts.iter().any(|&part| t(part).is_some()).then(|| {

@@ -45,6 +45,7 @@ kinds! {
     Op::Transpose(..) => "transpose",
     Op::Expand(_) => "expand",
     Op::SumTo(_) => "sum_to",
+    Op::Deviation(_) => "deviation",
     Op::Slice(..) => "slice",
     Op::Pad(..) => "pad",
     Op::Concat(..) => "concat",
@@ -118,8 +119,10 @@ fn broadcasting(checked: &mut Checked) {
 fn sums(checked: &mut Checked) {
     for to in [&[][..], &[4], &[3, 1], &[2, 1, 4], &[2, 1, 1], &[1, 3, 1]] {
         checked.case(&[&[2, 3, 4]], |v| vec![(v[0] * v[0] * v[0]).sum_to(to)]);
+        checked.case(&[&[2, 3, 4]], |v| vec![v[0].tanh().deviation_to(to).sqrt()]);
     }
     checked.case(&[&[2, 3, 2, 3, 2]], |v| vec![(v[0] * v[0] * v[0]).sum_to(&[2, 1, 2, 1, 2])]);
+    checked.case(&[&[2, 3, 2, 3, 2]], |v| vec![v[0].tanh().deviation_to(&[2, 1, 2, 1, 2])]);
     checked.case(&[&[2, 3]], |v| vec![v[0].tanh().mean() * v[0].sum(), v[0].dot(v[0].exp())]);
 }
 

@@ -40,6 +40,11 @@ pub(super) fn pull_back<'g>(y: Var<'g>, g: Var<'g>, mut add: impl FnMut(Var<'g>,
         }
         Op::Expand(x) => add(v(x), g.sum_to(&v(x).shape())),
         Op::SumTo(x) => add(v(x), g.expand(&v(x).shape())),
+        // The derivative through the mean vanishes: Σ (x − x̄) = 0.
+        Op::Deviation(x) => {
+            let x = v(x);
+            add(x, (x - x.mean_to(&y.shape())) * (g * 2.0));
+        }
         Op::Slice(x, start) => add(v(x), g.pad(&start, &v(x).shape())),
         Op::Pad(x, start) => add(v(x), g.slice(&start, &v(x).shape())),
         Op::Concat(parts, axis) => {
@@ -90,7 +95,8 @@ pub(super) fn slope<'g>(kind: Unary, x: Var<'g>, y: Var<'g>) -> Option<Var<'g>> 
         Unary::Tanh => 1.0 - y * y,
         Unary::Sin => x.cos(),
         Unary::Cos => -x.sin(),
-        Unary::Relu => x.step(),
+        // Positive exactly where x is; and y is at hand where x is not needed for anything else.
+        Unary::Relu => y.step(),
         Unary::Step | Unary::Sign => return None,
     })
 }

@@ -18,6 +18,7 @@ pub(super) trait Elem:
     const ZERO: Self;
     const ONE: Self;
     const LOWEST: Self;
+    fn from_f32(x: f32) -> Self;
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
     fn is_nan(self) -> bool;
@@ -38,6 +39,10 @@ macro_rules! elem {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LOWEST: Self = <$t>::NEG_INFINITY;
+            #[inline(always)]
+            fn from_f32(x: f32) -> Self {
+                x.into()
+            }
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
                 x as $t

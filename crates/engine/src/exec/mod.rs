@@ -4,10 +4,11 @@ mod elem;
 mod kernels;
 mod run;
 
-use crate::plan::{KernelStep, Program, Slot, Step};
+use crate::plan::{Items, KernelStep, Program, Slot, Step};
 use crate::tensor::{Dtype, Tensor};
 use elem::Elem;
 pub use kernels::Isa;
+pub(crate) use kernels::kept_elements;
 
 /// The memory one worker needs to run one program: everything is allocated here, once.
 pub struct Workspace {
@@ -27,21 +28,24 @@ struct Buffers<T> {
     arena: Vec<T>,
     registers: Vec<Vec<T>>,
     sums: Vec<f64>,
+    /// Sums of a tile before they are added up in double precision.
     row: Vec<T>,
     scratch: Vec<T>,
 }
 
 impl<T: Elem> Buffers<T> {
     fn new(program: &Program) -> Buffers<T> {
-        let scratch = program.steps.iter().map(|step| match step {
-            Step::Kernel(kernel) => kernels::scratch(kernel),
+        let sweeps = program.sweeps.iter();
+        let steps = sweeps.flat_map(|sweep| sweep.steps.iter().map(|step| (sweep.chunk, step)));
+        let scratch = steps.map(|(chunk, step)| match step {
+            Step::Kernel(kernel) => kernels::scratch(kernel, Items { first: 0, count: chunk }),
             Step::Loop(_) => 0,
         });
         Buffers {
             arena: vec![T::ZERO; program.arena],
             registers: vec![vec![T::ZERO; crate::plan::TILE]; program.registers],
             sums: vec![0.0; program.sums],
-            row: vec![T::ZERO; crate::plan::TILE],
+            row: vec![T::ZERO; 3 * crate::plan::TILE],
             scratch: vec![T::ZERO; scratch.max().unwrap_or(0)],
         }
     }
@@ -74,8 +78,7 @@ impl Program {
     }
 
     /// Computes the outputs from the inputs set before. Inputs are overwritten on the way: set all of
-    /// them again before the next run. Allocates nothing, except that the matrix-multiply crate packs the
-    /// operands of each product into buffers of its own.
+    /// them again before the next run. Allocates nothing.
     #[track_caller]
     pub fn run(&self, workspace: &mut Workspace) {
         let own = workspace.inputs == self.inputs && workspace.outputs == self.outputs;
@@ -112,8 +115,8 @@ impl Workspace {
         assert_eq!(shape, value.shape(), "input {input} has another shape");
         let Some(slot) = slot else { return };
         match &mut self.memory {
-            Memory::F32(buffers) => fill(&mut buffers.arena[slot.range()], value),
-            Memory::F64(buffers) => fill(&mut buffers.arena[slot.range()], value),
+            Memory::F32(buffers) => fill(&mut buffers.arena[slot.range(ALL)], value),
+            Memory::F64(buffers) => fill(&mut buffers.arena[slot.range(ALL)], value),
         }
     }
 
@@ -135,8 +138,8 @@ impl Workspace {
         let (slot, shape) = &self.outputs[output];
         assert_eq!(shape, into.shape(), "output {output} has another shape");
         match &self.memory {
-            Memory::F32(buffers) => into.as_f32_mut().copy_from_slice(&buffers.arena[slot.range()]),
-            Memory::F64(buffers) => into.as_f64_mut().copy_from_slice(&buffers.arena[slot.range()]),
+            Memory::F32(buffers) => into.as_f32_mut().copy_from_slice(&buffers.arena[slot.range(ALL)]),
+            Memory::F64(buffers) => into.as_f64_mut().copy_from_slice(&buffers.arena[slot.range(ALL)]),
         }
     }
 
@@ -152,11 +155,12 @@ impl Workspace {
     }
 }
 
+/// Inputs and outputs are whole values.
+const ALL: Items = Items { first: 0, count: 1 };
+
 fn fill<T: Elem>(to: &mut [T], from: &Tensor) {
     match from.dtype() {
-        Dtype::F32 => {
-            to.iter_mut().zip(from.as_f32()).for_each(|(t, &f)| *t = T::from_f64(f.into()))
-        }
+        Dtype::F32 => to.iter_mut().zip(from.as_f32()).for_each(|(t, &f)| *t = T::from_f32(f)),
         Dtype::F64 => to.iter_mut().zip(from.as_f64()).for_each(|(t, &f)| *t = T::from_f64(f)),
     }
 }

@@ -259,6 +259,24 @@ impl<'g> Var<'g> {
         self.graph.node(Op::SumTo(self.id), shape.to_vec())
     }
 
+    /// Mean over the axes that [`Var::expand`] would have repeated.
+    #[track_caller]
+    pub fn mean_to(self, shape: &[usize]) -> Var<'g> {
+        self.sum_to(shape) * (volume(shape) as f64 / volume(&self.shape()) as f64)
+    }
+
+    /// `Σ (x − x̄)²` over the axes that [`Var::expand`] would have repeated, with `x̄` the mean over them.
+    /// One pass over the data gives it together with the sum, without the cancellation of `Σx² − n x̄²`.
+    #[track_caller]
+    pub fn deviation_to(self, shape: &[usize]) -> Var<'g> {
+        let from = self.shape();
+        assert!(expands_to(shape, &from), "cannot sum {from:?} to {shape:?}");
+        if volume(&from) == volume(shape) || self.constant().is_some() {
+            return self.graph.full(shape, 0.0);
+        }
+        self.graph.node(Op::Deviation(self.id), shape.to_vec())
+    }
+
     /// Sum of all elements, a scalar.
     pub fn sum(self) -> Var<'g> {
         self.sum_to(&[])

@@ -107,6 +107,8 @@ pub(crate) enum Op {
     Expand(NodeId),
     /// Sums to a shape that `Expand` could bring back: the adjoint of `Expand`.
     SumTo(NodeId),
+    /// Sums the squared deviations from the mean, over the axes that `SumTo` would sum over.
+    Deviation(NodeId),
     /// The box of the output shape that starts at the given index.
     Slice(NodeId, Vec<usize>),
     /// Zeros of the output shape with the operand put at the given index: the adjoint of `Slice`.
@@ -193,6 +195,7 @@ impl Op {
             | Op::Transpose(x, _)
             | Op::Expand(x)
             | Op::SumTo(x)
+            | Op::Deviation(x)
             | Op::Slice(x, _)
             | Op::Pad(x, _)
             | Op::PoolArgmax { x, .. }
@@ -235,6 +238,7 @@ impl Op {
             Op::Transpose(_, order) => format!("transpose{order:?}"),
             Op::Expand(_) => "expand".into(),
             Op::SumTo(_) => "sum_to".into(),
+            Op::Deviation(_) => "deviation".into(),
             Op::Slice(_, start) => format!("slice{start:?}"),
             Op::Pad(_, start) => format!("pad{start:?}"),
             Op::Concat(_, axis) => format!("concat[{axis}]"),

@@ -1,8 +1,13 @@
 //! Places for values: first come, best fit, reuse after the last reader.
+//!
+//! Values that outlive their sweep lie in the arena for as long as there are readers. What a sweep needs
+//! only for the items in work lies in a region of its own, laid out the same way step by step, which is
+//! given back when the sweep ends.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{Cost, Draft, KernelStep, LoopPlan, Planner, Program, Slot, Step};
+use super::{Cost, Draft, KernelStep, LoopPlan, Planner, Program, Reach, Slot, Step, Sweep};
+use crate::exec::kept_elements;
 use crate::graph::{NodeId, Op};
 use crate::tensor::volume;
 
@@ -41,110 +46,295 @@ impl Free {
         offset
     }
 
-    fn give(&mut self, slot: Slot) {
-        let len = slot.len.next_multiple_of(ALIGN);
-        let at = self.stretches.partition_point(|&(offset, _)| offset < slot.offset);
-        self.stretches.insert(at, (slot.offset, len));
-        if at + 1 < self.stretches.len() && slot.offset + len == self.stretches[at + 1].0 {
+    fn give(&mut self, offset: usize, len: usize) {
+        let len = len.next_multiple_of(ALIGN);
+        if len == 0 {
+            return;
+        }
+        let at = self.stretches.partition_point(|&(start, _)| start < offset);
+        self.stretches.insert(at, (offset, len));
+        if at + 1 < self.stretches.len() && offset + len == self.stretches[at + 1].0 {
             self.stretches[at].1 += self.stretches[at + 1].1;
             self.stretches.remove(at + 1);
         }
-        if at > 0 && self.stretches[at - 1].0 + self.stretches[at - 1].1 == slot.offset {
+        if at > 0 && self.stretches[at - 1].0 + self.stretches[at - 1].1 == offset {
             self.stretches[at - 1].1 += self.stretches[at].1;
             self.stretches.remove(at);
         }
     }
 }
 
+/// Elements that pass through the cache with a chunk: half a megabyte in single precision, so that a chunk
+/// stays in the second-level cache with room for packed weights.
+const CHUNK_ELEMENTS: usize = 128 << 10;
+
+/// Steps that run together: a sweep, or one step of those that do not work item by item.
+struct Unit {
+    group: usize,
+    items: usize,
+    drafts: Vec<Draft>,
+}
+
+/// Where the values of a unit lie.
+#[derive(Default)]
+struct UnitPlaces {
+    chunk: usize,
+    /// Values that live for a chunk: first element.
+    local: HashMap<NodeId, usize>,
+    /// Per step, first element and length of what it keeps for the whole sweep.
+    kept: Vec<(usize, usize)>,
+}
+
+struct Places {
+    /// Values that outlive their unit: first element.
+    shared: HashMap<NodeId, usize>,
+    units: Vec<UnitPlaces>,
+    top: usize,
+}
+
+/// What a step reads or writes.
+#[derive(Clone, Copy)]
+struct Access {
+    value: NodeId,
+    by_item: bool,
+}
+
 impl Planner<'_> {
     /// Gives every stored value its place and writes the steps down.
     pub(super) fn finish(self, outputs: &[NodeId], n_inputs: usize) -> Program {
-        let slots = self.place(outputs);
-        let slot = |id: NodeId| slots.0[&self.base_of(id)];
+        let units = self.units();
+        let places = self.place(&units, outputs);
         let mut sums = 0;
-        let steps: Vec<Step> = self
-            .drafts
+        let sweeps: Vec<Sweep> = units
             .iter()
-            .map(|draft| match draft {
-                Draft::Loop(builder) => Step::Loop(builder.finish(&self, slot, &mut sums)),
-                Draft::Kernel(id) => Step::Kernel(self.kernel(*id, slot)),
-            })
+            .zip(&places.units)
+            .map(|(unit, own)| self.sweep(unit, own, &places, &mut sums))
             .collect();
+        let whole = |id: NodeId| {
+            let offset = places.shared.get(&self.base_of(id))?;
+            Some(Slot::whole(*offset, volume(&self.nodes[id as usize].shape)))
+        };
         let mut inputs = vec![(None, Vec::new()); n_inputs];
         for (id, node) in self.nodes.iter().enumerate() {
             if let Op::Input(index) = node.op {
-                inputs[index] = (slots.0.get(&(id as NodeId)).copied(), node.shape.clone());
+                inputs[index] = (whole(id as NodeId), node.shape.clone());
             }
         }
-        let outputs =
-            outputs.iter().map(|&id| (slot(id), self.nodes[id as usize].shape.clone())).collect();
-        let registers = steps.iter().map(|step| match step {
+        let output = |&id: &NodeId| {
+            (whole(id).expect("outputs are kept"), self.nodes[id as usize].shape.clone())
+        };
+        let outputs = outputs.iter().map(output).collect();
+        let registers = sweeps.iter().flat_map(|sweep| &sweep.steps).map(|step| match step {
             Step::Loop(LoopPlan { registers, .. }) => *registers,
             Step::Kernel(_) => 0,
         });
         let registers = registers.max().unwrap_or(0);
-        let cost = Cost::of(&steps, slots.1);
-        Program { inputs, outputs, arena: slots.1, sums, registers, cost, steps }
+        let cost = Cost::of(&sweeps, places.top);
+        Program { inputs, outputs, arena: places.top, sums, registers, cost, sweeps }
     }
 
-    fn kernel(&self, id: NodeId, slot: impl Fn(NodeId) -> Slot) -> KernelStep {
-        let node = &self.nodes[id as usize];
-        let operand = |x: NodeId| (slot(x), self.nodes[x as usize].shape.clone());
-        KernelStep {
-            op: node.op.clone(),
-            operands: node.op.operands().into_iter().map(operand).collect(),
-            out: slot(id),
-            shape: node.shape.clone(),
+    fn units(&self) -> Vec<Unit> {
+        let mut units = Vec::new();
+        for (at, group) in self.groups.iter().enumerate() {
+            let drafts = self.drafts(group);
+            let unit = |drafts| Unit { group: at, items: group.items, drafts };
+            if group.items > 1 {
+                units.push(unit(drafts));
+            } else {
+                units.extend(drafts.into_iter().map(|draft| unit(vec![draft])));
+            }
         }
+        units
     }
 
-    /// Values a step reads and writes, as stored nodes.
-    fn touched(&self, draft: &Draft) -> (Vec<NodeId>, Vec<NodeId>) {
-        match draft {
+    fn sweep(&self, unit: &Unit, own: &UnitPlaces, places: &Places, sums: &mut usize) -> Sweep {
+        let slot = |id: NodeId, by_item: bool| {
+            let id = self.base_of(id);
+            let len = volume(&self.nodes[id as usize].shape);
+            match own.local.get(&id) {
+                Some(&offset) => Slot { offset, len: len / unit.items, reach: Reach::Local },
+                None if by_item && unit.items > 1 => {
+                    let reach = Reach::Stored;
+                    Slot { offset: places.shared[&id], len: len / unit.items, reach }
+                }
+                None => Slot::whole(places.shared[&id], len),
+            }
+        };
+        let step = |(draft, &kept): (&Draft, &(usize, usize))| match draft {
             Draft::Loop(builder) => {
-                (builder.reads(self).into_iter().collect(), builder.results().collect())
+                Step::Loop(builder.finish(self, (unit.items, own.chunk), slot, sums))
             }
             Draft::Kernel(id) => {
-                let operands = self.nodes[*id as usize].op.operands();
-                (operands.into_iter().map(|x| self.base_of(x)).collect(), vec![*id])
+                let node = &self.nodes[*id as usize];
+                let operand = |access: Access| {
+                    let shape = self.nodes[access.value as usize].shape.clone();
+                    (slot(access.value, access.by_item), shape)
+                };
+                Step::Kernel(KernelStep {
+                    op: node.op.clone(),
+                    operands: self.operands(*id, unit.items).into_iter().map(operand).collect(),
+                    out: slot(*id, self.items[*id as usize] > 1),
+                    shape: node.shape.clone(),
+                    kept: Slot::whole(kept.0, kept.1),
+                })
+            }
+        };
+        let steps = unit.drafts.iter().zip(&own.kept).map(step).collect();
+        Sweep { items: unit.items, chunk: own.chunk, steps }
+    }
+
+    /// Operands of a kernel as the graph names them, and which of them it reads item by item.
+    fn operands(&self, id: NodeId, items: usize) -> Vec<Access> {
+        let op = &self.nodes[id as usize].op;
+        let weights = match op {
+            Op::Conv { w, .. } | Op::ConvInputGrad { w, .. } => Some(*w),
+            _ => None,
+        };
+        let by_item = |x: NodeId| items > 1 && weights != Some(x);
+        op.operands().into_iter().map(|x| Access { value: x, by_item: by_item(x) }).collect()
+    }
+
+    /// Values a step reads, and those it writes.
+    fn touched(&self, draft: &Draft, items: usize) -> (Vec<Access>, Vec<Access>) {
+        let result = |id: NodeId| Access { value: id, by_item: self.items[id as usize] > 1 };
+        match draft {
+            Draft::Loop(builder) => {
+                let reads = builder.reads(self).into_iter();
+                let reads = reads.map(|(value, same_domain)| Access {
+                    value,
+                    by_item: items > 1 && same_domain,
+                });
+                (reads.collect(), builder.results().map(result).collect())
+            }
+            Draft::Kernel(id) => {
+                let operands = self.operands(*id, items).into_iter();
+                let based = operands.map(|a| Access { value: self.base_of(a.value), ..a });
+                (based.collect(), vec![result(*id)])
             }
         }
     }
 
-    fn place(&self, outputs: &[NodeId]) -> (HashMap<NodeId, Slot>, usize) {
+    /// Whether a value lives only for a chunk in a sweep: computed there, and not kept, or computed there
+    /// again.
+    fn is_local(&self, id: NodeId, unit: &Unit) -> bool {
+        let at = id as usize;
+        self.items[at] > 1
+            && unit.items > 1
+            && self.groups[unit.group].members.contains(&id)
+            && (!self.kept[at] || self.home[at] != Some(unit.group))
+    }
+
+    fn place(&self, units: &[Unit], outputs: &[NodeId]) -> Places {
         const END: usize = usize::MAX;
-        let touched: Vec<_> = self.drafts.iter().map(|draft| self.touched(draft)).collect();
+        let touched: Vec<Vec<_>> = units
+            .iter()
+            .map(|unit| unit.drafts.iter().map(|d| self.touched(d, unit.items)).collect())
+            .collect();
+        // Shared values by the last unit that touches them.
         let mut last: HashMap<NodeId, usize> = HashMap::new();
-        for (step, (reads, results)) in touched.iter().enumerate() {
-            for &x in results.iter().chain(reads) {
-                last.insert(x, step);
+        for (at, (unit, steps)) in units.iter().zip(&touched).enumerate() {
+            for access in steps.iter().flat_map(|(reads, results)| reads.iter().chain(results)) {
+                if !self.is_local(access.value, unit) {
+                    last.insert(access.value, at);
+                }
             }
         }
         for &id in outputs {
             last.insert(self.base_of(id), END);
         }
         let mut free = Free::default();
-        let mut slots: HashMap<NodeId, Slot> = HashMap::new();
-        let take = |id: NodeId, free: &mut Free, slots: &mut HashMap<NodeId, Slot>| {
-            let len = volume(&self.nodes[id as usize].shape);
-            slots.insert(id, Slot { offset: free.take(len), len });
-        };
+        let mut shared: HashMap<NodeId, usize> = HashMap::new();
+        let size = |id: NodeId| volume(&self.nodes[id as usize].shape);
         // Inputs are supplied before the first step and give way after their last reader.
         for &id in &self.order {
             if matches!(self.nodes[id as usize].op, Op::Input(_)) {
-                take(id, &mut free, &mut slots);
+                shared.insert(id, free.take(size(id)));
             }
         }
-        for (step, (reads, results)) in touched.iter().enumerate() {
-            for &id in results {
-                take(id, &mut free, &mut slots);
+        let mut places = Vec::with_capacity(units.len());
+        for (at, (unit, steps)) in units.iter().zip(&touched).enumerate() {
+            for access in steps.iter().flat_map(|(_, results)| results) {
+                if !self.is_local(access.value, unit) {
+                    shared.insert(access.value, free.take(size(access.value)));
+                }
             }
-            let mut done: Vec<NodeId> =
-                reads.iter().chain(results).copied().filter(|x| last[x] == step).collect();
+            let (own, region) = self.place_unit(unit, steps, &mut free);
+            let mut done: Vec<NodeId> = steps
+                .iter()
+                .flat_map(|(reads, results)| reads.iter().chain(results))
+                .map(|access| access.value)
+                .filter(|x| last.get(x) == Some(&at))
+                .collect();
             done.sort_unstable();
             done.dedup();
-            done.into_iter().for_each(|x| free.give(slots[&x]));
+            for id in done {
+                if let Some(&offset) = shared.get(&id)
+                    && !self.is_local(id, unit)
+                {
+                    free.give(offset, size(id));
+                }
+            }
+            own.kept.iter().for_each(|&(offset, len)| free.give(offset, len));
+            free.give(region.0, region.1);
+            places.push(own);
         }
-        (slots, free.top)
+        Places { shared, units: places, top: free.top }
+    }
+
+    /// Lays out what a unit needs for itself. Returns the region of its local values as well.
+    fn place_unit(
+        &self,
+        unit: &Unit,
+        steps: &[(Vec<Access>, Vec<Access>)],
+        free: &mut Free,
+    ) -> (UnitPlaces, (usize, usize)) {
+        let per_item = |id: NodeId| volume(&self.nodes[id as usize].shape) / unit.items;
+        let mut last: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let mut streamed: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for (at, (reads, results)) in steps.iter().enumerate() {
+            for access in reads.iter().chain(results) {
+                if self.is_local(access.value, unit) {
+                    last.insert(access.value, at);
+                } else if access.by_item {
+                    streamed.insert(access.value, per_item(access.value));
+                }
+            }
+        }
+        // Offsets per item first: the chunk follows from what an item needs.
+        let mut items = Free::default();
+        let mut local: HashMap<NodeId, usize> = HashMap::new();
+        for (at, (reads, results)) in steps.iter().enumerate() {
+            for id in results.iter().map(|access| access.value) {
+                if last.contains_key(&id) {
+                    local.insert(id, items.take(per_item(id)));
+                }
+            }
+            let mut done: Vec<NodeId> =
+                reads.iter().chain(results).map(|access| access.value).collect();
+            done.sort_unstable();
+            done.dedup();
+            for id in done.into_iter().filter(|id| last.get(id) == Some(&at)) {
+                items.give(local[&id], per_item(id));
+            }
+        }
+        let passing = (items.top + streamed.values().sum::<usize>()).max(1);
+        let most = (CHUNK_ELEMENTS / passing).clamp(1, unit.items);
+        let chunk = unit.items.div_ceil(unit.items.div_ceil(most));
+        let region = (free.take(items.top * chunk), items.top * chunk);
+        local.values_mut().for_each(|offset| *offset = region.0 + *offset * chunk);
+        let kept = unit.drafts.iter().map(|draft| match draft {
+            Draft::Loop(_) => (0, 0),
+            Draft::Kernel(id) => {
+                let node = &self.nodes[*id as usize];
+                let shape = |x: NodeId| self.nodes[x as usize].shape.as_slice();
+                let shapes: Vec<_> = node.op.operands().into_iter().map(shape).collect();
+                match kept_elements(&node.op, &shapes, &node.shape) {
+                    0 => (0, 0),
+                    len => (free.take(len), len),
+                }
+            }
+        });
+        let kept = kept.collect();
+        (UnitPlaces { chunk, local, kept }, region)
     }
 }

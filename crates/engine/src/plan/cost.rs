@@ -1,6 +1,6 @@
 //! Work and memory of a plan, counted from its steps.
 
-use super::{Instr, KernelStep, Step, loops};
+use super::{Instr, KernelStep, Reach, Slot, Step, Sweep, loops};
 use crate::graph::Op;
 use crate::tensor::volume;
 
@@ -11,7 +11,7 @@ pub struct Cost {
     pub product_flops: u64,
     /// Elementwise operations and sums.
     pub elementwise_ops: u64,
-    /// Elements that steps read from and write to memory.
+    /// Elements that steps read from and write to memory, other than what lives for a chunk of a sweep.
     pub moved_elements: u64,
     /// Elements of the arena: the most that is alive at once, with what packing wastes.
     pub arena_elements: u64,
@@ -20,10 +20,16 @@ pub struct Cost {
 }
 
 impl Cost {
-    pub(super) fn of(steps: &[Step], arena: usize) -> Cost {
-        let mut cost =
-            Cost { arena_elements: arena as u64, steps: steps.len() as u64, ..Cost::default() };
-        for step in steps {
+    pub(super) fn of(sweeps: &[Sweep], arena: usize) -> Cost {
+        let mut cost = Cost { arena_elements: arena as u64, ..Cost::default() };
+        for (items, step) in sweeps.iter().flat_map(|s| s.steps.iter().map(|step| (s.items, step))) {
+            // What lives for a chunk only stays in the cache.
+            let moved = |slot: Slot| match slot.reach {
+                Reach::Whole => slot.len as u64,
+                Reach::Stored => (slot.len * items) as u64,
+                Reach::Local => 0,
+            };
+            cost.steps += 1;
             match step {
                 Step::Loop(plan) => {
                     let n = plan.dims.iter().product::<usize>() as u64;
@@ -33,8 +39,8 @@ impl Cost {
                 }
                 Step::Kernel(kernel) => {
                     cost.product_flops += product_flops(kernel);
-                    let read: usize = kernel.operands.iter().map(|(slot, _)| slot.len).sum();
-                    cost.moved_elements += (read + kernel.out.len) as u64;
+                    let read: u64 = kernel.operands.iter().map(|&(slot, _)| moved(slot)).sum();
+                    cost.moved_elements += read + moved(kernel.out);
                 }
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::pattern::{self, Pattern};
-use super::{Kind, Planner, Slot};
+use super::{Kind, Planner, Reach, Slot};
 use crate::graph::{Binary, NodeId, Op, Unary};
 
 /// Elements of a register: 2 KiB in single precision, so that a dozen stay in the first-level cache.
@@ -46,19 +46,26 @@ pub(crate) struct Store {
     pub(crate) to: Slot,
 }
 
-/// A sum over the axes whose stride is zero, gathered in double precision from `acc` on.
+/// A sum over the axes whose stride is zero, gathered in double precision from `acc` on. What is summed
+/// over the batch is complete at the end of the sweep, the rest with every chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sum {
     pub(crate) from: Source,
     pub(crate) to: Slot,
     pub(crate) strides: [usize; 3],
     pub(crate) acc: usize,
+    /// Sums gathered at a time.
+    pub(crate) len: usize,
+    /// Whether squared deviations from the mean are summed instead of the values.
+    pub(crate) deviation: bool,
 }
 
 /// A loop over `[groups, rows, columns]`; a tile is some whole rows, or a part of one row.
 #[derive(Clone, Debug)]
 pub(crate) struct LoopPlan {
     pub(crate) dims: [usize; 3],
+    /// Items of the batch; each is a part of the domain that ends where a row ends.
+    pub(crate) items: usize,
     pub(crate) tile_rows: usize,
     pub(crate) tile_columns: usize,
     pub(crate) loads: Vec<Load>,
@@ -118,26 +125,29 @@ impl Builder {
         self.stored.iter().chain(&self.sums).copied()
     }
 
-    /// Stored values this loop reads from memory.
-    pub(super) fn reads(&self, planner: &Planner<'_>) -> BTreeSet<NodeId> {
+    /// Stored values this loop reads from memory, each with whether it lies over the loop's domain (and
+    /// is not repeated over it).
+    pub(super) fn reads(&self, planner: &Planner<'_>) -> BTreeSet<(NodeId, bool)> {
         let mut reads = BTreeSet::new();
-        let mut read = |x: NodeId| {
-            let x = planner.base_of(x);
-            if !self.inside.contains(&x) {
-                reads.insert(x);
-            }
-        };
         for &id in self.inside.iter().chain(&self.sums) {
-            planner.nodes[id as usize].op.for_operands(&mut read);
+            let op = &planner.nodes[id as usize].op;
+            let repeated = matches!(op, Op::Expand(_)) && self.inside.contains(&id);
+            op.for_operands(|x| {
+                let x = planner.base_of(x);
+                if repeated || !self.inside.contains(&x) {
+                    reads.insert((x, !repeated));
+                }
+            });
         }
         reads
     }
 
-    /// Fixes registers and tile size.
+    /// Fixes registers and tile size, for a batch of so many items, so many at a time.
     pub(super) fn finish(
         &self,
         planner: &Planner<'_>,
-        slot: impl Fn(NodeId) -> Slot,
+        (items, chunk): (usize, usize),
+        slot: impl Fn(NodeId, bool) -> Slot,
         acc: &mut usize,
     ) -> LoopPlan {
         let dims = pattern::dims(self.volume, &self.cuts);
@@ -145,6 +155,7 @@ impl Builder {
         let tile_rows = if tile_columns == dims[2] { (TILE / dims[2]).max(1) } else { 1 };
         let mut plan = LoopPlan {
             dims,
+            items,
             tile_rows,
             tile_columns,
             loads: Vec::new(),
@@ -154,7 +165,8 @@ impl Builder {
             registers: 0,
             traffic: 0,
         };
-        let mut emit = Emit { planner, inside: &self.inside, at: HashMap::new(), free: Vec::new() };
+        let mut emit =
+            Emit { planner, items, inside: &self.inside, at: HashMap::new(), free: Vec::new() };
         let last_use = self.last_uses(planner);
         for &id in &self.inside {
             emit.node(id, &mut plan, &slot);
@@ -162,21 +174,27 @@ impl Builder {
                 let Source::Register(from) = emit.at[&id] else {
                     unreachable!("what a loop computes is in a register")
                 };
-                plan.stores.push(Store { from, to: slot(id) });
+                plan.stores.push(Store { from, to: slot(id, true) });
             }
             emit.release(id, &last_use, &self.stored);
         }
         for &id in &self.sums {
             let node = &planner.nodes[id as usize];
-            let Op::SumTo(x) = node.op else { unreachable!("sums are SumTo nodes") };
+            let (Op::SumTo(x) | Op::Deviation(x)) = node.op else {
+                unreachable!("only these reduce")
+            };
+            let deviation = matches!(node.op, Op::Deviation(_));
             let pattern = Pattern::new(&node.shape, &planner.nodes[x as usize].shape);
             let from = emit.source(planner.base_of(x), &slot);
-            let to = slot(id);
-            plan.sums.push(Sum { from, to, strides: pattern.strides(dims), acc: *acc });
-            *acc += to.len;
+            let to = slot(id, planner.items[id as usize] > 1);
+            let len = if to.reach == Reach::Whole { to.len } else { to.len * chunk };
+            let strides = pattern.strides(dims);
+            plan.sums.push(Sum { from, to, strides, acc: *acc, len, deviation });
+            *acc += if deviation { 3 * len } else { len };
         }
-        plan.traffic = self.reads(planner).iter().filter(|&&x| slot(x).len == self.volume).count()
-            + self.stored.len();
+        let outside = |id: NodeId| slot(id, true).reach != Reach::Local;
+        let read = self.reads(planner).into_iter().filter(|&(x, over)| over && outside(x)).count();
+        plan.traffic = read + self.stored.iter().filter(|&&id| outside(id)).count();
         plan
     }
 
@@ -202,6 +220,7 @@ impl Builder {
 
 struct Emit<'a, 'b> {
     planner: &'a Planner<'b>,
+    items: usize,
     inside: &'a BTreeSet<NodeId>,
     at: HashMap<NodeId, Source>,
     free: Vec<usize>,
@@ -215,11 +234,11 @@ impl Emit<'_, '_> {
         })
     }
 
-    fn source(&self, id: NodeId, slot: &impl Fn(NodeId) -> Slot) -> Source {
-        if self.inside.contains(&id) { self.at[&id] } else { Source::Memory(slot(id)) }
+    fn source(&self, id: NodeId, slot: &impl Fn(NodeId, bool) -> Slot) -> Source {
+        if self.inside.contains(&id) { self.at[&id] } else { Source::Memory(slot(id, true)) }
     }
 
-    fn node(&mut self, id: NodeId, plan: &mut LoopPlan, slot: &impl Fn(NodeId) -> Slot) {
+    fn node(&mut self, id: NodeId, plan: &mut LoopPlan, slot: &impl Fn(NodeId, bool) -> Slot) {
         let node = &self.planner.nodes[id as usize];
         let base = |x: NodeId| self.planner.base_of(x);
         let register = match &node.op {
@@ -241,7 +260,8 @@ impl Emit<'_, '_> {
                 };
                 plan.registers += 1;
                 let register = plan.registers - 1;
-                plan.loads.push(Load::Repeat { from: slot(base(*x)), strides, register, timing });
+                let from = slot(base(*x), self.planner.expands_by_item(id, self.items));
+                plan.loads.push(Load::Repeat { from, strides, register, timing });
                 register
             }
             Op::Unary(kind, x) => {

@@ -1,33 +1,78 @@
-//! From a graph to a list of steps over one arena. Everything here happens once, at compile time.
+//! From a graph to a list of sweeps over one arena. Everything here happens once, at compile time.
 //!
 //! - Elementwise values are not stored unless something other than an elementwise loop reads them, or
 //!   recomputing them would cost more than storing (`RECOMPUTE_LIMIT`). Each loop computes a stored
 //!   value or a sum together with everything elementwise it is made of, tile by tile.
-//! - Every stored value gets a place in the arena that is reused after its last reader.
+//! - Steps that work image by image are gathered into sweeps over the batch (`sweeps.rs`): a few images at
+//!   a time pass through all of a sweep's steps, so that what lies between stays in the cache and needs
+//!   room for those few images only. Sums over the batch end a sweep: what depends on one is in a later
+//!   sweep, which reads the values it needs from memory, or computes the cheap ones again.
+//! - Every value gets a place in the arena that is reused after its last reader.
 
 mod arena;
 mod cost;
 mod loops;
 mod pattern;
+mod sweeps;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::graph::{Graph, Node, NodeId, Op, Var, live};
-use crate::tensor::{Shape, volume};
+use crate::tensor::Shape;
 pub use cost::Cost;
 pub(crate) use loops::{Instr, Load, LoopPlan, Source, Sum, TILE, Timing};
 use pattern::Pattern;
+use sweeps::Group;
+
+/// How a step reaches a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All of it at once.
+    Whole,
+    /// The items of the batch in work, in an array that holds all items.
+    Stored,
+    /// The items in work, in an array that holds no others.
+    Local,
+}
 
 /// A value's place in the arena, in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) offset: usize,
+    /// Elements of the whole value, or of one item.
     pub(crate) len: usize,
+    pub(crate) reach: Reach,
+}
+
+/// Items of the batch that a sweep is working on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Items {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
 }
 
 impl Slot {
-    pub(crate) fn range(self) -> std::ops::Range<usize> {
-        self.offset..self.offset + self.len
+    pub(crate) fn whole(offset: usize, len: usize) -> Slot {
+        Slot { offset, len, reach: Reach::Whole }
+    }
+
+    /// Where the value, or the items in work, lie in the arena.
+    pub(crate) fn range(self, items: Items) -> Range<usize> {
+        let (start, len) = match self.reach {
+            Reach::Whole => (self.offset, self.len),
+            Reach::Stored => (self.offset + items.first * self.len, items.count * self.len),
+            Reach::Local => (self.offset, items.count * self.len),
+        };
+        start..start + len
+    }
+
+    /// Where element 0 of the whole value would lie, given where the items in work do.
+    pub(crate) fn origin(self, items: Items) -> isize {
+        match self.reach {
+            Reach::Whole | Reach::Stored => self.offset as isize,
+            Reach::Local => self.offset as isize - (items.first * self.len) as isize,
+        }
     }
 }
 
@@ -38,6 +83,8 @@ pub(crate) struct KernelStep {
     pub(crate) operands: Vec<(Slot, Shape)>,
     pub(crate) out: Slot,
     pub(crate) shape: Shape,
+    /// Packed weights or sums that last as long as the sweep.
+    pub(crate) kept: Slot,
 }
 
 #[derive(Clone, Debug)]
@@ -46,9 +93,19 @@ pub(crate) enum Step {
     Kernel(KernelStep),
 }
 
+/// Steps that run one after another on a chunk of the batch, then on the next. What does not work item
+/// by item is a sweep of one step over one item.
+#[derive(Clone, Debug)]
+pub(crate) struct Sweep {
+    /// Items of the batch, and how many make a chunk.
+    pub(crate) items: usize,
+    pub(crate) chunk: usize,
+    pub(crate) steps: Vec<Step>,
+}
+
 /// A compiled graph: what to run, and where every value lies.
 pub struct Program {
-    pub(crate) steps: Vec<Step>,
+    pub(crate) sweeps: Vec<Sweep>,
     /// Place and shape of each declared input; nothing if no output depends on it.
     pub(crate) inputs: Vec<(Option<Slot>, Shape)>,
     pub(crate) outputs: Vec<(Slot, Shape)>,
@@ -87,7 +144,7 @@ impl Program {
 
     /// Number of steps: loops and kernels.
     pub fn n_steps(&self) -> usize {
-        self.steps.len()
+        self.sweeps.iter().map(|sweep| sweep.steps.len()).sum()
     }
 }
 
@@ -118,9 +175,15 @@ struct Planner<'a> {
     /// The node whose storage a node shares.
     base: Vec<NodeId>,
     stored: Vec<bool>,
-    drafts: Vec<Draft>,
-    /// The step that computes a stored node; inputs have none.
-    step_of: HashMap<NodeId, usize>,
+    /// Items of the batch a stored value is computed by, one item after another; 1 if all at once.
+    items: Vec<usize>,
+    /// Items of the sweep a stored value is computed in; a sum over the batch has them, and not `items`.
+    batch: Vec<usize>,
+    /// Whether a value computed item by item outlives its sweep.
+    kept: Vec<bool>,
+    groups: Vec<Group>,
+    /// The group in which a stored value is first computed.
+    home: Vec<Option<usize>>,
 }
 
 impl<'a> Planner<'a> {
@@ -132,19 +195,16 @@ impl<'a> Planner<'a> {
             kind: vec![Kind::Kernel; nodes.len()],
             base: (0..nodes.len() as NodeId).collect(),
             stored: vec![false; nodes.len()],
-            drafts: Vec::new(),
-            step_of: HashMap::new(),
+            items: vec![1; nodes.len()],
+            batch: vec![1; nodes.len()],
+            kept: vec![false; nodes.len()],
+            groups: Vec::new(),
+            home: vec![None; nodes.len()],
         };
         planner.classify();
         planner.choose_stored(outputs);
-        for id in planner.order.clone() {
-            match planner.kind[id as usize] {
-                Kind::Kernel => planner.push_kernel(id),
-                Kind::Reduce => planner.place_in_loop(id),
-                Kind::Elementwise if planner.stored[id as usize] => planner.place_in_loop(id),
-                Kind::Elementwise | Kind::Alias | Kind::Input => {}
-            }
-        }
+        planner.split_conflicts();
+        planner.gather_sweeps(outputs);
         planner
     }
 
@@ -163,7 +223,7 @@ impl<'a> Planner<'a> {
                 }
                 Op::Const(_) | Op::Unary(..) | Op::Binary(..) => Kind::Elementwise,
                 Op::Expand(x) if fits(*x, &node.shape) => Kind::Elementwise,
-                Op::SumTo(x)
+                Op::SumTo(x) | Op::Deviation(x)
                     if Pattern::new(&node.shape, &self.nodes[*x as usize].shape)
                         .boundaries()
                         .len()
@@ -229,86 +289,6 @@ impl<'a> Planner<'a> {
 
     fn base_of(&self, id: NodeId) -> NodeId {
         self.base[id as usize]
-    }
-
-    /// First step at which a stored value may be read from memory.
-    fn available(&self, id: NodeId) -> usize {
-        self.step_of.get(&id).map_or(0, |step| step + 1)
-    }
-
-    fn push_kernel(&mut self, id: NodeId) {
-        self.step_of.insert(id, self.drafts.len());
-        self.drafts.push(Draft::Kernel(id));
-    }
-
-    /// Puts a stored elementwise value or a sum into the first loop that can take it.
-    fn place_in_loop(&mut self, id: NodeId) {
-        let node = &self.nodes[id as usize];
-        let is_sum = self.kind[id as usize] == Kind::Reduce;
-        let domain = match &node.op {
-            Op::SumTo(x) => &self.nodes[*x as usize].shape,
-            _ => &node.shape,
-        };
-        let mut cone = Cone::default();
-        match &node.op {
-            Op::SumTo(x) => self.collect(self.base_of(*x), &mut cone),
-            _ => self.collect_inside(vec![id], &mut cone),
-        }
-        let mut cuts = Some(Vec::new());
-        let mut add = |p: &Pattern| {
-            cuts = cuts.take().and_then(|c| pattern::union(&c, &p.boundaries()));
-        };
-        if is_sum {
-            add(&Pattern::new(&node.shape, domain));
-        }
-        for &expand in &cone.expands {
-            let node = &self.nodes[expand as usize];
-            let Op::Expand(x) = node.op else { unreachable!("only expansions are collected") };
-            add(&Pattern::new(&self.nodes[x as usize].shape, &node.shape));
-        }
-        let Some(cuts) = cuts else {
-            // Patterns that no loop can nest: compute the parts on their own first.
-            return self.split(id, &cone);
-        };
-        // Memory reads need an earlier step; values of the same domain may come from the same step.
-        let after = cone.expands.iter().map(|&e| {
-            let Op::Expand(x) = self.nodes[e as usize].op else { unreachable!("collected above") };
-            self.available(self.base_of(x))
-        });
-        let strict = after.max().unwrap_or(0);
-        let mut first = strict;
-        for &leaf in &cone.leaves {
-            let from_loop = self.kind[leaf as usize] == Kind::Elementwise;
-            let at = self.available(leaf);
-            first = first.max(if from_loop { at.saturating_sub(1) } else { at });
-        }
-        let n = volume(domain);
-        for at in first..self.drafts.len() {
-            let Draft::Loop(builder) = &mut self.drafts[at] else { continue };
-            if builder.volume != n || builder.work() + cone.inside.len() > LOOP_LIMIT {
-                continue;
-            }
-            let Some(joined) = pattern::union(&builder.cuts, &cuts) else { continue };
-            builder.cuts = joined;
-            builder.take(id, &cone.inside, is_sum);
-            self.step_of.insert(id, at);
-            return;
-        }
-        let mut builder = loops::Builder::new(n, cuts);
-        builder.take(id, &cone.inside, is_sum);
-        self.step_of.insert(id, self.drafts.len());
-        self.drafts.push(Draft::Loop(builder));
-    }
-
-    /// Stores the expansions of a cone whose patterns conflict, each by a step of its own, and tries
-    /// again with those as plain values.
-    fn split(&mut self, id: NodeId, cone: &Cone) {
-        for &expand in &cone.expands {
-            self.kind[expand as usize] = Kind::Kernel;
-            self.stored[expand as usize] = true;
-            self.push_kernel(expand);
-        }
-        self.place_in_loop(id);
     }
 
     /// Everything elementwise that `id` is made of, up to stored values.

@@ -43,6 +43,11 @@ impl Pattern {
         cuts
     }
 
+    /// Whether cutting the large array into that many equal parts cuts the small one into as many.
+    pub(crate) fn splits_into(&self, parts: usize) -> bool {
+        self.runs.first().is_some_and(|run| run.kept && run.len.is_multiple_of(parts))
+    }
+
     /// Strides of the small array along the three axes `[groups, rows, columns]` of the domain, zero
     /// where it is repeated. Every boundary of the pattern is a boundary of those axes.
     pub(crate) fn strides(&self, dims: [usize; 3]) -> [usize; 3] {

@@ -441,7 +441,6 @@ fn conv_weight_grad_body<T: Elem, const FMA: bool>(
     let (c, o, taps) = (sizes.c, sizes.o, sizes.taps());
     let chunk = sizes.chunk_rows();
     let (panel, rest) = panel_of(scratch, chunk * ow);
-    gw.fill(T::ZERO);
     for first in (0..sizes.n * oh).step_by(chunk) {
         let rows = first..(first + chunk).min(sizes.n * oh);
         let pixels = rows.len() * ow;
@@ -551,7 +550,33 @@ dispatch! {
 
 dispatch! {
     /// `gw`: the adjoint of [`conv`] in the kernel, applied to `g`.
-    fn conv_weight_grad<T: Elem>(
+    fn conv_weight_grad_add<T: Elem>(
         sizes: &ConvSizes, x: &[T], g: &[T], gw: &mut [T], scratch: &mut [T],
     ) => conv_weight_grad_body
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum ConvRole {
+    Forward,
+    InputGrad,
+    WeightGrad,
+}
+
+impl ConvSizes {
+    pub(in super::super) fn packed_len(&self, _: ConvRole) -> usize {
+        self.taps() * self.c * self.o
+    }
+}
+
+pub(in super::super) fn conv_pack<T: Elem>(_: super::Isa, _: &ConvSizes, w: &[T], p: &mut [T]) {
+    p.copy_from_slice(w);
+}
+pub(in super::super) fn conv_input_grad_pack<T: Elem>(_: super::Isa, _: &ConvSizes, w: &[T], p: &mut [T]) {
+    p.copy_from_slice(w);
+}
+pub(in super::super) fn conv_weight_grad_start<T: Elem>(_: super::Isa, _: &ConvSizes, s: &mut [T]) {
+    s.fill(T::ZERO);
+}
+pub(in super::super) fn conv_weight_grad_finish<T: Elem>(_: super::Isa, _: &ConvSizes, s: &[T], gw: &mut [T]) {
+    gw.copy_from_slice(s);
 }

@@ -1,15 +1,58 @@
 //! Elementwise loops: the instructions of a plan run over one tile after another, so that everything
 //! between the loop's inputs and results stays in the first-level cache.
 
+use std::ops::Range;
+
 use super::super::Buffers;
 use super::super::elem::Elem;
 use super::dispatch;
 use crate::graph::{Binary, Unary};
-use crate::plan::{Instr, Load, LoopPlan, Source, Sum, Timing};
+use crate::plan::{Instr, Items, Load, LoopPlan, Reach, Source, Sum, Timing};
 
 dispatch! {
-    /// Runs a whole loop.
-    fn elementwise<T: Elem>(plan: &LoopPlan, buffers: &mut Buffers<T>) => elementwise_body
+    /// Runs a loop over the items in work.
+    fn elementwise<T: Elem>(
+        plan: &LoopPlan, items: Items, buffers: &mut Buffers<T>,
+    ) => elementwise_body
+}
+
+/// Clears the sums that are gathered over all items.
+pub(in super::super) fn start_sums<T: Elem>(plan: &LoopPlan, buffers: &mut Buffers<T>) {
+    for sum in plan.sums.iter().filter(|sum| sum.to.reach == Reach::Whole) {
+        clear(sum, &mut buffers.sums);
+    }
+}
+
+/// Writes down the sums that are gathered over all items.
+pub(in super::super) fn finish_sums<T: Elem>(plan: &LoopPlan, buffers: &mut Buffers<T>) {
+    let n: usize = plan.dims.iter().product();
+    for sum in plan.sums.iter().filter(|sum| sum.to.reach == Reach::Whole) {
+        let to = sum.to.offset..sum.to.offset + sum.len;
+        write(sum, n / sum.len, to, buffers);
+    }
+}
+
+/// What a run works on: its part of each axis of the domain.
+#[derive(Clone)]
+struct Part {
+    groups: Range<usize>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Part {
+    fn new(plan: &LoopPlan, items: Items) -> Part {
+        let [groups, rows, columns] = plan.dims;
+        let per_item = groups * rows * columns / plan.items;
+        let (start, end) = (items.first * per_item, (items.first + items.count) * per_item);
+        let mut part = Part { groups: 0..groups, rows: 0..rows, columns: 0..columns };
+        match plan.dims {
+            [1, 1, _] => part.columns = start..end,
+            [1, _, _] => part.rows = start / columns..end / columns,
+            _ => part.groups = start / (rows * columns)..end / (rows * columns),
+        }
+        part
+    }
 }
 
 /// Where a tile lies: its group, first row and first column, and its extents.
@@ -22,45 +65,84 @@ struct Tile {
     columns: usize,
     /// First element in the domain.
     at: usize,
+    items: Items,
+    /// Whether this is the first tile of the run, and of its group in the run.
+    opens: [bool; 2],
 }
 
 impl Tile {
     fn len(&self) -> usize {
         self.rows * self.columns
     }
+
+    /// This tile's elements of a value that lies over the domain.
+    #[inline(always)]
+    fn of(&self, slot: crate::plan::Slot) -> Range<usize> {
+        let start = (slot.origin(self.items) + self.at as isize) as usize;
+        start..start + self.len()
+    }
 }
 
 #[inline(always)]
-fn elementwise_body<T: Elem, const FMA: bool>(plan: &LoopPlan, buffers: &mut Buffers<T>) {
-    let [groups, rows, columns] = plan.dims;
-    for sum in &plan.sums {
-        buffers.sums[sum.acc..sum.acc + sum.to.len].fill(0.0);
-    }
+fn elementwise_body<T: Elem, const FMA: bool>(
+    plan: &LoopPlan,
+    items: Items,
+    buffers: &mut Buffers<T>,
+) {
+    let [_, rows, columns] = plan.dims;
+    let by_item = || plan.sums.iter().filter(|sum| sum.to.reach != Reach::Whole);
+    by_item().for_each(|sum| clear(sum, &mut buffers.sums));
     for load in &plan.loads {
         if let Load::Constant(value, register) = *load {
             buffers.registers[register].fill(T::from_f64(value));
         }
     }
-    for group in 0..groups {
-        for row in (0..rows).step_by(plan.tile_rows) {
-            for column in (0..columns).step_by(plan.tile_columns) {
+    let part = Part::new(plan, items);
+    let mut first = true;
+    for group in part.groups {
+        let mut first_of_group = true;
+        for row in part.rows.clone().step_by(plan.tile_rows) {
+            for column in part.columns.clone().step_by(plan.tile_columns) {
                 let tile = Tile {
                     group,
                     row,
                     column,
-                    rows: plan.tile_rows.min(rows - row),
-                    columns: plan.tile_columns.min(columns - column),
+                    rows: plan.tile_rows.min(part.rows.end - row),
+                    columns: plan.tile_columns.min(part.columns.end - column),
                     at: (group * rows + row) * columns + column,
+                    items,
+                    opens: [first, first_of_group],
                 };
                 run_tile::<T, FMA>(plan, tile, buffers);
+                (first, first_of_group) = (false, false);
             }
         }
     }
-    for sum in &plan.sums {
-        let totals = &buffers.sums[sum.acc..sum.acc + sum.to.len];
-        for (out, &total) in buffers.arena[sum.to.range()].iter_mut().zip(totals) {
-            *out = T::from_f64(total);
-        }
+    let n = plan.dims.iter().product::<usize>() / plan.items;
+    by_item().for_each(|sum| write(sum, n / sum.to.len, sum.to.range(items), buffers));
+}
+
+fn clear(sum: &Sum, sums: &mut [f64]) {
+    let len = if sum.deviation { 3 * sum.len } else { sum.len };
+    sums[sum.acc..sum.acc + len].fill(0.0);
+    if sum.deviation {
+        // No shift is known yet.
+        sums[sum.acc..sum.acc + sum.len].fill(f64::NAN);
+    }
+}
+
+/// Writes sums down, each of `n` elements.
+fn write<T: Elem>(sum: &Sum, n: usize, to: Range<usize>, buffers: &mut Buffers<T>) {
+    let sums = &buffers.sums[sum.acc..];
+    for (i, out) in buffers.arena[to].iter_mut().enumerate() {
+        *out = T::from_f64(if sum.deviation {
+            // Σ (x − x̄)² = Σ d² − (Σ d)² / n with d = x − shift, and the shift near the mean.
+            let (total, square) = (sums[sum.len + i], sums[2 * sum.len + i]);
+            let deviation = square - total * total / n as f64;
+            if deviation < 0.0 { 0.0 } else { deviation }
+        } else {
+            sums[i]
+        });
     }
 }
 
@@ -70,13 +152,14 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
     for load in &plan.loads {
         if let Load::Repeat { from, strides, register, timing } = *load {
             let due = match timing {
-                Timing::Once => tile.at == 0,
-                Timing::PerGroup => tile.row == 0,
+                Timing::Once => tile.opens[0],
+                Timing::PerGroup => tile.opens[1],
                 Timing::PerTile => true,
             };
             if due {
                 // Laid out for a full tile: later tiles of the group may be longer than this one.
-                repeat(&arena[from.range()], strides, tile, &mut registers[register]);
+                let origin = from.origin(tile.items);
+                repeat(arena, origin, strides, tile, &mut registers[register]);
             }
         }
     }
@@ -95,11 +178,15 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
         registers[to] = out;
     }
     for sum in &plan.sums {
-        accumulate(*sum, read(sum.from, tile, arena, registers), tile, row, sums);
+        let x = read(sum.from, tile, arena, registers);
+        if sum.deviation {
+            accumulate_deviation(sum, x, tile, row, sums);
+        } else {
+            accumulate(sum, x, tile, row, sums);
+        }
     }
     for store in &plan.stores {
-        let to = store.to.offset + tile.at;
-        arena[to..to + n].copy_from_slice(&registers[store.from][..n]);
+        arena[tile.of(store.to)].copy_from_slice(&registers[store.from][..n]);
     }
 }
 
@@ -107,20 +194,27 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
 fn read<'a, T>(from: Source, tile: Tile, arena: &'a [T], registers: &'a [Vec<T>]) -> &'a [T] {
     match from {
         Source::Register(register) => &registers[register][..tile.len()],
-        Source::Memory(slot) => &arena[slot.offset + tile.at..][..tile.len()],
+        Source::Memory(slot) => &arena[tile.of(slot)],
     }
 }
 
 /// Lays a smaller value out over the tile.
 #[inline(always)]
-fn repeat<T: Elem>(from: &[T], strides: [usize; 3], tile: Tile, register: &mut [T]) {
+fn repeat<T: Elem>(
+    arena: &[T],
+    origin: isize,
+    strides: [usize; 3],
+    tile: Tile,
+    register: &mut [T],
+) {
     let [group, row, column] = strides;
     for (r, out) in register[..tile.len()].chunks_exact_mut(tile.columns).enumerate() {
         let at = tile.group * group + (tile.row + r) * row + tile.column * column;
+        let at = (origin + at as isize) as usize;
         if column == 0 {
-            out.fill(from[at]);
+            out.fill(arena[at]);
         } else {
-            out.copy_from_slice(&from[at..at + tile.columns]);
+            out.copy_from_slice(&arena[at..at + tile.columns]);
         }
     }
 }
@@ -172,30 +266,84 @@ fn binary<T: Elem>(kind: Binary, a: &[T], b: &[T], out: &mut [T]) {
     }
 }
 
+/// First of the sums a tile adds to. Sums by item start with the first item in work.
+#[inline(always)]
+fn base(sum: &Sum, tile: Tile) -> usize {
+    let [group, row, column] = sum.strides;
+    let skipped = if sum.to.reach == Reach::Whole { 0 } else { tile.items.first * sum.to.len };
+    tile.group * group + tile.row * row + tile.column * column - skipped
+}
+
 /// Adds a tile to the sums: rows of a tile in the element type, tiles in double precision.
 #[inline(always)]
-fn accumulate<T: Elem>(sum: Sum, x: &[T], tile: Tile, row: &mut [T], sums: &mut [f64]) {
-    let [group, row_step, column] = sum.strides;
-    let base = sum.acc + tile.group * group + tile.column * column;
+fn accumulate<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], sums: &mut [f64]) {
+    let [_, row_step, column] = sum.strides;
+    let sums = &mut sums[sum.acc + base(sum, tile)..];
     if row_step == 0 && column == 0 {
-        sums[base] += total(x);
+        sums[0] += total(x);
     } else if row_step == 0 {
         let row = &mut row[..tile.columns];
         row.fill(T::ZERO);
         for x in x.chunks_exact(tile.columns) {
             row.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
         }
-        let sums = &mut sums[base..base + tile.columns];
         sums.iter_mut().zip(row).for_each(|(sum, part)| *sum += part.to_f64());
     } else {
         for (r, x) in x.chunks_exact(tile.columns).enumerate() {
-            let at = base + (tile.row + r) * row_step;
+            let sums = &mut sums[r * row_step..];
             if column == 0 {
-                sums[at] += total(x);
+                sums[0] += total(x);
             } else {
-                let sums = &mut sums[at..at + tile.columns];
                 sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.to_f64());
             }
+        }
+    }
+}
+
+/// Adds the deviations of a tile from a shift, and their squares. The shift of each sum is the mean of
+/// what its first tile adds, so that next to nothing cancels later.
+#[inline(always)]
+fn accumulate_deviation<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], sums: &mut [f64]) {
+    let [_, row_step, column] = sum.strides;
+    let at = base(sum, tile);
+    let (shifts, rest) = sums[sum.acc..sum.acc + 3 * sum.len].split_at_mut(sum.len);
+    let (totals, squares) = rest.split_at_mut(sum.len);
+    let (shifts, totals, squares) = (&mut shifts[at..], &mut totals[at..], &mut squares[at..]);
+    if row_step == 0 && column != 0 {
+        let columns = tile.columns;
+        let (shift, rest) = row.split_at_mut(columns);
+        if shifts[0].is_nan() {
+            for (j, shift) in shifts[..columns].iter_mut().enumerate() {
+                let column = x[j..].iter().step_by(columns);
+                *shift = column.map(|x| x.to_f64()).sum::<f64>() / tile.rows as f64;
+            }
+        }
+        shift.iter_mut().zip(&*shifts).for_each(|(to, &from)| *to = T::from_f64(from));
+        let (total, square) = rest.split_at_mut(columns);
+        let square = &mut square[..columns];
+        total.fill(T::ZERO);
+        square.fill(T::ZERO);
+        for x in x.chunks_exact(columns) {
+            for j in 0..columns {
+                let off = x[j] - shift[j];
+                total[j] += off;
+                square[j] += off * off;
+            }
+        }
+        totals.iter_mut().zip(total).for_each(|(sum, part)| *sum += part.to_f64());
+        squares.iter_mut().zip(square).for_each(|(sum, part)| *sum += part.to_f64());
+        return;
+    }
+    for (r, x) in x.chunks_exact(tile.columns).enumerate() {
+        for (j, x) in x.iter().enumerate() {
+            let at = r * row_step + j * column;
+            if shifts[at].is_nan() {
+                shifts[at] = x.to_f64();
+            }
+            // The shift is rounded, as everywhere, to the element type.
+            let off = (*x - T::from_f64(shifts[at])).to_f64();
+            totals[at] += off;
+            squares[at] += off * off;
         }
     }
 }

@@ -106,6 +106,31 @@ pub(in super::super) fn sum_to<T: Elem>(x: &[T], large: &[usize], out: &mut [T],
     });
 }
 
+/// Squared deviations from the mean, in two passes; `mean` has room for the means.
+pub(in super::super) fn deviation<T: Elem>(
+    x: &[T],
+    large: &[usize],
+    out: &mut [T],
+    small: &[usize],
+    mean: &mut [T],
+) {
+    let mean = &mut mean[..out.len()];
+    sum_to(x, large, mean, small);
+    let each = T::from_f64(out.len() as f64 / x.len() as f64);
+    mean.iter_mut().for_each(|mean| *mean = *mean * each);
+    let strides = repeat_strides(small, large);
+    let (n, step) = (innermost(large, 1), innermost(strides.get(), 0));
+    out.fill(T::ZERO);
+    let mut rows = x.chunks_exact(n.max(1));
+    for_rows(large, strides.get(), |at| {
+        let row = rows.next().expect("a row for every index");
+        for (i, &x) in row.iter().enumerate() {
+            let off = x - mean[at + i * step];
+            out[at + i * step] += off * off;
+        }
+    });
+}
+
 /// Offset of a box's first element in the array it lies in.
 fn corner(start: &[usize], strides: &[usize]) -> usize {
     start.iter().zip(strides).map(|(at, stride)| at * stride).sum()

@@ -13,12 +13,16 @@ mod pool;
 mod tests;
 
 use crate::graph::Op;
-use crate::plan::KernelStep;
+use crate::plan::{Items, KernelStep};
+use crate::tensor::volume;
 
-pub(super) use conv::{ConvSizes, conv, conv_input_grad, conv_weight_grad};
-pub(super) use elementwise::elementwise;
+pub(super) use conv::{
+    ConvRole, ConvSizes, conv, conv_input_grad, conv_input_grad_pack, conv_pack,
+    conv_weight_grad_add, conv_weight_grad_finish, conv_weight_grad_start,
+};
+pub(super) use elementwise::{elementwise, finish_sums, start_sums};
 pub(super) use layout::{
-    argmax, concat, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
+    argmax, concat, deviation, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
 };
 pub(super) use matmul::{MatMulSizes, matmul};
 pub(super) use pool::{pool_argmax, pool_pick, pool_put, pool_spread, pool_sum};
@@ -74,16 +78,32 @@ macro_rules! dispatch {
 }
 use dispatch;
 
-/// Elements of scratch a step needs.
-pub(super) fn scratch(step: &KernelStep) -> usize {
-    let shape = |i: usize| step.operands[i].1.as_slice();
+/// Elements of scratch a step needs for a chunk of the given items.
+pub(super) fn scratch(step: &KernelStep, items: Items) -> usize {
     match &step.op {
-        Op::MatMul { ta, tb, .. } => MatMulSizes::new(shape(0), &step.shape, *ta, *tb).scratch(),
-        Op::Conv { window, .. } => ConvSizes::new(shape(0), &step.shape, *window).scratch(),
-        Op::ConvInputGrad { window, .. } => {
-            ConvSizes::new(&step.shape, shape(0), *window).scratch()
+        Op::MatMul { ta, tb, .. } => {
+            MatMulSizes::new(&step.operands[0].1, &step.shape, *ta, *tb).scratch()
         }
-        Op::ConvWeightGrad { window, .. } => ConvSizes::new(shape(0), shape(1), *window).scratch(),
+        Op::Conv { .. } | Op::ConvInputGrad { .. } | Op::ConvWeightGrad { .. } => {
+            super::run::conv_sizes(step, items).scratch()
+        }
+        Op::Deviation(_) => volume(&step.shape),
+        _ => 0,
+    }
+}
+
+/// Elements a step keeps from the first chunk to the last: packed weights, or sums.
+pub(crate) fn kept_elements(op: &Op, operands: &[&[usize]], out: &[usize]) -> usize {
+    match op {
+        Op::Conv { window, .. } => {
+            ConvSizes::new(operands[0], out, *window).packed_len(ConvRole::Forward)
+        }
+        Op::ConvInputGrad { window, .. } => {
+            ConvSizes::new(out, operands[0], *window).packed_len(ConvRole::InputGrad)
+        }
+        Op::ConvWeightGrad { window, .. } => {
+            ConvSizes::new(operands[0], operands[1], *window).packed_len(ConvRole::WeightGrad)
+        }
         _ => 0,
     }
 }

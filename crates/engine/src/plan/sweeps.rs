@@ -1,0 +1,375 @@
+//! Which steps share a sweep over the batch.
+//!
+//! Steps are taken in order and each goes to the first sweep it can join: not before a value it needs item
+//! by item, and after any it needs as a whole. A value needed in a later sweep than its own is kept in
+//! memory, or computed there again if it is cheap and needs less memory that way: the convolution of an
+//! image with few channels, gradients put back into pooling windows, elementwise values.
+
+use std::collections::HashSet;
+
+use super::pattern::{self, Pattern};
+use super::{Cone, Draft, Kind, LOOP_LIMIT, Planner, loops};
+use crate::graph::{NodeId, Op};
+use crate::tensor::volume;
+
+/// Multiply-adds per element up to which a convolution is cheaper to repeat than to keep.
+const CHEAP_DEPTH: usize = 32;
+/// Instructions per element up to which an elementwise value is cheaper to repeat than to keep.
+const CHEAP_WORK: usize = 12;
+
+/// The values one sweep computes, in order.
+pub(super) struct Group {
+    /// Items of its batch; 1 for steps that do not work item by item.
+    pub(super) items: usize,
+    pub(super) roots: Vec<NodeId>,
+    /// The same as a set.
+    pub(super) members: HashSet<NodeId>,
+}
+
+/// A stored value that a step reads, and whether the items in work suffice.
+#[derive(Clone, Copy)]
+struct Need {
+    value: NodeId,
+    by_item: bool,
+}
+
+impl Planner<'_> {
+    pub(super) fn is_root(&self, id: NodeId) -> bool {
+        match self.kind[id as usize] {
+            Kind::Kernel | Kind::Reduce => true,
+            Kind::Elementwise => self.stored[id as usize],
+            Kind::Alias | Kind::Input => false,
+        }
+    }
+
+    /// Gives expansions that no loop can nest steps of their own.
+    pub(super) fn split_conflicts(&mut self) {
+        for id in self.order.clone() {
+            if !self.is_root(id) || self.kind[id as usize] == Kind::Kernel {
+                continue;
+            }
+            let cone = self.cone(id);
+            if self.cuts(id, &cone).is_none() {
+                for &expand in &cone.expands {
+                    self.kind[expand as usize] = Kind::Kernel;
+                    self.stored[expand as usize] = true;
+                }
+            }
+        }
+    }
+
+    /// The part of the graph that a loop root is computed from.
+    fn cone(&self, id: NodeId) -> Cone {
+        let mut cone = Cone::default();
+        match self.reduced(id) {
+            Some(x) => self.collect(self.base_of(x), &mut cone),
+            None => self.collect_inside(vec![id], &mut cone),
+        }
+        cone
+    }
+
+    /// The operand of a sum.
+    fn reduced(&self, id: NodeId) -> Option<NodeId> {
+        match (self.kind[id as usize], &self.nodes[id as usize].op) {
+            (Kind::Reduce, Op::SumTo(x) | Op::Deviation(x)) => Some(*x),
+            _ => None,
+        }
+    }
+
+    /// Shape of the loop that computes a root.
+    fn domain(&self, id: NodeId) -> &[usize] {
+        &self.nodes[self.reduced(id).unwrap_or(id) as usize].shape
+    }
+
+    /// Where the loop of a root is cut, or nothing if its patterns do not nest.
+    fn cuts(&self, id: NodeId, cone: &Cone) -> Option<Vec<usize>> {
+        let mut cuts = match self.reduced(id) {
+            Some(_) => Pattern::new(&self.nodes[id as usize].shape, self.domain(id)).boundaries(),
+            None => Vec::new(),
+        };
+        for &expand in &cone.expands {
+            cuts = pattern::union(&cuts, &self.expansion(expand).boundaries())?;
+        }
+        Some(cuts)
+    }
+
+    /// How the operand of an expansion lies in its result.
+    fn expansion(&self, expand: NodeId) -> Pattern {
+        let node = &self.nodes[expand as usize];
+        Pattern::new(&self.nodes[self.expanded(expand) as usize].shape, &node.shape)
+    }
+
+    fn expanded(&self, expand: NodeId) -> NodeId {
+        let Op::Expand(x) = self.nodes[expand as usize].op else {
+            unreachable!("only expansions are collected")
+        };
+        x
+    }
+
+    /// Items of the batch that a root can be computed by; 1 if none.
+    fn batch_of(&self, id: NodeId, cone: &Cone) -> usize {
+        let shape = |x: NodeId| &self.nodes[x as usize].shape;
+        if self.kind[id as usize] == Kind::Kernel {
+            return match &self.nodes[id as usize].op {
+                Op::Conv { x, .. }
+                | Op::ConvInputGrad { g: x, .. }
+                | Op::ConvWeightGrad { x, .. }
+                | Op::PoolArgmax { x, .. }
+                | Op::PoolPick { x, .. }
+                | Op::PoolPut { g: x, .. }
+                | Op::PoolSum { x, .. }
+                | Op::PoolSpread { g: x, .. } => shape(*x)[0],
+                _ => 1,
+            };
+        }
+        // A loop takes its batch from the images it reads.
+        let mut items = 1;
+        for &leaf in &cone.leaves {
+            match (items, self.items[leaf as usize]) {
+                (_, 1) => {}
+                (1, n) => items = n,
+                (m, n) if m == n => {}
+                _ => return 1,
+            }
+        }
+        let n = volume(self.domain(id));
+        let cuts = self.cuts(id, cone).expect("conflicts were split before");
+        let fits = n.is_multiple_of(items) && aligned(pattern::dims(n, &cuts), n / items);
+        if fits { items } else { 1 }
+    }
+
+    /// The stored values that a root is computed from, in a sweep over that many items.
+    fn needs(&self, id: NodeId, cone: &Cone, items: usize) -> Vec<Need> {
+        let need = |x: NodeId, by_item: bool| Need {
+            value: self.base_of(x),
+            by_item: by_item && items > 1,
+        };
+        if self.kind[id as usize] == Kind::Kernel {
+            return match &self.nodes[id as usize].op {
+                Op::Conv { x, w, .. } | Op::ConvInputGrad { g: x, w, .. } => {
+                    vec![need(*x, true), need(*w, false)]
+                }
+                op => op.operands().into_iter().map(|x| need(x, true)).collect(),
+            };
+        }
+        let leaves = cone.leaves.iter().map(|&leaf| need(leaf, true));
+        let expands = cone.expands.iter().map(|&expand| {
+            need(self.expanded(expand), self.expansion(expand).splits_into(items))
+        });
+        leaves.chain(expands).collect()
+    }
+
+    /// Whether a step of a sweep over `items` items reads the operand of an expansion item by item.
+    pub(super) fn expands_by_item(&self, expand: NodeId, items: usize) -> bool {
+        items > 1 && self.expansion(expand).splits_into(items)
+    }
+
+    /// Whether a root in a sweep over that many items is complete only at its end.
+    fn sums_over_batch(&self, id: NodeId, items: usize) -> bool {
+        match &self.nodes[id as usize].op {
+            Op::ConvWeightGrad { .. } => true,
+            _ if self.reduced(id).is_some() => {
+                let pattern = Pattern::new(&self.nodes[id as usize].shape, self.domain(id));
+                !pattern.splits_into(items)
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn gather_sweeps(&mut self, outputs: &[NodeId]) {
+        for id in self.order.clone() {
+            if !self.is_root(id) {
+                continue;
+            }
+            let cone =
+                if self.kind[id as usize] == Kind::Kernel { Cone::default() } else { self.cone(id) };
+            let items = self.batch_of(id, &cone);
+            self.batch[id as usize] = items;
+            if items > 1 && !self.sums_over_batch(id, items) {
+                self.items[id as usize] = items;
+            }
+            let needs = self.needs(id, &cone, items);
+            let earliest = |need: &Need| match self.home[need.value as usize] {
+                None => 0,
+                Some(group) => {
+                    let same = self.groups[group].items == items;
+                    let ready = if items == 1 {
+                        true
+                    } else {
+                        need.by_item && self.items[need.value as usize] == items
+                    };
+                    if same && ready { group } else { group + 1 }
+                }
+            };
+            let first = needs.iter().map(earliest).max().unwrap_or(0);
+            let joins = |at: &usize| self.groups[*at].items == items;
+            let group = (first..self.groups.len()).find(joins).unwrap_or(self.groups.len());
+            if group == self.groups.len() {
+                self.groups.push(Group { items, roots: Vec::new(), members: HashSet::new() });
+            }
+            needs.into_iter().for_each(|need| self.provide(need, group));
+            self.add(id, group);
+            self.home[id as usize] = Some(group);
+        }
+        for &id in outputs {
+            let base = self.base_of(id);
+            self.kept[base as usize] = true;
+        }
+    }
+
+    fn add(&mut self, id: NodeId, group: usize) {
+        let group = &mut self.groups[group];
+        group.roots.push(id);
+        group.members.insert(id);
+    }
+
+    /// Sees to it that a value can be read in a sweep.
+    fn provide(&mut self, need: Need, group: usize) {
+        let value = need.value;
+        let at = value as usize;
+        let by_item = need.by_item && self.items[at] == self.groups[group].items;
+        if self.items[at] == 1 || self.kept[at] {
+            return;
+        }
+        if !by_item {
+            self.kept[at] = true;
+        } else if !self.groups[group].members.contains(&value) {
+            match self.cost_again(value, group) {
+                Some(memory) if memory < volume(&self.nodes[at].shape) => self.again(value, group),
+                _ => self.kept[at] = true,
+            }
+        }
+    }
+
+    /// Elements that would have to be kept to compute a value once more, or nothing if it is not cheap.
+    fn cost_again(&self, id: NodeId, group: usize) -> Option<usize> {
+        let (cone, needs) = self.needs_again(id);
+        match &self.nodes[id as usize].op {
+            Op::Conv { w, .. } => {
+                let w = &self.nodes[*w as usize].shape;
+                if volume(&w[..3]) > CHEAP_DEPTH {
+                    return None;
+                }
+            }
+            Op::PoolPut { .. } | Op::PoolSpread { .. } | Op::PoolArgmax { .. } => {}
+            _ if self.kind[id as usize] == Kind::Elementwise => {
+                let work = |&x: &NodeId| match &self.nodes[x as usize].op {
+                    Op::Unary(kind, _) => loops::weight(*kind),
+                    _ => 1,
+                };
+                if cone.inside.iter().map(work).sum::<usize>() > CHEAP_WORK {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+        let mut memory = 0;
+        for need in needs.iter().filter(|need| need.by_item) {
+            let at = need.value as usize;
+            if self.items[at] > 1
+                && !self.kept[at]
+                && !self.groups[group].members.contains(&need.value)
+            {
+                let kept = volume(&self.nodes[at].shape);
+                memory += self.cost_again(need.value, group).map_or(kept, |again| again.min(kept));
+            }
+        }
+        Some(memory)
+    }
+
+    fn needs_again(&self, id: NodeId) -> (Cone, Vec<Need>) {
+        let cone =
+            if self.kind[id as usize] == Kind::Kernel { Cone::default() } else { self.cone(id) };
+        let needs = self.needs(id, &cone, self.batch[id as usize]);
+        (cone, needs)
+    }
+
+    fn again(&mut self, id: NodeId, group: usize) {
+        let (_, needs) = self.needs_again(id);
+        needs.into_iter().for_each(|need| self.provide(need, group));
+        self.add(id, group);
+    }
+
+    /// The steps of a sweep: kernels, and loops as few as the dependences allow.
+    pub(super) fn drafts(&self, group: &Group) -> Vec<Draft> {
+        let mut steps = Drafts { planner: self, group, drafts: Vec::new(), step_of: HashSet::new() };
+        for &id in &group.roots {
+            match self.kind[id as usize] {
+                Kind::Kernel => steps.push(id, Draft::Kernel(id)),
+                _ => steps.place_in_loop(id),
+            }
+        }
+        steps.drafts.into_iter().map(|(draft, _)| draft).collect()
+    }
+}
+
+/// Whether a part of `per_item` elements ends where a row of the loop ends (or a group, if it has several).
+fn aligned(dims: [usize; 3], per_item: usize) -> bool {
+    match dims {
+        [1, 1, _] => true,
+        [1, _, columns] => per_item.is_multiple_of(columns),
+        [_, rows, columns] => per_item.is_multiple_of(rows * columns),
+    }
+}
+
+/// The steps of a sweep while they are gathered, each with the values it computes.
+struct Drafts<'a, 'b> {
+    planner: &'a Planner<'b>,
+    group: &'a Group,
+    drafts: Vec<(Draft, Vec<NodeId>)>,
+    step_of: HashSet<NodeId>,
+}
+
+impl Drafts<'_, '_> {
+    fn push(&mut self, id: NodeId, draft: Draft) {
+        self.step_of.insert(id);
+        self.drafts.push((draft, vec![id]));
+    }
+
+    /// First step of the sweep at which a stored value may be read from memory.
+    fn available(&self, id: NodeId) -> usize {
+        if !self.step_of.contains(&id) {
+            return 0;
+        }
+        let at = self.drafts.iter().position(|(_, values)| values.contains(&id));
+        at.expect("computed values have a step") + 1
+    }
+
+    /// Puts a stored elementwise value or a sum into the first loop that can take it.
+    fn place_in_loop(&mut self, id: NodeId) {
+        let planner = self.planner;
+        let is_sum = planner.kind[id as usize] == Kind::Reduce;
+        let cone = planner.cone(id);
+        let cuts = planner.cuts(id, &cone).expect("conflicts were split before");
+        // Memory reads need an earlier step; values of the same domain may come from the same step.
+        let after = cone.expands.iter().map(|&e| {
+            let x = planner.base_of(planner.expanded(e));
+            self.available(x)
+        });
+        let mut first = after.max().unwrap_or(0);
+        for &leaf in &cone.leaves {
+            let from_loop = planner.kind[leaf as usize] == Kind::Elementwise;
+            let at = self.available(leaf);
+            first = first.max(if from_loop { at.saturating_sub(1) } else { at });
+        }
+        let n = volume(planner.domain(id));
+        for (draft, values) in &mut self.drafts[first..] {
+            let Draft::Loop(builder) = draft else { continue };
+            if builder.volume != n || builder.work() + cone.inside.len() > LOOP_LIMIT {
+                continue;
+            }
+            let Some(joined) = pattern::union(&builder.cuts, &cuts) else { continue };
+            if !aligned(pattern::dims(n, &joined), n / self.group.items) {
+                continue;
+            }
+            builder.cuts = joined;
+            builder.take(id, &cone.inside, is_sum);
+            values.push(id);
+            self.step_of.insert(id);
+            return;
+        }
+        let mut builder = loops::Builder::new(n, cuts);
+        builder.take(id, &cone.inside, is_sum);
+        self.push(id, Draft::Loop(builder));
+    }
+}
