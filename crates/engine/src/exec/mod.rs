@@ -1,5 +1,6 @@
 //! Running a compiled program.
 
+mod carved;
 mod elem;
 mod kernels;
 mod run;
@@ -26,9 +27,9 @@ enum Memory {
 /// Arena, elementwise registers, accumulators and kernel scratch.
 struct Buffers<T> {
     arena: Vec<T>,
-    registers: Vec<Vec<T>>,
+    registers: Vec<T>,
     sums: Vec<f64>,
-    /// Sums of a tile before they are added up in double precision.
+    /// The shifts that deviations of a tile are taken from.
     row: Vec<T>,
     scratch: Vec<T>,
 }
@@ -43,16 +44,16 @@ impl<T: Elem> Buffers<T> {
         });
         Buffers {
             arena: vec![T::ZERO; program.arena],
-            registers: vec![vec![T::ZERO; crate::plan::TILE]; program.registers],
+            registers: vec![T::ZERO; kernels::registers_len(program.registers)],
             sums: vec![0.0; program.sums],
-            row: vec![T::ZERO; 3 * crate::plan::TILE],
+            row: vec![T::ZERO; crate::plan::TILE],
             scratch: vec![T::ZERO; scratch.max().unwrap_or(0)],
         }
     }
 
     fn bytes(&self) -> usize {
         let elements = self.arena.len()
-            + self.registers.iter().map(Vec::len).sum::<usize>()
+            + self.registers.len()
             + self.row.len()
             + self.scratch.len();
         elements * size_of::<T>() + self.sums.len() * size_of::<f64>()

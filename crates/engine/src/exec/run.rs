@@ -1,7 +1,6 @@
 //! One pass over the sweeps of a program.
 
-use std::ops::Range;
-
+use super::carved::Carved;
 use super::elem::Elem;
 use super::kernels::{self, ConvSizes, Isa};
 use super::{Buffers, KernelStep};
@@ -36,30 +35,6 @@ fn run_sweep<T: Elem>(sweep: &Sweep, buffers: &mut Buffers<T>, isa: Isa) {
         match step {
             Step::Loop(plan) => kernels::finish_sums(plan, buffers),
             Step::Kernel(step) => finish_kernel(isa, step, &mut buffers.arena),
-        }
-    }
-}
-
-/// The arena without one place: that place for writing, the rest for reading.
-struct Carved<'a, T> {
-    before: &'a [T],
-    after: &'a [T],
-    start: usize,
-}
-
-impl<'a, T> Carved<'a, T> {
-    fn new(arena: &'a mut [T], out: Range<usize>) -> (Carved<'a, T>, &'a mut [T]) {
-        let (before, rest) = arena.split_at_mut(out.start);
-        let (out_slice, after) = rest.split_at_mut(out.len());
-        (Carved { before, after, start: out.end }, out_slice)
-    }
-
-    /// A value that does not overlap the place carved out; overlapping panics.
-    fn get(&self, range: Range<usize>) -> &'a [T] {
-        if range.start >= self.start {
-            &self.after[range.start - self.start..range.end - self.start]
-        } else {
-            &self.before[range]
         }
     }
 }

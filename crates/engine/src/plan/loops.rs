@@ -10,9 +10,9 @@ use crate::graph::{Binary, NodeId, Op, Unary};
 /// Elements of a register: 2 KiB in single precision, so that a dozen stay in the first-level cache.
 pub(crate) const TILE: usize = 512;
 
-/// Where an instruction reads a tile from.
+/// Where a tile lies that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum Place {
     Register(usize),
     /// The arena at this place plus the tile's position.
     Memory(Slot),
@@ -20,8 +20,8 @@ pub(crate) enum Source {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Instr {
-    Unary(Unary, Source, usize),
-    Binary(Binary, Source, Source, usize),
+    Unary(Unary, Place, Place),
+    Binary(Binary, Place, Place, Place),
 }
 
 /// When a repeated value has to be laid out in its register again.
@@ -39,7 +39,7 @@ pub(crate) enum Load {
     Repeat { from: Slot, strides: [usize; 3], register: usize, timing: Timing },
 }
 
-/// A register that is written to memory after every tile.
+/// A loaded register that is written to memory as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
     pub(crate) from: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Store {
 /// over the batch is complete at the end of the sweep, the rest with every chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sum {
-    pub(crate) from: Source,
+    pub(crate) from: Place,
     pub(crate) to: Slot,
     pub(crate) strides: [usize; 3],
     pub(crate) acc: usize,
@@ -169,14 +169,9 @@ impl Builder {
             Emit { planner, items, inside: &self.inside, at: HashMap::new(), free: Vec::new() };
         let last_use = self.last_uses(planner);
         for &id in &self.inside {
-            emit.node(id, &mut plan, &slot);
-            if self.stored.contains(&id) {
-                let Source::Register(from) = emit.at[&id] else {
-                    unreachable!("what a loop computes is in a register")
-                };
-                plan.stores.push(Store { from, to: slot(id, true) });
-            }
-            emit.release(id, &last_use, &self.stored);
+            let to = self.stored.contains(&id).then(|| slot(id, true));
+            emit.node(id, to, &mut plan, &slot);
+            emit.release(id, &last_use);
         }
         for &id in &self.sums {
             let node = &planner.nodes[id as usize];
@@ -222,7 +217,7 @@ struct Emit<'a, 'b> {
     planner: &'a Planner<'b>,
     items: usize,
     inside: &'a BTreeSet<NodeId>,
-    at: HashMap<NodeId, Source>,
+    at: HashMap<NodeId, Place>,
     free: Vec<usize>,
 }
 
@@ -234,14 +229,21 @@ impl Emit<'_, '_> {
         })
     }
 
-    fn source(&self, id: NodeId, slot: &impl Fn(NodeId, bool) -> Slot) -> Source {
-        if self.inside.contains(&id) { self.at[&id] } else { Source::Memory(slot(id, true)) }
+    fn source(&self, id: NodeId, slot: &impl Fn(NodeId, bool) -> Slot) -> Place {
+        if self.inside.contains(&id) { self.at[&id] } else { Place::Memory(slot(id, true)) }
     }
 
-    fn node(&mut self, id: NodeId, plan: &mut LoopPlan, slot: &impl Fn(NodeId, bool) -> Slot) {
+    /// Emits a node; a stored one is computed straight into its place in memory.
+    fn node(
+        &mut self,
+        id: NodeId,
+        stored: Option<Slot>,
+        plan: &mut LoopPlan,
+        slot: &impl Fn(NodeId, bool) -> Slot,
+    ) {
         let node = &self.planner.nodes[id as usize];
         let base = |x: NodeId| self.planner.base_of(x);
-        let register = match &node.op {
+        let loaded = match &node.op {
             Op::Const(bits) => {
                 // Laid out once before the first tile, so its register is never handed on.
                 plan.registers += 1;
@@ -264,31 +266,29 @@ impl Emit<'_, '_> {
                 plan.loads.push(Load::Repeat { from, strides, register, timing });
                 register
             }
-            Op::Unary(kind, x) => {
-                let x = self.source(base(*x), slot);
-                let to = self.register(plan);
-                plan.instrs.push(Instr::Unary(*kind, x, to));
-                to
+            op => {
+                let to = match stored {
+                    Some(slot) => Place::Memory(slot),
+                    None => Place::Register(self.register(plan)),
+                };
+                let source = |x: NodeId| self.source(base(x), slot);
+                plan.instrs.push(match op {
+                    Op::Unary(kind, x) => Instr::Unary(*kind, source(*x), to),
+                    Op::Binary(kind, a, b) => Instr::Binary(*kind, source(*a), source(*b), to),
+                    op => unreachable!("{} is not elementwise", op.name()),
+                });
+                self.at.insert(id, to);
+                return;
             }
-            Op::Binary(kind, a, b) => {
-                let (a, b) = (self.source(base(*a), slot), self.source(base(*b), slot));
-                let to = self.register(plan);
-                plan.instrs.push(Instr::Binary(*kind, a, b, to));
-                to
-            }
-            op => unreachable!("{} is not elementwise", op.name()),
         };
-        self.at.insert(id, Source::Register(register));
+        self.at.insert(id, Place::Register(loaded));
+        if let Some(to) = stored {
+            plan.stores.push(Store { from: loaded, to });
+        }
     }
 
-    /// Frees the registers whose last reader was `id`. Stores happen after all instructions, so stored
-    /// values keep theirs.
-    fn release(
-        &mut self,
-        id: NodeId,
-        last_use: &BTreeMap<NodeId, NodeId>,
-        stored: &BTreeSet<NodeId>,
-    ) {
+    /// Frees the registers whose last reader was `id`.
+    fn release(&mut self, id: NodeId, last_use: &BTreeMap<NodeId, NodeId>) {
         let op = &self.planner.nodes[id as usize].op;
         if matches!(op, Op::Expand(_)) {
             return;
@@ -299,8 +299,8 @@ impl Emit<'_, '_> {
             let x = self.planner.base_of(x);
             let computed = self.planner.kind[x as usize] == Kind::Elementwise
                 && !matches!(self.planner.nodes[x as usize].op, Op::Const(_) | Op::Expand(_));
-            let done = last_use.get(&x) == Some(&id) && computed && !stored.contains(&x);
-            if let (true, Some(Source::Register(register))) = (done, self.at.get(&x).copied()) {
+            let done = last_use.get(&x) == Some(&id) && computed;
+            if let (true, Some(Place::Register(register))) = (done, self.at.get(&x).copied()) {
                 self.free.push(register);
                 // Another alias of the same value may name it again: free only once.
                 self.at.remove(&x);

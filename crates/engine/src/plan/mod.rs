@@ -21,7 +21,7 @@ use std::ops::Range;
 use crate::graph::{Graph, Node, NodeId, Op, Var, live};
 use crate::tensor::Shape;
 pub use cost::Cost;
-pub(crate) use loops::{Instr, Load, LoopPlan, Source, Sum, TILE, Timing};
+pub(crate) use loops::{Instr, Load, LoopPlan, Place, Sum, TILE, Timing};
 use pattern::Pattern;
 use sweeps::Group;
 

@@ -4,10 +4,11 @@
 use std::ops::Range;
 
 use super::super::Buffers;
+use super::super::carved::Carved;
 use super::super::elem::Elem;
 use super::dispatch;
 use crate::graph::{Binary, Unary};
-use crate::plan::{Instr, Items, Load, LoopPlan, Reach, Source, Sum, Timing};
+use crate::plan::{Instr, Items, Load, LoopPlan, Place, Reach, Slot, Sum, TILE, Timing};
 
 dispatch! {
     /// Runs a loop over the items in work.
@@ -77,7 +78,7 @@ impl Tile {
 
     /// This tile's elements of a value that lies over the domain.
     #[inline(always)]
-    fn of(&self, slot: crate::plan::Slot) -> Range<usize> {
+    fn of(&self, slot: Slot) -> Range<usize> {
         let start = (slot.origin(self.items) + self.at as isize) as usize;
         start..start + self.len()
     }
@@ -94,7 +95,7 @@ fn elementwise_body<T: Elem, const FMA: bool>(
     by_item().for_each(|sum| clear(sum, &mut buffers.sums));
     for load in &plan.loads {
         if let Load::Constant(value, register) = *load {
-            buffers.registers[register].fill(T::from_f64(value));
+            buffers.registers[tile_of(register)].fill(T::from_f64(value));
         }
     }
     let part = Part::new(plan, items);
@@ -159,42 +160,76 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
             if due {
                 // Laid out for a full tile: later tiles of the group may be longer than this one.
                 let origin = from.origin(tile.items);
-                repeat(arena, origin, strides, tile, &mut registers[register]);
+                repeat(arena, origin, strides, tile, &mut registers[tile_of(register)]);
             }
         }
     }
-    let n = tile.len();
     for instr in &plan.instrs {
         let (Instr::Unary(.., to) | Instr::Binary(.., to)) = *instr;
-        // Taken out while it is written, so that the others can be read.
-        let mut out = std::mem::take(&mut registers[to]);
+        let (from, out) = match to {
+            Place::Register(register) => {
+                let (registers, out) = Carved::new(registers, part_of(register, tile));
+                (Tiles { arena: Carved::all(arena), registers }, out)
+            }
+            Place::Memory(slot) => {
+                let (arena, out) = Carved::new(arena, tile.of(slot));
+                (Tiles { arena, registers: Carved::all(registers) }, out)
+            }
+        };
         match *instr {
-            Instr::Unary(kind, x, _) => unary(kind, read(x, tile, arena, registers), &mut out[..n]),
+            Instr::Unary(kind, x, _) => unary(kind, from.get(x, tile), out),
             Instr::Binary(kind, a, b, _) => {
-                let (a, b) = (read(a, tile, arena, registers), read(b, tile, arena, registers));
-                binary(kind, a, b, &mut out[..n]);
+                binary(kind, from.get(a, tile), from.get(b, tile), out);
             }
         }
-        registers[to] = out;
     }
+    let from = Tiles { arena: Carved::all(arena), registers: Carved::all(registers) };
     for sum in &plan.sums {
-        let x = read(sum.from, tile, arena, registers);
+        let x = from.get(sum.from, tile);
         if sum.deviation {
             accumulate_deviation(sum, x, tile, row, sums);
         } else {
-            accumulate(sum, x, tile, row, sums);
+            accumulate(sum, x, tile, sums);
         }
     }
     for store in &plan.stores {
-        arena[tile.of(store.to)].copy_from_slice(&registers[store.from][..n]);
+        arena[tile.of(store.to)].copy_from_slice(&registers[part_of(store.from, tile)]);
     }
 }
 
-#[inline(always)]
-fn read<'a, T>(from: Source, tile: Tile, arena: &'a [T], registers: &'a [Vec<T>]) -> &'a [T] {
-    match from {
-        Source::Register(register) => &registers[register][..tile.len()],
-        Source::Memory(slot) => &arena[tile.of(slot)],
+/// Where a register's tile lies. Registers are spaced so that the same element of any sixteen of them
+/// has sixteen different addresses modulo a page: a load that shares them with a store in flight waits.
+fn tile_of(register: usize) -> Range<usize> {
+    let start = register * REGISTER;
+    start..start + TILE
+}
+
+fn part_of(register: usize, tile: Tile) -> Range<usize> {
+    let start = register * REGISTER;
+    start..start + tile.len()
+}
+
+/// Elements from one register to the next.
+const REGISTER: usize = TILE + 64;
+
+/// Elements that hold so many registers.
+pub(in super::super) fn registers_len(registers: usize) -> usize {
+    registers * REGISTER
+}
+
+/// Where instructions read from.
+struct Tiles<'a, T> {
+    arena: Carved<'a, T>,
+    registers: Carved<'a, T>,
+}
+
+impl<'a, T> Tiles<'a, T> {
+    #[inline(always)]
+    fn get(&self, from: Place, tile: Tile) -> &'a [T] {
+        match from {
+            Place::Register(register) => self.registers.get(part_of(register, tile)),
+            Place::Memory(slot) => self.arena.get(tile.of(slot)),
+        }
     }
 }
 
@@ -276,18 +311,13 @@ fn base(sum: &Sum, tile: Tile) -> usize {
 
 /// Adds a tile to the sums: rows of a tile in the element type, tiles in double precision.
 #[inline(always)]
-fn accumulate<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], sums: &mut [f64]) {
+fn accumulate<T: Elem>(sum: &Sum, x: &[T], tile: Tile, sums: &mut [f64]) {
     let [_, row_step, column] = sum.strides;
     let sums = &mut sums[sum.acc + base(sum, tile)..];
     if row_step == 0 && column == 0 {
         sums[0] += total(x);
     } else if row_step == 0 {
-        let row = &mut row[..tile.columns];
-        row.fill(T::ZERO);
-        for x in x.chunks_exact(tile.columns) {
-            row.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
-        }
-        sums.iter_mut().zip(row).for_each(|(sum, part)| *sum += part.to_f64());
+        column_sums(x, tile.columns, sums);
     } else {
         for (r, x) in x.chunks_exact(tile.columns).enumerate() {
             let sums = &mut sums[r * row_step..];
@@ -297,6 +327,65 @@ fn accumulate<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], sums: &mut
                 sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.to_f64());
             }
         }
+    }
+}
+
+/// Columns summed side by side, their sums in registers.
+const LANES: usize = 32;
+
+/// Adds the columns of a tile, each summed in the element type.
+#[inline(always)]
+fn column_sums<T: Elem>(x: &[T], columns: usize, sums: &mut [f64]) {
+    let whole = columns / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        let mut lanes = [T::ZERO; LANES];
+        for x in x[at..].chunks(columns) {
+            let x: &[T; LANES] = x.first_chunk().expect("the block lies in the row");
+            for j in 0..LANES {
+                lanes[j] += x[j];
+            }
+        }
+        for (sum, lane) in sums[at..at + LANES].iter_mut().zip(lanes) {
+            *sum += lane.to_f64();
+        }
+    }
+    for at in whole..columns {
+        let mut lane = T::ZERO;
+        x[at..].iter().step_by(columns).for_each(|&x| lane += x);
+        sums[at] += lane.to_f64();
+    }
+}
+
+/// Adds deviations from the shifts, and their squares, column by column.
+#[inline(always)]
+fn column_deviations<T: Elem>(x: &[T], shift: &[T], totals: &mut [f64], squares: &mut [f64]) {
+    let columns = shift.len();
+    let whole = columns / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        let shift: &[T; LANES] = shift[at..].first_chunk().expect("the block lies in the row");
+        let (mut total, mut square) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        for x in x[at..].chunks(columns) {
+            let x: &[T; LANES] = x.first_chunk().expect("the block lies in the row");
+            for j in 0..LANES {
+                let off = x[j] - shift[j];
+                total[j] += off;
+                square[j] += off * off;
+            }
+        }
+        for j in 0..LANES {
+            totals[at + j] += total[j].to_f64();
+            squares[at + j] += square[j].to_f64();
+        }
+    }
+    for at in whole..columns {
+        let (mut total, mut square) = (T::ZERO, T::ZERO);
+        for &x in x[at..].iter().step_by(columns) {
+            let off = x - shift[at];
+            total += off;
+            square += off * off;
+        }
+        totals[at] += total.to_f64();
+        squares[at] += square.to_f64();
     }
 }
 
@@ -311,7 +400,7 @@ fn accumulate_deviation<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], 
     let (shifts, totals, squares) = (&mut shifts[at..], &mut totals[at..], &mut squares[at..]);
     if row_step == 0 && column != 0 {
         let columns = tile.columns;
-        let (shift, rest) = row.split_at_mut(columns);
+        let shift = &mut row[..columns];
         if shifts[0].is_nan() {
             for (j, shift) in shifts[..columns].iter_mut().enumerate() {
                 let column = x[j..].iter().step_by(columns);
@@ -319,19 +408,7 @@ fn accumulate_deviation<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], 
             }
         }
         shift.iter_mut().zip(&*shifts).for_each(|(to, &from)| *to = T::from_f64(from));
-        let (total, square) = rest.split_at_mut(columns);
-        let square = &mut square[..columns];
-        total.fill(T::ZERO);
-        square.fill(T::ZERO);
-        for x in x.chunks_exact(columns) {
-            for j in 0..columns {
-                let off = x[j] - shift[j];
-                total[j] += off;
-                square[j] += off * off;
-            }
-        }
-        totals.iter_mut().zip(total).for_each(|(sum, part)| *sum += part.to_f64());
-        squares.iter_mut().zip(square).for_each(|(sum, part)| *sum += part.to_f64());
+        column_deviations(x, shift, totals, squares);
         return;
     }
     for (r, x) in x.chunks_exact(tile.columns).enumerate() {

@@ -20,7 +20,7 @@ pub(super) use conv::{
     ConvRole, ConvSizes, conv, conv_input_grad, conv_input_grad_pack, conv_pack,
     conv_weight_grad_add, conv_weight_grad_finish, conv_weight_grad_start,
 };
-pub(super) use elementwise::{elementwise, finish_sums, start_sums};
+pub(super) use elementwise::{elementwise, finish_sums, registers_len, start_sums};
 pub(super) use layout::{
     argmax, concat, deviation, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
 };

@@ -28,7 +28,7 @@ fn poison(workspace: &mut Workspace) {
     fn fill<T: Elem>(buffers: &mut Buffers<T>) {
         let nan = T::from_f64(f64::NAN);
         buffers.arena.fill(nan);
-        buffers.registers.iter_mut().for_each(|register| register.fill(nan));
+        buffers.registers.fill(nan);
         buffers.row.fill(nan);
         buffers.scratch.fill(nan);
         buffers.sums.fill(f64::NAN);
