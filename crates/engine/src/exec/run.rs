@@ -63,15 +63,25 @@ fn run_kernel<T: Elem>(isa: Isa, step: &KernelStep, arena: &mut [T], scratch: &m
         }
         Op::Conv { window, .. } => {
             let sizes = kernels::ConvSizes::new(shape(0), &step.shape, *window);
-            kernels::conv(isa, &sizes, operand(0), operand(1), out, scratch);
+            let packed = sizes.packed_len(kernels::ConvRole::Forward);
+            let (packed, scratch) = scratch.split_at_mut(packed);
+            kernels::conv_pack(isa, &sizes, operand(1), packed);
+            kernels::conv(isa, &sizes, operand(0), packed, out, scratch);
         }
         Op::ConvInputGrad { window, .. } => {
             let sizes = kernels::ConvSizes::new(&step.shape, shape(0), *window);
-            kernels::conv_input_grad(isa, &sizes, operand(0), operand(1), out, scratch);
+            let packed = sizes.packed_len(kernels::ConvRole::InputGrad);
+            let (packed, scratch) = scratch.split_at_mut(packed);
+            kernels::conv_input_grad_pack(isa, &sizes, operand(1), packed);
+            kernels::conv_input_grad(isa, &sizes, operand(0), packed, out, scratch);
         }
         Op::ConvWeightGrad { window, .. } => {
             let sizes = kernels::ConvSizes::new(shape(0), shape(1), *window);
-            kernels::conv_weight_grad(isa, &sizes, operand(0), operand(1), out, scratch);
+            let sum = sizes.packed_len(kernels::ConvRole::WeightGrad);
+            let (sum, scratch) = scratch.split_at_mut(sum);
+            kernels::conv_weight_grad_start(isa, &sizes, sum);
+            kernels::conv_weight_grad_add(isa, &sizes, operand(0), operand(1), sum, scratch);
+            kernels::conv_weight_grad_finish(isa, &sizes, sum, out);
         }
         Op::PoolArgmax { window, .. } => {
             kernels::pool_argmax(isa, operand(0), shape(0), *window, out, &step.shape);
