@@ -7,7 +7,9 @@
 
 use super::super::elem::Elem;
 use super::dispatch;
-use super::micro::{Block, MOST_COLUMNS, blocked, fma, rows_times_panel, save, strip_times_panel};
+use super::micro::{
+    Block, MOST_COLUMNS, MR, blocked, fma, rows_times_panel, save, strip_times_panel,
+};
 use crate::tensor::volume;
 
 /// Extents of a batch of products `[m, k] · [k, n]`.
@@ -81,7 +83,7 @@ impl<'a, T: Elem> Panel<'a, T> {
 }
 
 #[inline(always)]
-fn product<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usize>(
+fn product<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     sizes: &MatMulSizes,
     a: &[T],
     b: &[T],
@@ -99,10 +101,10 @@ fn product<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: 
         for j0 in (0..n).step_by(NR) {
             if n - j0 > L {
                 let panel = Panel::new::<NR>(b, tb, [k, n], j0, scratch);
-                columns::<T, FMA, MR, NR>(sizes, a, &panel, j0, out);
+                columns::<T, FMA, NR>(sizes, a, &panel, j0, out);
             } else {
                 let panel = Panel::new::<L>(b, tb, [k, n], j0, scratch);
-                columns::<T, FMA, MR, L>(sizes, a, &panel, j0, out);
+                columns::<T, FMA, L>(sizes, a, &panel, j0, out);
             }
         }
     }
@@ -110,7 +112,7 @@ fn product<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: 
 
 /// All rows of the product with a panel.
 #[inline(always)]
-fn columns<T: Elem, const FMA: bool, const MR: usize, const C: usize>(
+fn columns<T: Elem, const FMA: bool, const C: usize>(
     sizes: &MatMulSizes,
     a: &[T],
     panel: &Panel<'_, T>,
@@ -121,13 +123,13 @@ fn columns<T: Elem, const FMA: bool, const MR: usize, const C: usize>(
     macro_rules! exactly {
         ($i:ident, $left:expr, $($rows:literal)*) => {
             match $left {
-                $($rows if MR > $rows => block::<T, FMA, $rows, C>(sizes, a, panel, [$i, j0], out),)*
+                $($rows => block::<T, FMA, $rows, C>(sizes, a, panel, [$i, j0], out),)*
                 _ => block::<T, FMA, MR, C>(sizes, a, panel, [$i, j0], out),
             }
         };
     }
     for i0 in (0..sizes.m).step_by(MR) {
-        exactly!(i0, sizes.m - i0, 1 2 3 4 5 6 7);
+        exactly!(i0, sizes.m - i0, 1 2 3 4 5);
     }
 }
 

@@ -2,49 +2,45 @@
 //! that stay in registers while the depth runs by.
 //!
 //! Written as plain loops over arrays, these compile to one broadcast per row and one fused multiply-add
-//! per accumulator. The extents fit the register file: with AVX-512 8×2 of its 32 registers, which leaves
-//! room for the addresses of 8 rows as well; with AVX2 and SSE2 6×2 of 16. Products with a single
-//! register of columns left use blocks half as wide.
+//! per accumulator, of which twelve keep two multiply-add units of four cycles' latency busy. Where a
+//! single register of columns is left, blocks are half as wide. With 8 rows the compiler takes the rows of
+//! a strip for lanes of a register, and a product is 50 times slower; so is it where a large function
+//! surrounds the loop, which is why products are functions of their own.
 
 use super::super::elem::Elem;
+use super::dispatch;
 
 /// Accumulators of one block.
 pub(super) type Block<T, const R: usize, const C: usize> = [[T; C]; R];
 
-/// The most rows and columns a block has with any instruction set and element type.
-pub(super) const MOST_ROWS: usize = 8;
+/// Rows of a block.
+pub(super) const MR: usize = 6;
+/// The most columns a block has with any instruction set and element type.
 pub(super) const MOST_COLUMNS: usize = 32;
 /// The widest register, in elements: what columns are rounded up to where their layout must suit all.
 pub(super) const MOST_LANES: usize = 16;
 
-/// Calls `f::<T, FMA, MR, NR, L>(args…)` with the rows and columns of a block and the lanes of a register
-/// for registers of `BYTES` bytes.
+/// Calls `f::<T, FMA, NR, L>(args…)` with the columns of a block and the lanes of a register of `BYTES`
+/// bytes.
 macro_rules! blocked {
     ($f:ident($($arg:expr),* $(,)?)) => {
-        // Constant blocks, so that only the arm taken is compiled.
+        // A constant block, so that only the arm taken is compiled.
         match const { BYTES / size_of::<T>() } {
-            16 => $f::<T, FMA, 8, 32, 16>($($arg),*),
-            8 => {
-                if const { BYTES == 64 } {
-                    $f::<T, FMA, 8, 16, 8>($($arg),*)
-                } else {
-                    $f::<T, FMA, 6, 16, 8>($($arg),*)
-                }
-            }
-            4 => $f::<T, FMA, 6, 8, 4>($($arg),*),
-            _ => $f::<T, FMA, 6, 4, 2>($($arg),*),
+            16 => $f::<T, FMA, 32, 16>($($arg),*),
+            8 => $f::<T, FMA, 16, 8>($($arg),*),
+            4 => $f::<T, FMA, 8, 4>($($arg),*),
+            _ => $f::<T, FMA, 4, 2>($($arg),*),
         }
     };
 }
 pub(super) use blocked;
 
-/// Calls `f::<T, FMA, R, C>(args…)` with the smallest even `R` that holds the rows, at most `MR`.
+/// Calls `f::<T, FMA, R, C>(args…)` with the smallest even `R` that holds the rows, at most [`MR`].
 macro_rules! by_rows {
-    ($rows:expr, $f:ident::<T, FMA, MR, $columns:ident>($($arg:expr),* $(,)?)) => {
+    ($rows:expr, $f:ident::<T, FMA, _, $columns:ident>($($arg:expr),* $(,)?)) => {
         match $rows {
             ..=2 => $f::<T, FMA, 2, $columns>($($arg),*),
             3..=4 => $f::<T, FMA, 4, $columns>($($arg),*),
-            5..=6 if MR > 6 => $f::<T, FMA, 6, $columns>($($arg),*),
             _ => $f::<T, FMA, MR, $columns>($($arg),*),
         }
     };
@@ -91,8 +87,8 @@ pub(super) fn rows_times_panel<T: Elem, const FMA: bool, const R: usize, const C
         *row = &row[..depth];
     }
     let mut block = *acc;
-    for (k, b) in panel.chunks(step).take(depth).enumerate() {
-        let b: &[T; C] = b.first_chunk().expect("the panel covers the columns");
+    for k in 0..depth {
+        let b: &[T; C] = panel[k * step..].first_chunk().expect("the panel covers the columns");
         for r in 0..R {
             let a = rows[r][k];
             for j in 0..C {
@@ -115,8 +111,8 @@ pub(super) fn strip_times_panel<T: Elem, const FMA: bool, const R: usize, const 
     step: usize,
 ) {
     let mut block = *acc;
-    for (p, b) in panel.chunks(step).take(depth).enumerate() {
-        let b: &[T; C] = b.first_chunk().expect("the panel covers the columns");
+    for p in 0..depth {
+        let b: &[T; C] = panel[p * step..].first_chunk().expect("the panel covers the columns");
         let a: &[T; R] = source[at(p)..].first_chunk().expect("the source covers the strip");
         for r in 0..R {
             for j in 0..C {
@@ -147,21 +143,18 @@ pub(super) struct Gather<'a, T> {
     pub(super) columns: usize,
 }
 
-impl<T: Elem> Gather<'_, T> {
-    /// Computes the given rows of the result.
-    #[inline(always)]
-    pub(super) fn rows<const FMA: bool, const MR: usize, const NR: usize, const L: usize>(
-        &self,
-        places: &[Place],
-        out: &mut [T],
-    ) {
-        for j0 in (0..self.columns).step_by(NR) {
-            for places in places.chunks(MR) {
-                if self.columns - j0 > L {
-                    by_rows!(places.len(), gather_block::<T, FMA, MR, NR>(self, places, j0, out));
-                } else {
-                    by_rows!(places.len(), gather_block::<T, FMA, MR, L>(self, places, j0, out));
-                }
+#[inline(always)]
+fn gather_blocks<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    product: &Gather<'_, T>,
+    places: &[Place],
+    out: &mut [T],
+) {
+    for j0 in (0..product.columns).step_by(NR) {
+        for places in places.chunks(MR) {
+            if product.columns - j0 > L {
+                by_rows!(places.len(), gather_block::<T, FMA, _, NR>(product, places, j0, out));
+            } else {
+                by_rows!(places.len(), gather_block::<T, FMA, _, L>(product, places, j0, out));
             }
         }
     }
@@ -190,10 +183,8 @@ fn gather_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         rows_times_panel::<T, FMA, R, C>(&mut acc, rows, panel, C);
     }
     let columns = (columns - j0).min(C);
-    for r in 0..R {
-        if let Some(place) = places.get(r) {
-            save(&mut out[place.out + j0..][..columns], &acc[r]);
-        }
+    for (place, row) in places.iter().zip(&acc) {
+        save(&mut out[place.out + j0..][..columns], row);
     }
 }
 
@@ -203,44 +194,30 @@ fn gather_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
 pub(super) struct Outer {
     pub(super) rows: usize,
     pub(super) columns: usize,
-    pub(super) depth: usize,
     pub(super) step: usize,
 }
 
-impl Outer {
-    /// `sum[k][j] += Σ_p source[at(p) + k] · panel[p·step + j]`. Reads up to [`MOST_ROWS`] elements past
-    /// the last row.
-    #[inline(always)]
-    pub(super) fn add<
-        T: Elem,
-        const FMA: bool,
-        const MR: usize,
-        const NR: usize,
-        const L: usize,
-    >(
-        self,
-        source: &[T],
-        at: impl Fn(usize) -> usize + Copy,
-        panel: &[T],
-        sum: &mut [T],
-    ) {
-        for j0 in (0..self.columns).step_by(NR) {
-            let panel = &panel[j0..];
-            for k0 in (0..self.rows).step_by(MR) {
-                let (source, sum) = (&source[k0..], &mut sum[k0 * self.columns + j0..]);
-                let left = Outer { rows: self.rows - k0, columns: self.columns - j0, ..self };
-                let row = self.columns;
-                if left.columns > L {
-                    by_rows!(
-                        left.rows,
-                        outer_block::<T, FMA, MR, NR>(left, source, at, panel, sum, row)
-                    );
-                } else {
-                    by_rows!(
-                        left.rows,
-                        outer_block::<T, FMA, MR, L>(left, source, at, panel, sum, row)
-                    );
-                }
+#[inline(always)]
+fn outer_blocks<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    product: &Outer,
+    source: &[T],
+    places: &[Place],
+    panel: &[T],
+    sum: &mut [T],
+) {
+    for j0 in (0..product.columns).step_by(NR) {
+        for k0 in (0..product.rows).step_by(MR) {
+            let (rows, at) = (product.rows - k0, [k0, j0]);
+            if product.columns - j0 > L {
+                by_rows!(
+                    rows,
+                    outer_block::<T, FMA, _, NR>(product, source, places, panel, at, sum)
+                );
+            } else {
+                by_rows!(
+                    rows,
+                    outer_block::<T, FMA, _, L>(product, source, places, panel, at, sum)
+                );
             }
         }
     }
@@ -248,16 +225,25 @@ impl Outer {
 
 #[inline(always)]
 fn outer_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
-    left: Outer,
+    product: &Outer,
     source: &[T],
-    at: impl Fn(usize) -> usize,
+    places: &[Place],
     panel: &[T],
+    [k0, j0]: [usize; 2],
     sum: &mut [T],
-    row: usize,
 ) {
+    let Outer { rows, columns, step } = *product;
     let mut acc: Block<T, R, C> = [[T::ZERO; C]; R];
-    strip_times_panel::<T, FMA, R, C>(&mut acc, source, at, left.depth, panel, left.step);
-    add_rows(&acc, left.rows, sum, row, left.columns.min(C));
+    let (source, panel) = (&source[k0..], &panel[j0..]);
+    strip_times_panel::<T, FMA, R, C>(
+        &mut acc,
+        source,
+        |p| places[p].source,
+        places.len(),
+        panel,
+        step,
+    );
+    add_rows(&acc, rows - k0, &mut sum[k0 * columns + j0..], columns, (columns - j0).min(C));
 }
 
 /// Adds the first rows of a block to rows `step` apart.
@@ -277,4 +263,37 @@ pub(super) fn add_rows<T: Elem, const R: usize, const C: usize>(
         }
         save(sum, &total);
     }
+}
+
+#[inline(always)]
+fn gather_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    product: &Gather<'_, T>,
+    places: &[Place],
+    out: &mut [T],
+) {
+    blocked!(gather_blocks(product, places, out));
+}
+
+#[inline(always)]
+fn outer_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    product: &Outer,
+    source: &[T],
+    places: &[Place],
+    panel: &[T],
+    sum: &mut [T],
+) {
+    blocked!(outer_blocks(product, source, places, panel, sum));
+}
+
+dispatch! {
+    /// Computes the rows of the product at the given places.
+    fn gather<T: Elem, BYTES>(product: &Gather<'_, T>, places: &[Place], out: &mut [T]) => gather_body
+}
+
+dispatch! {
+    /// `sum[k][j] += Σ_p source[places[p].source + k] · panel[p·step + j]`. Reads up to [`MR`] elements
+    /// past the last row.
+    fn outer<T: Elem, BYTES>(
+        product: &Outer, source: &[T], places: &[Place], panel: &[T], sum: &mut [T],
+    ) => outer_body
 }

@@ -2,8 +2,8 @@
 //! some source pixels with the kernel, in order or backwards.
 
 use super::super::super::elem::Elem;
-use super::super::dispatch;
-use super::super::micro::{Gather, MOST_LANES, MOST_ROWS, Place, blocked, load, save};
+use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather, load, save};
+use super::super::{Isa, dispatch};
 use super::frame::{Frame, SLACK, carve};
 use super::winograd;
 use crate::graph::Window;
@@ -92,7 +92,8 @@ impl Correlation {
             let end = |p: Phase| p.first + ((p.count - 1) * p.source_step + p.taps) as isize;
             frame.start[axis] = phases().map(|p| p.first).min().expect("an axis has a phase");
             let end = phases().map(end).max().expect("an axis has a phase");
-            frame.size[axis] = (end - frame.start[axis]) as usize;
+            // At least a pixel, even if no tap reaches any output.
+            frame.size[axis] = (end - frame.start[axis]).max(1) as usize;
         }
         frame
     }
@@ -115,7 +116,7 @@ impl Correlation {
     }
 
     pub(super) fn scratch(&self) -> usize {
-        let direct = self.group() * self.frame().len() + MOST_ROWS + 2 * SLACK;
+        let direct = self.group() * self.frame().len() + MR + 2 * SLACK;
         if self.winograd::<f32>() { direct.max(winograd::scratch(self)) } else { direct }
     }
 
@@ -167,7 +168,7 @@ pub(super) fn packed_at<const NR: usize, const L: usize>(
 }
 
 #[inline(always)]
-fn pack<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usize>(
+fn pack<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
     w: &[T],
     packed: &mut [T],
@@ -192,12 +193,13 @@ fn pack<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usi
                 }
             }
         }
-        packed = &mut packed[depth * job.columns.next_multiple_of(L)..];
+        packed = &mut packed[depth * job.columns.next_multiple_of(MOST_LANES)..];
     }
 }
 
-#[inline(always)]
-fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usize>(
+/// Computes the output from the source.
+pub(super) fn correlate<T: Elem>(
+    isa: Isa,
     job: &Correlation,
     source: &[T],
     packed: &[T],
@@ -205,7 +207,7 @@ fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usiz
     scratch: &mut [T],
 ) {
     if const { size_of::<T>() == 4 } && job.winograd::<T>() {
-        return winograd::run::<T, FMA, MR, NR, L>(job, source, packed, out, scratch);
+        return winograd::run(isa, job, source, packed, out, scratch);
     }
     let (frame, group) = (job.frame(), job.group());
     let (image, map) =
@@ -226,7 +228,7 @@ fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usiz
                 packed,
                 columns: job.columns,
             };
-            packed = &packed[runs.runs * runs.run * job.columns.next_multiple_of(L)..];
+            packed = &packed[runs.runs * runs.run * job.columns.next_multiple_of(MOST_LANES)..];
             let mut walk = Walk::new(job, grid, frame, images.len() / image);
             let mut places = [Place::default(); CHUNK];
             loop {
@@ -235,7 +237,7 @@ fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usiz
                     break;
                 }
                 if runs.runs * runs.run > 0 {
-                    runs.rows::<FMA, MR, NR, L>(&places[..n], maps);
+                    gather(isa, &runs, &places[..n], maps);
                 } else {
                     // No tap reaches these pixels.
                     for place in &places[..n] {
@@ -272,7 +274,6 @@ impl Walk {
     }
 
     /// The places of the next pixels; how many there are.
-    #[inline(always)]
     pub(super) fn fill(&mut self, places: &mut [Place]) -> usize {
         let [rows, columns] = self.grid;
         let mut n = 0;
@@ -311,25 +312,7 @@ fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
     blocked!(pack(job, w, packed));
 }
 
-#[inline(always)]
-fn run_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    job: &Correlation,
-    source: &[T],
-    packed: &[T],
-    out: &mut [T],
-    scratch: &mut [T],
-) {
-    blocked!(run(job, source, packed, out, scratch));
-}
-
 dispatch! {
     /// Lays out the kernel as [`correlate`] reads it.
     fn correlate_pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
-}
-
-dispatch! {
-    /// Computes the output from the source.
-    fn correlate<T: Elem, BYTES>(
-        job: &Correlation, source: &[T], packed: &[T], out: &mut [T], scratch: &mut [T],
-    ) => run_body
 }

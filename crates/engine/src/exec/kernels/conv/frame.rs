@@ -24,7 +24,6 @@ impl Frame {
     }
 
     /// Copies what lies under the frame, of an image with `c` channels, and zeros elsewhere.
-    #[inline(always)]
     pub(super) fn copy<T: Elem>(
         &self,
         image: &[T],
@@ -61,7 +60,6 @@ impl Frame {
 
 /// Splits off elements for the start of the next piece, on a whole cache line: a register loaded across
 /// two lines takes twice as long.
-#[inline(always)]
 pub(super) fn carve<T>(scratch: &mut [T], len: usize) -> (&mut [T], &mut [T]) {
     let skip = scratch.as_ptr().align_offset(64).min(SLACK);
     scratch[skip..].split_at_mut(len)

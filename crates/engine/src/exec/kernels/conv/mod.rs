@@ -19,8 +19,6 @@ mod winograd;
 
 use super::super::elem::Elem;
 use super::Isa;
-use super::dispatch;
-use super::micro::blocked;
 use crate::graph::Window;
 use correlate::{Correlation, correlate, correlate_pack};
 use weight_grad::spread_columns;
@@ -119,7 +117,7 @@ pub(in super::super) fn conv<T: Elem>(
     scratch: &mut [T],
 ) {
     if planar::suits(sizes) {
-        planar_conv(isa, sizes, x, packed, y, scratch);
+        planar::run(isa, sizes, x, packed, y, scratch);
     } else {
         correlate(isa, &sizes.forward(), x, packed, y, scratch);
     }
@@ -155,23 +153,4 @@ pub(in super::super) fn conv_weight_grad_start<T: Elem>(
     sum: &mut [T],
 ) {
     sum[..sizes.packed_len(ConvRole::WeightGrad)].fill(T::ZERO);
-}
-
-#[inline(always)]
-fn planar_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    sizes: &ConvSizes,
-    x: &[T],
-    packed: &[T],
-    y: &mut [T],
-    scratch: &mut [T],
-) {
-    use planar::run;
-    blocked!(run(sizes, x, packed, y, scratch));
-}
-
-dispatch! {
-    /// [`conv`] for few channels.
-    fn planar_conv<T: Elem, BYTES>(
-        sizes: &ConvSizes, x: &[T], packed: &[T], y: &mut [T], scratch: &mut [T],
-    ) => planar_body
 }

@@ -7,7 +7,10 @@
 //! dropped.
 
 use super::super::super::elem::Elem;
-use super::super::micro::{Block, MOST_ROWS, add_rows, rows_times_panel, save, strip_times_panel};
+use super::super::micro::{
+    Block, MR, add_rows, blocked, rows_times_panel, save, strip_times_panel,
+};
+use super::super::{Isa, dispatch};
 use super::frame::{Frame, SLACK, carve};
 use super::{ConvSizes, spread_columns};
 
@@ -46,16 +49,13 @@ impl Planes {
 
     /// Elements of all planes, and those that blocks may read past the end.
     fn len(&self, c: usize) -> usize {
-        c * self.phases[0] * self.phases[1] * self.size[0] * self.size[1] + MOST_ROWS
+        c * self.phases[0] * self.phases[1] * self.size[0] * self.size[1] + MR
     }
 
-    #[inline(always)]
     fn copy<T: Elem>(&self, sizes: &ConvSizes, frame: &Frame, from: &[T], planes: &mut [T]) {
         let stride = sizes.window.stride;
         let [rows, columns] = self.size;
-        for (i, row) in
-            planes[..self.len(sizes.c) - MOST_ROWS].chunks_exact_mut(columns).enumerate()
-        {
+        for (i, row) in planes[..self.len(sizes.c) - MR].chunks_exact_mut(columns).enumerate() {
             let (plane, y) = (i / rows, i % rows);
             let (k, phase) = (
                 plane / (self.phases[0] * self.phases[1]),
@@ -71,7 +71,7 @@ impl Planes {
                 row.iter_mut().zip(pixels).for_each(|(to, &from)| *to = from);
             }
         }
-        planes[self.len(sizes.c) - MOST_ROWS..][..MOST_ROWS].fill(T::ZERO);
+        planes[self.len(sizes.c) - MR..][..MR].fill(T::ZERO);
     }
 }
 
@@ -80,16 +80,16 @@ pub(super) fn scratch(sizes: &ConvSizes) -> usize {
     frame + Planes::new(sizes).len(sizes.c) + sizes.spread_len() + 3 * SLACK
 }
 
-/// Output pixels of one block: the first, its column, and how many rows of the block there are.
-#[derive(Clone, Copy)]
-struct Span {
-    at: usize,
-    planes: [usize; 2],
+/// Columns of the output and of the planes, and the channels.
+pub(super) struct Lines {
+    map: usize,
+    plane: usize,
     columns: usize,
 }
 
-#[inline(always)]
-pub(super) fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usize>(
+/// Convolution of few channels.
+pub(super) fn run<T: Elem>(
+    isa: Isa,
     sizes: &ConvSizes,
     x: &[T],
     packed: &[T],
@@ -101,22 +101,32 @@ pub(super) fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, co
     let (pixels, _) = carve(rest, planes.len(sizes.c));
     let [h, w] = sizes.input;
     let [oh, ow] = sizes.output;
-    let depth = sizes.taps() * sizes.c;
-    let offsets = &planes.offsets[..depth];
+    let offsets = &planes.offsets[..sizes.taps() * sizes.c];
     for (x, y) in x.chunks_exact(h * w * sizes.c).zip(y.chunks_exact_mut(oh * ow * sizes.o)) {
         frame.copy(x, sizes.input, sizes.c, lines);
         planes.copy(sizes, &frame, lines, pixels);
-        let row = planes.size[1];
-        let end = (oh - 1) * row + ow;
-        for j0 in (0..sizes.o).step_by(NR) {
-            let panel = &packed[j0 * depth..];
-            for at in (0..end).step_by(MR) {
-                let span = Span { at, planes: [row, ow], columns: sizes.o };
-                if sizes.o - j0 > L {
-                    block::<T, FMA, MR, NR>(pixels, offsets, panel, span, j0, y);
-                } else {
-                    block::<T, FMA, MR, L>(pixels, offsets, panel, span, j0, y);
-                }
+        let lines = Lines { map: ow, plane: planes.size[1], columns: sizes.o };
+        image(isa, &lines, pixels, offsets, packed, y);
+    }
+}
+
+#[inline(always)]
+fn blocks<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    lines: &Lines,
+    pixels: &[T],
+    offsets: &[usize],
+    packed: &[T],
+    y: &mut [T],
+) {
+    let Lines { map, plane, columns } = *lines;
+    let rows = y.len() / (map * columns);
+    for j0 in (0..columns).step_by(NR) {
+        let panel = &packed[j0 * offsets.len()..];
+        for at in (0..(rows - 1) * plane + map).step_by(MR) {
+            if columns - j0 > L {
+                block::<T, FMA, MR, NR>(lines, pixels, offsets, panel, [at, j0], y);
+            } else {
+                block::<T, FMA, MR, L>(lines, pixels, offsets, panel, [at, j0], y);
             }
         }
     }
@@ -124,34 +134,27 @@ pub(super) fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, co
 
 #[inline(always)]
 fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
+    lines: &Lines,
     pixels: &[T],
     offsets: &[usize],
     panel: &[T],
-    span: Span,
-    j0: usize,
+    [at, j0]: [usize; 2],
     y: &mut [T],
 ) {
     let mut acc: Block<T, R, C> = [[T::ZERO; C]; R];
-    strip_times_panel::<T, FMA, R, C>(
-        &mut acc,
-        &pixels[span.at..],
-        |t| offsets[t],
-        offsets.len(),
-        panel,
-        C,
-    );
-    let [row, ow] = span.planes;
-    let columns = (span.columns - j0).min(C);
-    let (mut line, mut column) = (span.at / row, span.at % row);
+    let depth = offsets.len();
+    strip_times_panel::<T, FMA, R, C>(&mut acc, &pixels[at..], |t| offsets[t], depth, panel, C);
+    let columns = (lines.columns - j0).min(C);
+    let (mut row, mut column) = (at / lines.plane, at % lines.plane);
     for acc in &acc {
         // Past the last output row there is nothing to write to.
-        let to = (line * ow + column) * span.columns + j0;
-        if column < ow && to < y.len() {
+        let to = (row * lines.map + column) * lines.columns + j0;
+        if column < lines.map && to < y.len() {
             save(&mut y[to..][..columns], acc);
         }
         column += 1;
-        if column == row {
-            (line, column) = (line + 1, 0);
+        if column == lines.plane {
+            (row, column) = (row + 1, 0);
         }
     }
 }
@@ -167,14 +170,9 @@ macro_rules! by_taps {
     };
 }
 
-#[inline(always)]
-pub(super) fn weight_grad_add<
-    T: Elem,
-    const FMA: bool,
-    const MR: usize,
-    const NR: usize,
-    const L: usize,
->(
+/// Adds to `sum` the weight gradient of these images.
+pub(super) fn weight_grad_add<T: Elem>(
+    isa: Isa,
     sizes: &ConvSizes,
     x: &[T],
     g: &[T],
@@ -191,38 +189,49 @@ pub(super) fn weight_grad_add<
     for (x, g) in x.chunks_exact(h * w * sizes.c).zip(g.chunks_exact(oh * ow * sizes.o)) {
         frame.copy(x, sizes.input, sizes.c, lines);
         planes.copy(sizes, &frame, lines, pixels);
-        let (g, step) = spread_columns::<T, L>(g, sizes.o, spread);
-        let map = Map { extents: [oh, ow], row: planes.size[1], step };
-        for j0 in (0..sizes.o).step_by(NR) {
-            let (g, left) = (&g[j0..], sizes.o - j0);
-            let sum = &mut sum[j0..];
-            if left > L {
-                by_taps!(L, taps::<T, FMA, _, NR>(pixels, offsets, g, &map, sum, [sizes.o, left]));
-            } else {
-                by_taps!(L, taps::<T, FMA, _, L>(pixels, offsets, g, &map, sum, [sizes.o, left]));
-            }
+        let (g, step) = spread_columns(g, sizes.o, spread);
+        let map = Map { extents: [oh, ow], row: planes.size[1], columns: sizes.o, step };
+        image_weight_grad(isa, &map, pixels, offsets, g, sum);
+    }
+}
+
+#[inline(always)]
+fn all_taps<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    map: &Map,
+    pixels: &[T],
+    offsets: &[usize],
+    g: &[T],
+    sum: &mut [T],
+) {
+    for j0 in (0..map.columns).step_by(NR) {
+        if map.columns - j0 > L {
+            by_taps!(L, taps::<T, FMA, _, NR>(map, pixels, offsets, g, j0, sum));
+        } else {
+            by_taps!(L, taps::<T, FMA, _, L>(map, pixels, offsets, g, j0, sum));
         }
     }
 }
 
-/// Extents of the output, elements from one row of a plane to the next, and from one pixel of the
-/// cotangent to the next.
-struct Map {
+/// Extents of the output, elements from one row of a plane to the next, channels of the cotangent, and
+/// elements from one pixel of it to the next.
+pub(super) struct Map {
     extents: [usize; 2],
     row: usize,
+    columns: usize,
     step: usize,
 }
 
 #[inline(always)]
 fn taps<T: Elem, const FMA: bool, const R: usize, const C: usize>(
+    map: &Map,
     pixels: &[T],
     offsets: &[usize],
     g: &[T],
-    map: &Map,
+    j0: usize,
     sum: &mut [T],
-    [o, left]: [usize; 2],
 ) {
-    let [oh, ow] = map.extents;
+    let ([oh, ow], o) = (map.extents, map.columns);
+    let (g, sum) = (&g[j0..], &mut sum[j0..]);
     for (offsets, sum) in offsets.chunks(R).zip(sum.chunks_mut(R * o)) {
         let mut acc: Block<T, R, C> = [[T::ZERO; C]; R];
         for y in 0..oh {
@@ -234,6 +243,42 @@ fn taps<T: Elem, const FMA: bool, const R: usize, const C: usize>(
             }
             rows_times_panel::<T, FMA, R, C>(&mut acc, rows, &g[y * ow * map.step..], map.step);
         }
-        add_rows(&acc, offsets.len(), sum, o, left.min(C));
+        add_rows(&acc, offsets.len(), sum, o, (o - j0).min(C));
     }
+}
+
+#[inline(always)]
+fn image_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    lines: &Lines,
+    pixels: &[T],
+    offsets: &[usize],
+    packed: &[T],
+    y: &mut [T],
+) {
+    blocked!(blocks(lines, pixels, offsets, packed, y));
+}
+
+#[inline(always)]
+fn weight_grad_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    map: &Map,
+    pixels: &[T],
+    offsets: &[usize],
+    g: &[T],
+    sum: &mut [T],
+) {
+    blocked!(all_taps(map, pixels, offsets, g, sum));
+}
+
+dispatch! {
+    /// The output of one image.
+    fn image<T: Elem, BYTES>(
+        lines: &Lines, pixels: &[T], offsets: &[usize], packed: &[T], y: &mut [T],
+    ) => image_body
+}
+
+dispatch! {
+    /// Adds the weight gradient of one image.
+    fn image_weight_grad<T: Elem, BYTES>(
+        map: &Map, pixels: &[T], offsets: &[usize], g: &[T], sum: &mut [T],
+    ) => weight_grad_body
 }

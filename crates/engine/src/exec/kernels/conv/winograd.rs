@@ -10,7 +10,10 @@
 //! output it belongs to, and its neighbours in the tile.
 
 use super::super::super::elem::Elem;
-use super::super::micro::{Gather, MOST_LANES, MOST_ROWS, Outer, Place, load, save};
+use super::super::micro::{
+    Gather, MOST_LANES, MR, Outer, Place, blocked, gather, load, outer, save,
+};
+use super::super::{Isa, dispatch};
 use super::correlate::{Correlation, packed_at};
 use super::frame::{Frame, SLACK, carve};
 use crate::graph::Window;
@@ -32,7 +35,7 @@ pub(super) fn suits(window: &Window, out: [usize; 2], few: usize) -> bool {
 }
 
 /// Tiles along both axes, and the blocks of tiles worked on at a time.
-struct Tiling {
+pub(super) struct Tiling {
     tiles: [usize; 2],
     frame: Frame,
     /// Images whose frames are held together.
@@ -52,43 +55,38 @@ impl Tiling {
         self.tiles[0] * self.tiles[1]
     }
 
-    /// Tiles per block when `all` of them are shared out evenly, in whole blocks of rows.
-    fn block(all: usize) -> usize {
-        all.div_ceil(all.div_ceil(TILES)).next_multiple_of(MOST_ROWS).min(TILES)
+    /// Elements of the source and of the output for one group of images.
+    fn groups(&self, job: &Correlation) -> (usize, usize) {
+        let area = |[h, w]: [usize; 2]| self.group * h * w;
+        (area(job.source) * job.depth, area(job.out) * job.columns)
+    }
+
+    /// Copies the images of a group into frames; their tiles, some at a time.
+    fn each<'a, T: Elem>(
+        &'a self,
+        job: &'a Correlation,
+        images: &[T],
+        frames: &mut [T],
+    ) -> impl Iterator<Item = Tiles<'a>> + use<'a, T> {
+        let images = images.chunks_exact(job.source[0] * job.source[1] * job.depth);
+        let all = images.len() * self.per_image();
+        for (image, to) in images.zip(frames.chunks_exact_mut(self.frame.len())) {
+            self.frame.copy(image, job.source, job.depth, to);
+        }
+        // Shared out evenly, in whole blocks of rows.
+        let n = all.div_ceil(all.div_ceil(TILES)).next_multiple_of(MR).min(TILES);
+        (0..all).step_by(n).map(move |first| Tiles {
+            job,
+            tiling: self,
+            first,
+            n: n.min(all - first),
+        })
     }
 
     /// Image, row and column of a tile.
     fn place(&self, tile: usize) -> [usize; 3] {
         let (image, tile) = (tile / self.per_image(), tile % self.per_image());
         [image, tile / self.tiles[1], tile % self.tiles[1]]
-    }
-
-    /// Transforms the pixels under `n` tiles from the given one on: `[position, tile, channel]`.
-    #[inline(always)]
-    fn read<T: Elem, const L: usize>(
-        &self,
-        frames: &[T],
-        first: usize,
-        n: usize,
-        spread: &mut [T],
-    ) {
-        let (channels, row) = (self.frame.channels, self.frame.row());
-        for t in 0..n {
-            let [image, y, x] = self.place(first + t);
-            let pixels = &frames[image * self.frame.len() + 2 * (y * row + x * channels)..];
-            for k in (0..channels).step_by(L) {
-                let mut tile = [[T::ZERO; L]; POSITIONS];
-                for i in 0..4 {
-                    for j in 0..4 {
-                        tile[4 * i + j] = load(&pixels[i * row + j * channels + k..][..L]);
-                    }
-                }
-                tile = both::<T, L>(tile, input);
-                for (p, value) in tile.iter().enumerate() {
-                    save(&mut spread[(p * n + t) * channels + k..][..L], value);
-                }
-            }
-        }
     }
 }
 
@@ -97,7 +95,7 @@ type Lanes<T, const L: usize> = [T; L];
 #[inline(always)]
 fn add<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
     for l in 0..L {
-        a[l] = a[l] + b[l];
+        a[l] += b[l];
     }
     a
 }
@@ -173,7 +171,7 @@ pub(super) fn scratch(job: &Correlation) -> usize {
     let tiling = Tiling::new(job);
     let columns = job.columns.next_multiple_of(MOST_LANES);
     let tiles = POSITIONS * TILES * (tiling.frame.channels + columns);
-    tiling.group * tiling.frame.len() + tiles + MOST_ROWS + 3 * SLACK
+    tiling.group * tiling.frame.len() + tiles + MR + 3 * SLACK
 }
 
 /// `G w Gᵀ` in panels: `[position, panel, channel, column]`.
@@ -184,7 +182,7 @@ pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
     packed: &mut [T],
 ) {
     let extents = [job.depth, job.columns];
-    let plane = job.depth * job.columns.next_multiple_of(L);
+    let plane = job.depth * job.columns.next_multiple_of(MOST_LANES);
     for j in (0..job.columns).step_by(L) {
         for k in 0..job.depth {
             let mut tile = [[T::ZERO; L]; POSITIONS];
@@ -203,8 +201,44 @@ pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
     }
 }
 
-#[inline(always)]
-pub(super) fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, const L: usize>(
+/// Some tiles that are worked on together.
+pub(super) struct Tiles<'a> {
+    job: &'a Correlation,
+    tiling: &'a Tiling,
+    first: usize,
+    n: usize,
+}
+
+impl Tiles<'_> {
+    /// Width of the output's side.
+    fn width(&self) -> usize {
+        self.job.columns.next_multiple_of(MOST_LANES)
+    }
+
+    /// Where the tiles lie in a transformed source.
+    fn places(&self) -> [Place; TILES] {
+        std::array::from_fn(|t| Place {
+            source: t * self.tiling.frame.channels,
+            out: t * self.width(),
+        })
+    }
+
+    /// The pixels of a tile that lie on the map, as rows and columns of the tile and as places in the
+    /// output.
+    #[inline(always)]
+    fn pixels(&self, tile: usize) -> impl Iterator<Item = (usize, usize)> {
+        let ([image, y, x], [h, w]) = (self.tiling.place(self.first + tile), self.job.out);
+        let (corner, columns) = ((image * h + 2 * y) * w + 2 * x, self.job.columns);
+        let (rows, right) = ((h - 2 * y).min(2), (w - 2 * x).min(2));
+        let all = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter();
+        all.filter(move |&(a, b)| a < rows && b < right)
+            .map(move |(a, b)| (4 * a + b, (corner + a * w + b) * columns))
+    }
+}
+
+/// The correlation.
+pub(super) fn run<T: Elem>(
+    isa: Isa,
     job: &Correlation,
     source: &[T],
     packed: &[T],
@@ -212,87 +246,38 @@ pub(super) fn run<T: Elem, const FMA: bool, const MR: usize, const NR: usize, co
     scratch: &mut [T],
 ) {
     let tiling = Tiling::new(job);
-    let Tiling { frame, group, .. } = tiling;
-    let (image, map) =
-        (job.source[0] * job.source[1] * job.depth, job.out[0] * job.out[1] * job.columns);
-    let (channels, width) = (frame.channels, job.columns.next_multiple_of(MOST_LANES));
-    let plane = job.depth * job.columns.next_multiple_of(L);
-    let (frames, rest) = carve(scratch, group * frame.len());
-    let (spread, rest) = carve(rest, POSITIONS * TILES * channels);
+    let width = job.columns.next_multiple_of(MOST_LANES);
+    let plane = job.depth * width;
+    let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
+    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels);
     let (products, _) = carve(rest, POSITIONS * TILES * width);
-    for (images, maps) in source.chunks(group * image).zip(out.chunks_mut(group * map)) {
-        for (image, to) in images.chunks_exact(image).zip(frames.chunks_exact_mut(frame.len())) {
-            frame.copy(image, job.source, job.depth, to);
-        }
-        let all = images.len() / image * tiling.per_image();
-        for first in (0..all).step_by(Tiling::block(all)) {
-            let n = Tiling::block(all).min(all - first);
-            tiling.read::<T, L>(frames, first, n, spread);
-            let mut places = [Place::default(); TILES];
-            for (t, place) in places[..n].iter_mut().enumerate() {
-                *place = Place { source: t * channels, out: t * width };
-            }
-            for p in 0..POSITIONS {
+    let (images, maps) = tiling.groups(job);
+    for (images, maps) in source.chunks(images).zip(out.chunks_mut(maps)) {
+        for tiles in tiling.each(job, images, frames) {
+            let n = tiles.n;
+            read(isa, &tiles, frames, spread);
+            let places = tiles.places();
+            for (p, products) in
+                products[..POSITIONS * n * width].chunks_exact_mut(n * width).enumerate()
+            {
                 let product = Gather {
-                    source: &spread[p * n * channels..][..n * channels],
+                    source: &spread[p * n * tiling.frame.channels..],
                     runs: 1,
                     run_step: 0,
                     run: job.depth,
                     packed: &packed[p * plane..][..plane],
                     columns: job.columns,
                 };
-                let products = &mut products[p * n * width..][..n * width];
-                product.rows::<FMA, MR, NR, L>(&places[..n], products);
+                gather(isa, &product, &places[..n], products);
             }
-            for t in 0..n {
-                write::<T, L>(
-                    job,
-                    tiling.place(first + t),
-                    &products[t * width..],
-                    n * width,
-                    maps,
-                );
-            }
-        }
-    }
-}
-
-/// Transforms the products of one tile, `step` apart, and writes the part of it that lies on the map.
-#[inline(always)]
-fn write<T: Elem, const L: usize>(
-    job: &Correlation,
-    [image, y, x]: [usize; 3],
-    products: &[T],
-    step: usize,
-    out: &mut [T],
-) {
-    let [h, w] = job.out;
-    let corner = ((image * h + 2 * y) * w + 2 * x) * job.columns;
-    for j in (0..job.columns).step_by(L) {
-        let mut tile = [[T::ZERO; L]; POSITIONS];
-        for (p, value) in tile.iter_mut().enumerate() {
-            *value = load(&products[p * step + j..][..L]);
-        }
-        tile = both::<T, L>(tile, output);
-        let columns = (job.columns - j).min(L);
-        for a in 0..(h - 2 * y).min(2) {
-            for b in 0..(w - 2 * x).min(2) {
-                let at = corner + (a * w + b) * job.columns + j;
-                save(&mut out[at..][..columns], &tile[4 * a + b]);
-            }
+            write(isa, &tiles, products, maps);
         }
     }
 }
 
 /// Adds to `sum`, `[position, channel, column]`, the products of transformed images and cotangents.
-#[inline(always)]
-pub(super) fn weight_grad_add<
-    T: Elem,
-    const FMA: bool,
-    const MR: usize,
-    const NR: usize,
-    const L: usize,
->(
+pub(super) fn weight_grad_add<T: Elem>(
+    isa: Isa,
     job: &Correlation,
     x: &[T],
     g: &[T],
@@ -300,71 +285,104 @@ pub(super) fn weight_grad_add<
     scratch: &mut [T],
 ) {
     let tiling = Tiling::new(job);
-    let Tiling { frame, group, .. } = tiling;
-    let (image, map) =
-        (job.source[0] * job.source[1] * job.depth, job.out[0] * job.out[1] * job.columns);
-    let (channels, width) = (frame.channels, job.columns.next_multiple_of(MOST_LANES));
-    let (frames, rest) = carve(scratch, group * frame.len());
-    let (spread, rest) = carve(rest, POSITIONS * TILES * channels + MOST_ROWS);
+    let width = job.columns.next_multiple_of(MOST_LANES);
+    let size = job.depth * job.columns;
+    let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
+    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels + MR);
     let (spread_g, _) = carve(rest, POSITIONS * TILES * width);
-    for (images, maps) in x.chunks(group * image).zip(g.chunks(group * map)) {
-        for (image, to) in images.chunks_exact(image).zip(frames.chunks_exact_mut(frame.len())) {
-            frame.copy(image, job.source, job.depth, to);
-        }
-        let all = images.len() / image * tiling.per_image();
-        for first in (0..all).step_by(Tiling::block(all)) {
-            let n = Tiling::block(all).min(all - first);
-            tiling.read::<T, L>(frames, first, n, spread);
-            for t in 0..n {
-                read_cotangent::<T, L>(
-                    job,
-                    tiling.place(first + t),
-                    maps,
-                    &mut spread_g[t * width..],
-                    n * width,
-                );
-            }
-            let size = job.depth * job.columns;
+    let (images, maps) = tiling.groups(job);
+    for (images, maps) in x.chunks(images).zip(g.chunks(maps)) {
+        for tiles in tiling.each(job, images, frames) {
+            let n = tiles.n;
+            read(isa, &tiles, frames, spread);
+            read_cotangent(isa, &tiles, maps, spread_g);
+            let places = tiles.places();
             for (p, sum) in sum[..POSITIONS * size].chunks_exact_mut(size).enumerate() {
-                let outer = Outer { rows: job.depth, columns: job.columns, depth: n, step: width };
+                let product = Outer { rows: job.depth, columns: job.columns, step: width };
+                let source = &spread[p * n * tiling.frame.channels..];
                 let panel = &spread_g[p * n * width..][..n * width];
-                let source = &spread[p * n * channels..];
-                outer.add::<T, FMA, MR, NR, L>(source, |t| t * channels, panel, sum);
+                outer(isa, &product, source, &places[..n], panel, sum);
             }
         }
     }
 }
 
-/// Transforms the cotangents of one tile, zeros off the map, and writes them `step` apart.
+/// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
 #[inline(always)]
-fn read_cotangent<T: Elem, const L: usize>(
-    job: &Correlation,
-    [image, y, x]: [usize; 3],
+fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
+    frames: &[T],
+    spread: &mut [T],
+) {
+    let (tiling, n) = (tiles.tiling, tiles.n);
+    let (channels, row) = (tiling.frame.channels, tiling.frame.row());
+    for t in 0..n {
+        let [image, y, x] = tiling.place(tiles.first + t);
+        let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
+        for k in (0..channels).step_by(L) {
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for i in 0..4 {
+                for j in 0..4 {
+                    tile[4 * i + j] = load(&pixels[i * row + j * channels + k..][..L]);
+                }
+            }
+            tile = both::<T, L>(tile, input);
+            for (p, value) in tile.iter().enumerate() {
+                save(&mut spread[(p * n + t) * channels + k..][..L], value);
+            }
+        }
+    }
+}
+
+/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map.
+#[inline(always)]
+fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
+    products: &[T],
+    out: &mut [T],
+) {
+    let (n, width) = (tiles.n, tiles.width());
+    for t in 0..n {
+        for j in (0..tiles.job.columns).step_by(L) {
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for (p, value) in tile.iter_mut().enumerate() {
+                *value = load(&products[(p * n + t) * width + j..][..L]);
+            }
+            tile = both::<T, L>(tile, output);
+            let columns = (tiles.job.columns - j).min(L);
+            for (value, at) in tiles.pixels(t) {
+                save(&mut out[at + j..][..columns], &tile[value]);
+            }
+        }
+    }
+}
+
+/// `A g Aᵀ` of the cotangents under all tiles, zeros off the map: `[position, tile, column]`.
+#[inline(always)]
+fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
-    step: usize,
 ) {
-    let [h, w] = job.out;
-    let corner = ((image * h + 2 * y) * w + 2 * x) * job.columns;
-    for j in (0..job.columns).step_by(L) {
-        let columns = (job.columns - j).min(L);
-        let mut tile = [[T::ZERO; L]; POSITIONS];
-        for a in 0..(h - 2 * y).min(2) {
-            for b in 0..(w - 2 * x).min(2) {
-                let at = corner + (a * w + b) * job.columns + j;
-                tile[4 * a + b] = load(&g[at..][..columns]);
+    let (n, width) = (tiles.n, tiles.width());
+    for t in 0..n {
+        for j in (0..tiles.job.columns).step_by(L) {
+            let columns = (tiles.job.columns - j).min(L);
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for (value, at) in tiles.pixels(t) {
+                tile[value] = load(&g[at + j..][..columns]);
             }
-        }
-        tile = both::<T, L>(tile, output_adjoint);
-        for (p, value) in tile.iter().enumerate() {
-            save(&mut spread[p * step + j..][..L], value);
+            tile = both::<T, L>(tile, output_adjoint);
+            for (p, value) in tile.iter().enumerate() {
+                save(&mut spread[(p * n + t) * width + j..][..L], value);
+            }
         }
     }
 }
 
-/// `gw = Gᵀ sum G`.
+/// `Gᵀ m G`.
 #[inline(always)]
-pub(super) fn weight_grad_finish<T: Elem, const L: usize>(
+fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
     sum: &[T],
     gw: &mut [T],
@@ -383,4 +401,61 @@ pub(super) fn weight_grad_finish<T: Elem, const L: usize>(
             }
         }
     }
+}
+
+#[inline(always)]
+fn read_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    tiles: &Tiles<'_>,
+    frames: &[T],
+    spread: &mut [T],
+) {
+    blocked!(read_lanes(tiles, frames, spread));
+}
+
+#[inline(always)]
+fn write_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    tiles: &Tiles<'_>,
+    products: &[T],
+    out: &mut [T],
+) {
+    blocked!(write_lanes(tiles, products, out));
+}
+
+#[inline(always)]
+fn read_cotangent_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    tiles: &Tiles<'_>,
+    g: &[T],
+    spread: &mut [T],
+) {
+    blocked!(read_cotangent_lanes(tiles, g, spread));
+}
+
+#[inline(always)]
+fn finish_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    job: &Correlation,
+    sum: &[T],
+    gw: &mut [T],
+) {
+    blocked!(finish_lanes(job, sum, gw));
+}
+
+dispatch! {
+    fn read<T: Elem, BYTES>(tiles: &Tiles<'_>, frames: &[T], spread: &mut [T]) => read_body
+}
+
+dispatch! {
+    fn write<T: Elem, BYTES>(tiles: &Tiles<'_>, products: &[T], out: &mut [T]) => write_body
+}
+
+dispatch! {
+    fn read_cotangent<T: Elem, BYTES>(
+        tiles: &Tiles<'_>, g: &[T], spread: &mut [T],
+    ) => read_cotangent_body
+}
+
+dispatch! {
+    /// `gw = Gᵀ sum G`.
+    fn weight_grad_finish<T: Elem, BYTES>(
+        job: &Correlation, sum: &[T], gw: &mut [T],
+    ) => finish_body
 }
