@@ -70,7 +70,7 @@ impl Program {
     /// does not have it.
     #[track_caller]
     pub fn workspace_for(&self, dtype: Dtype, isa: Isa) -> Workspace {
-        assert!(isa == Isa::Portable || isa == Isa::detect(), "this machine does not have {isa:?}");
+        assert!(isa.available(), "this machine does not have {isa:?}");
         let memory = match dtype {
             Dtype::F32 => Memory::F32(Buffers::new(self)),
             Dtype::F64 => Memory::F64(Buffers::new(self)),

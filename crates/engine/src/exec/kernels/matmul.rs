@@ -1,13 +1,15 @@
-//! Matrix products on the micro-kernels of the convolutions.
+//! Matrix products on the blocks of the convolutions.
 //!
-//! A panel of [`NR`] columns of `b` is packed once and met by all rows of `a`: as rows where `a` lies row by
-//! row, as strips where it is transposed. Nothing else is copied, which suits the sizes of few-shot heads
-//! and perceptrons: on 10×40 · 40×40 a call costs a fraction of what a general library needs to set up,
-//! and it allocates nothing.
+//! Little is copied, which suits the sizes of few-shot heads and perceptrons, where a general library
+//! spends its time on setting up: columns of `b` are read where they lie, except that a last block of
+//! fewer columns than a register must not read past the end of the matrix, and that a transposed `b` is
+//! packed. Rows of `a` are read as rows, or as strips where it is transposed.
 
 use super::super::elem::Elem;
 use super::dispatch;
-use super::micro::{Block, MR, NR, fma, rows_times_panel, strip_times_panel};
+use super::micro::{
+    Block, MOST_COLUMNS, MR, blocked, fma, rows_times_panel, save, strip_times_panel,
+};
 use crate::tensor::volume;
 
 /// Extents of a batch of products `[m, k] · [k, n]`.
@@ -33,12 +35,55 @@ impl MatMulSizes {
 
     /// Elements of scratch: one panel.
     pub(in super::super) fn scratch(&self) -> usize {
-        self.k * NR
+        self.k * MOST_COLUMNS
+    }
+}
+
+/// Some columns of `b`: rows that lie `step` apart as long as they last, then packed ones.
+struct Panel<'a, T> {
+    rows: usize,
+    values: &'a [T],
+    step: usize,
+    packed: &'a [T],
+}
+
+impl<'a, T: Elem> Panel<'a, T> {
+    /// `C` columns from `j0` on of a matrix of `k` rows and `n` columns. Past the last column, rows in
+    /// place hold values of the next row and packed ones zeros: those columns of a product are dropped.
+    #[inline(always)]
+    fn new<const C: usize>(
+        b: &'a [T],
+        tb: bool,
+        [k, n]: [usize; 2],
+        j0: usize,
+        scratch: &'a mut [T],
+    ) -> Panel<'a, T> {
+        let columns = (n - j0).min(C);
+        // Rows with at least `C` elements from column `j0` to the end of the matrix.
+        let rows = if tb { 0 } else { (k * n + n).saturating_sub(j0 + C) / n };
+        let rows = rows.min(k);
+        let packed = &mut scratch[..(k - rows) * C];
+        if columns < C {
+            packed.fill(T::ZERO);
+        }
+        if tb {
+            // Reads run along the rows as stored.
+            for j in 0..columns {
+                let row = &b[(j0 + j) * k..][..k];
+                packed.chunks_exact_mut(C).zip(row).for_each(|(to, &from)| to[j] = from);
+            }
+        } else {
+            for (to, from) in packed.chunks_exact_mut(C).zip(b.chunks_exact(n).skip(rows)) {
+                to[..columns].copy_from_slice(&from[j0..][..columns]);
+            }
+        }
+        let values = if rows > 0 { &b[j0..] } else { b };
+        Panel { rows, values, step: n, packed }
     }
 }
 
 #[inline(always)]
-fn matmul_body<T: Elem, const FMA: bool>(
+fn product<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     sizes: &MatMulSizes,
     a: &[T],
     b: &[T],
@@ -46,7 +91,6 @@ fn matmul_body<T: Elem, const FMA: bool>(
     scratch: &mut [T],
 ) {
     let MatMulSizes { batch, m, k, n, transposed: [ta, tb] } = *sizes;
-    let (panel, _) = scratch[..k * NR].as_chunks_mut::<NR>();
     for i in 0..batch {
         let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
         let out = &mut out[i * m * n..][..m * n];
@@ -55,43 +99,73 @@ fn matmul_body<T: Elem, const FMA: bool>(
             continue;
         }
         for j0 in (0..n).step_by(NR) {
-            let columns = (n - j0).min(NR);
-            pack(b, tb, (k, n), j0, panel);
-            for i0 in (0..m).step_by(MR) {
-                let rows = (m - i0).min(MR);
-                let mut acc: Block<T, MR> = [[T::ZERO; NR]; MR];
-                if !ta {
-                    // Rows past the last repeat it; their results are dropped.
-                    let row = |r: usize| &a[(i0 + r.min(rows - 1)) * k..][..k];
-                    let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
-                    rows_times_panel::<T, FMA>(&mut acc, rows, panel);
-                } else {
-                    strip::<T, FMA>(&mut acc, &a[i0..], m, rows, panel);
-                }
-                for (r, row) in acc[..rows].iter().enumerate() {
-                    out[(i0 + r) * n + j0..][..columns].copy_from_slice(&row[..columns]);
-                }
+            if n - j0 > L {
+                let panel = Panel::new::<NR>(b, tb, [k, n], j0, scratch);
+                columns::<T, FMA, NR>(sizes, a, &panel, j0, out);
+            } else {
+                let panel = Panel::new::<L>(b, tb, [k, n], j0, scratch);
+                columns::<T, FMA, L>(sizes, a, &panel, j0, out);
             }
         }
     }
 }
 
-/// Copies `NR` columns of `b` from `j0` on, zeros past the last. Reads run along the rows as stored.
+/// All rows of the product with a panel.
 #[inline(always)]
-fn pack<T: Elem>(b: &[T], tb: bool, (k, n): (usize, usize), j0: usize, panel: &mut [[T; NR]]) {
-    let columns = (n - j0).min(NR);
-    if columns < NR {
-        panel.fill([T::ZERO; NR]);
+fn columns<T: Elem, const FMA: bool, const C: usize>(
+    sizes: &MatMulSizes,
+    a: &[T],
+    panel: &Panel<'_, T>,
+    j0: usize,
+    out: &mut [T],
+) {
+    // A constant for every number of rows, so that a strip reads no further than it must.
+    macro_rules! exactly {
+        ($i:ident, $left:expr, $($rows:literal)*) => {
+            match $left {
+                $($rows => block::<T, FMA, $rows, C>(sizes, a, panel, [$i, j0], out),)*
+                _ => block::<T, FMA, MR, C>(sizes, a, panel, [$i, j0], out),
+            }
+        };
     }
-    if tb {
-        for j in 0..columns {
-            let row = &b[(j0 + j) * k..][..k];
-            panel.iter_mut().zip(row).for_each(|(to, &from)| to[j] = from);
-        }
+    for i0 in (0..sizes.m).step_by(MR) {
+        exactly!(i0, sizes.m - i0, 1 2 3 4 5);
+    }
+}
+
+#[inline(always)]
+fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
+    sizes: &MatMulSizes,
+    a: &[T],
+    panel: &Panel<'_, T>,
+    [i0, j0]: [usize; 2],
+    out: &mut [T],
+) {
+    let MatMulSizes { m, k, n, transposed: [ta, _], .. } = *sizes;
+    let mut acc: Block<T, R, C> = [[T::ZERO; C]; R];
+    let inside = panel.rows;
+    if ta {
+        let a = &a[i0..];
+        strip_times_panel::<T, FMA, R, C>(&mut acc, a, |p| p * m, inside, panel.values, panel.step);
+        strip_times_panel::<T, FMA, R, C>(
+            &mut acc,
+            a,
+            |p| (inside + p) * m,
+            k - inside,
+            panel.packed,
+            C,
+        );
     } else {
-        for (depth, row) in panel.iter_mut().enumerate() {
-            row[..columns].copy_from_slice(&b[depth * n + j0..][..columns]);
+        let (mut first, mut last): ([&[T]; R], [&[T]; R]) = ([&[]; R], [&[]; R]);
+        for r in 0..R {
+            (first[r], last[r]) = a[(i0 + r) * k..][..k].split_at(inside);
         }
+        rows_times_panel::<T, FMA, R, C>(&mut acc, first, panel.values, panel.step);
+        rows_times_panel::<T, FMA, R, C>(&mut acc, last, panel.packed, C);
+    }
+    let columns = (n - j0).min(C);
+    for r in 0..R {
+        save(&mut out[(i0 + r) * n + j0..][..columns], &acc[r]);
     }
 }
 
@@ -126,35 +200,20 @@ fn times_vector<T: Elem, const FMA: bool>(
     }
 }
 
-/// A block of up to `MR` columns of a matrix stored row by row, transposed, times the panel.
 #[inline(always)]
-fn strip<T: Elem, const FMA: bool>(
-    acc: &mut Block<T, MR>,
+fn matmul_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    sizes: &MatMulSizes,
     a: &[T],
-    stride: usize,
-    rows: usize,
-    panel: &[[T; NR]],
+    b: &[T],
+    out: &mut [T],
+    scratch: &mut [T],
 ) {
-    macro_rules! narrow {
-        ($rows:literal) => {{
-            let mut block: Block<T, $rows> = [[T::ZERO; NR]; $rows];
-            strip_times_panel::<T, FMA, $rows>(&mut block, a, stride, panel);
-            acc[..$rows].copy_from_slice(&block);
-        }};
-    }
-    match rows {
-        1 => narrow!(1),
-        2 => narrow!(2),
-        3 => narrow!(3),
-        4 => narrow!(4),
-        5 => narrow!(5),
-        _ => strip_times_panel::<T, FMA, MR>(acc, a, stride, panel),
-    }
+    blocked!(product(sizes, a, b, out, scratch));
 }
 
 dispatch! {
     /// `out = op(a) · op(b)` for every matrix of the batch.
-    fn matmul<T: Elem>(
+    fn matmul<T: Elem, BYTES>(
         sizes: &MatMulSizes, a: &[T], b: &[T], out: &mut [T], scratch: &mut [T],
     ) => matmul_body
 }

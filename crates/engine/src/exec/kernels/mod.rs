@@ -1,6 +1,6 @@
 //! The loops that do the work. Every kernel is generic over the element type and written in safe Rust;
-//! those that gain from wide registers are compiled once more for AVX2 and FMA and chosen at run time.
-//! The portable build is the twin the fast one is tested against.
+//! those that gain from wide registers are compiled once more for AVX2 and for AVX-512 and chosen at run
+//! time. The portable build is the twin the fast ones are tested against.
 
 mod conv;
 mod elementwise;
@@ -35,17 +35,35 @@ pub enum Isa {
     /// 256-bit registers and fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Avx2Fma,
+    /// 512-bit registers, twice as many of them, and fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
     /// The best one this machine has.
     pub fn detect() -> Isa {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-        {
-            return Isa::Avx2Fma;
+        if let Some(best) = [Isa::Avx512, Isa::Avx2Fma].into_iter().find(|isa| isa.available()) {
+            return best;
         }
         Isa::Portable
+    }
+
+    /// Whether this machine has it.
+    pub fn available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2Fma => has!("avx2") && has!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                let vectors = has!("avx512f") && has!("avx512vl");
+                vectors && has!("avx512dq") && has!("avx512bw") && has!("fma")
+            }
+        }
     }
 }
 
@@ -54,24 +72,54 @@ const PORTABLE_FMA: bool =
     cfg!(any(target_feature = "fma", all(target_arch = "aarch64", target_feature = "neon")));
 
 /// Defines `fn name(isa, args…)` that runs `body::<T, FMA>(args…)` compiled for the given instruction
-/// set. The body and everything it calls in its loops must be `#[inline(always)]`.
+/// set; with `<T: Elem, BYTES>` the body is also told the width of its registers,
+/// `body::<T, FMA, BYTES>(args…)`. The body and everything it calls in its loops must be
+/// `#[inline(always)]`.
 macro_rules! dispatch {
     ($(#[$doc:meta])* fn $name:ident<T: Elem>($($arg:ident: $type:ty),* $(,)?) => $body:ident) => {
+        dispatch! {
+            @define $(#[$doc])* $name ($($arg: $type),*) $body
+            [{ crate::exec::kernels::PORTABLE_FMA }] [true] [true]
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        fn $name:ident<T: Elem, BYTES>($($arg:ident: $type:ty),* $(,)?) => $body:ident
+    ) => {
+        dispatch! {
+            @define $(#[$doc])* $name ($($arg: $type),*) $body
+            [{ crate::exec::kernels::PORTABLE_FMA }, 16] [true, 32] [true, 64]
+        }
+    };
+    (
+        @define $(#[$doc:meta])* $name:ident ($($arg:ident: $type:ty),*) $body:ident
+        [$($portable:tt)*] [$($avx2:tt)*] [$($avx512:tt)*]
+    ) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "the arguments are those of the kernel body")]
-        pub(in super::super) fn $name<T: Elem>(isa: super::Isa, $($arg: $type),*) {
+        pub(in crate::exec) fn $name<T: Elem>(isa: crate::exec::Isa, $($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments, reason = "the arguments are those of the kernel body")]
-            fn wide<T: Elem>($($arg: $type),*) {
-                $body::<T, true>($($arg),*)
+            fn avx2<T: Elem>($($arg: $type),*) {
+                $body::<T, $($avx2)*>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
+            #[allow(clippy::too_many_arguments, reason = "the arguments are those of the kernel body")]
+            fn avx512<T: Elem>($($arg: $type),*) {
+                $body::<T, $($avx512)*>($($arg),*)
             }
             match isa {
-                super::Isa::Portable => $body::<T, { super::PORTABLE_FMA }>($($arg),*),
+                crate::exec::Isa::Portable => $body::<T, $($portable)*>($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
-                // SAFETY: a workspace is only made for an instruction set that `Isa::detect` found.
-                super::Isa::Avx2Fma => unsafe { wide::<T>($($arg),*) },
+                // SAFETY: a workspace is only made for an instruction set that this machine has.
+                crate::exec::Isa::Avx2Fma => unsafe { avx2::<T>($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
+                // SAFETY: a workspace is only made for an instruction set that this machine has.
+                crate::exec::Isa::Avx512 => unsafe { avx512::<T>($($arg),*) },
             }
         }
     };

@@ -16,11 +16,13 @@ use crate::key::Key;
 use crate::plan::Program;
 use crate::tensor::{Dtype, Tensor, advance, volume};
 
-/// The portable build, and the best one of this machine if it is another.
+/// Every build this machine can run.
 fn isas() -> Vec<Isa> {
-    let mut isas = vec![Isa::Portable, Isa::detect()];
-    isas.dedup();
-    isas
+    #[cfg(target_arch = "x86_64")]
+    let all = [Isa::Portable, Isa::Avx2Fma, Isa::Avx512];
+    #[cfg(not(target_arch = "x86_64"))]
+    let all = [Isa::Portable];
+    all.into_iter().filter(|isa| isa.available()).collect()
 }
 
 /// Overwrites everything a run could read before it is written.

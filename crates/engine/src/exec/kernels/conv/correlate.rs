@@ -1,0 +1,318 @@
+//! What a convolution and its adjoint in the image have in common: every output pixel is a product of
+//! some source pixels with the kernel, in order or backwards.
+
+use super::super::super::elem::Elem;
+use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather, load, save};
+use super::super::{Isa, dispatch};
+use super::frame::{Frame, SLACK, carve};
+use super::winograd;
+use crate::graph::Window;
+
+/// Output pixels worked on at a time: enough to make a panel's way through the caches worth while.
+const CHUNK: usize = 256;
+
+/// Extents of a correlation `[n, source, depth] -> [n, out, columns]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Correlation {
+    pub(super) n: usize,
+    pub(super) source: [usize; 2],
+    pub(super) out: [usize; 2],
+    pub(super) depth: usize,
+    pub(super) columns: usize,
+    pub(super) window: Window,
+    /// Whether it is the adjoint: the kernel backwards, its channels exchanged, its stride in the output.
+    pub(super) adjoint: bool,
+}
+
+/// Along one axis, output pixels that are all reached by the same taps.
+#[derive(Clone, Copy)]
+struct Phase {
+    /// The first output pixel, the distance to the next, and their number.
+    start: usize,
+    step: usize,
+    count: usize,
+    /// Where the first one reads, and how far that moves from one to the next.
+    first: isize,
+    source_step: usize,
+    /// Neighbouring source pixels each reads, the kernel position that meets the first of them, and its
+    /// change from one to the next.
+    taps: usize,
+    tap: usize,
+    tap_step: isize,
+}
+
+impl Correlation {
+    /// Phases along an axis: one, but for an adjoint, whose output pixels are reached by different taps
+    /// depending on their position modulo the stride.
+    fn phases(&self, axis: usize) -> usize {
+        if self.adjoint { self.window.stride[axis].min(self.out[axis]) } else { 1 }
+    }
+
+    fn phase(&self, axis: usize, phase: usize) -> Phase {
+        let (size, stride) = (self.window.size[axis], self.window.stride[axis]);
+        let pad = self.window.pad[axis][0];
+        if !self.adjoint {
+            return Phase {
+                start: 0,
+                step: 1,
+                count: self.out[axis],
+                first: -(pad as isize),
+                source_step: stride,
+                taps: size,
+                tap: 0,
+                tap_step: 1,
+            };
+        }
+        let lowest = (phase + pad) % stride;
+        let taps = size.saturating_sub(lowest).div_ceil(stride);
+        let last = taps.saturating_sub(1);
+        Phase {
+            start: phase,
+            step: stride,
+            count: (self.out[axis] - phase).div_ceil(stride),
+            first: ((phase + pad) / stride) as isize - last as isize,
+            source_step: 1,
+            taps,
+            tap: lowest + last * stride,
+            tap_step: -(stride as isize),
+        }
+    }
+
+    /// All pairs of phases.
+    fn grids(&self) -> impl Iterator<Item = [Phase; 2]> + '_ {
+        let [rows, columns] = [self.phases(0), self.phases(1)];
+        (0..rows * columns).map(move |i| [self.phase(0, i / columns), self.phase(1, i % columns)])
+    }
+
+    /// The frame that holds every source pixel read.
+    pub(super) fn frame(&self) -> Frame {
+        let mut frame = Frame { start: [0; 2], size: [0; 2], channels: self.depth };
+        for axis in 0..2 {
+            let phases = || (0..self.phases(axis)).map(|phase| self.phase(axis, phase));
+            let end = |p: Phase| p.first + ((p.count - 1) * p.source_step + p.taps) as isize;
+            frame.start[axis] = phases().map(|p| p.first).min().expect("an axis has a phase");
+            let end = phases().map(end).max().expect("an axis has a phase");
+            // At least a pixel, even if no tap reaches any output.
+            frame.size[axis] = (end - frame.start[axis]).max(1) as usize;
+        }
+        frame
+    }
+
+    /// Images worked on together.
+    pub(super) fn group(&self) -> usize {
+        CHUNK.div_ceil(self.out[0] * self.out[1]).min(self.n)
+    }
+
+    pub(super) fn winograd<T>(&self) -> bool {
+        let few = self.depth.min(self.columns);
+        size_of::<T>() == 4 && winograd::suits(&self.window, self.out, few)
+    }
+
+    /// Elements of the packed kernel, rounded up for every instruction set and element type.
+    pub(super) fn packed_len(&self) -> usize {
+        let taps = self.window.size[0] * self.window.size[1];
+        let positions = if self.winograd::<f32>() { winograd::POSITIONS } else { taps };
+        positions.max(taps) * self.depth * self.columns.next_multiple_of(MOST_LANES)
+    }
+
+    pub(super) fn scratch(&self) -> usize {
+        let direct = self.group() * self.frame().len() + MR + 2 * SLACK;
+        if self.winograd::<f32>() { direct.max(winograd::scratch(self)) } else { direct }
+    }
+
+    /// `[depth, columns]` weights of one tap: those at `weights[k · k_step + j · j_step]` from `at` on.
+    #[inline(always)]
+    pub(super) fn weights(&self, [ky, kx]: [usize; 2]) -> Weights {
+        let tap = (ky * self.window.size[1] + kx) * self.depth * self.columns;
+        let (k_step, j_step) = if self.adjoint { (1, self.depth) } else { (self.columns, 1) };
+        Weights { at: tap, k_step, j_step, columns: self.columns }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Weights {
+    at: usize,
+    k_step: usize,
+    j_step: usize,
+    columns: usize,
+}
+
+impl Weights {
+    /// Row `k`, columns from `j` on; zeros past the last.
+    #[inline(always)]
+    pub(super) fn lanes<T: Elem, const L: usize>(&self, w: &[T], k: usize, j: usize) -> [T; L] {
+        let columns = (self.columns - j).min(L);
+        let from = &w[self.at + k * self.k_step + j * self.j_step..];
+        if self.j_step == 1 {
+            return load(&from[..columns]);
+        }
+        let mut row = [T::ZERO; L];
+        for (to, from) in row.iter_mut().zip(from.iter().step_by(self.j_step)).take(columns) {
+            *to = *from;
+        }
+        row
+    }
+}
+
+/// Where row `k`, column `j` of a matrix of the given extents lies in its packed form; `j` is a multiple
+/// of `L`.
+#[inline(always)]
+pub(super) fn packed_at<const NR: usize, const L: usize>(
+    [depth, columns]: [usize; 2],
+    k: usize,
+    j: usize,
+) -> usize {
+    let panel = j / NR * NR;
+    let width = if columns - panel > L { NR } else { L };
+    panel * depth + k * width + j - panel
+}
+
+#[inline(always)]
+fn pack<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    job: &Correlation,
+    w: &[T],
+    packed: &mut [T],
+) {
+    if const { size_of::<T>() == 4 } && job.winograd::<T>() {
+        return winograd::pack::<T, NR, L>(job, w, packed);
+    }
+    let mut packed = packed;
+    for [rows, columns] in job.grids() {
+        let depth = rows.taps * columns.taps * job.depth;
+        for a in 0..rows.taps {
+            for b in 0..columns.taps {
+                let ky = rows.tap as isize + a as isize * rows.tap_step;
+                let kx = columns.tap as isize + b as isize * columns.tap_step;
+                let weights = job.weights([ky as usize, kx as usize]);
+                let first = (a * columns.taps + b) * job.depth;
+                for j in (0..job.columns).step_by(L) {
+                    for k in 0..job.depth {
+                        let at = packed_at::<NR, L>([depth, job.columns], first + k, j);
+                        save(&mut packed[at..at + L], &weights.lanes::<T, L>(w, k, j));
+                    }
+                }
+            }
+        }
+        packed = &mut packed[depth * job.columns.next_multiple_of(MOST_LANES)..];
+    }
+}
+
+/// Computes the output from the source.
+pub(super) fn correlate<T: Elem>(
+    isa: Isa,
+    job: &Correlation,
+    source: &[T],
+    packed: &[T],
+    out: &mut [T],
+    scratch: &mut [T],
+) {
+    if const { size_of::<T>() == 4 } && job.winograd::<T>() {
+        return winograd::run(isa, job, source, packed, out, scratch);
+    }
+    let (frame, group) = (job.frame(), job.group());
+    let (image, map) =
+        (job.source[0] * job.source[1] * job.depth, job.out[0] * job.out[1] * job.columns);
+    let (frames, _) = carve(scratch, group * frame.len());
+    for (images, maps) in source.chunks(group * image).zip(out.chunks_mut(group * map)) {
+        for (image, to) in images.chunks_exact(image).zip(frames.chunks_exact_mut(frame.len())) {
+            frame.copy(image, job.source, job.depth, to);
+        }
+        let mut packed = packed;
+        for grid in job.grids() {
+            let [rows, columns] = grid;
+            let runs = Gather {
+                source: frames,
+                runs: rows.taps,
+                run_step: frame.row(),
+                run: columns.taps * job.depth,
+                packed,
+                columns: job.columns,
+            };
+            packed = &packed[runs.runs * runs.run * job.columns.next_multiple_of(MOST_LANES)..];
+            let mut walk = Walk::new(job, grid, frame, images.len() / image);
+            let mut places = [Place::default(); CHUNK];
+            loop {
+                let n = walk.fill(&mut places);
+                if n == 0 {
+                    break;
+                }
+                if runs.runs * runs.run > 0 {
+                    gather(isa, &runs, &places[..n], maps);
+                } else {
+                    // No tap reaches these pixels.
+                    for place in &places[..n] {
+                        maps[place.out..][..job.columns].fill(T::ZERO);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Goes through the output pixels of a grid, row by row, image by image.
+pub(super) struct Walk {
+    grid: [Phase; 2],
+    frame: Frame,
+    /// First source row and column in the frame.
+    first: [usize; 2],
+    out: [usize; 2],
+    columns: usize,
+    images: usize,
+    /// Image, row and column of the next pixel.
+    next: [usize; 3],
+}
+
+impl Walk {
+    fn new(job: &Correlation, grid: [Phase; 2], frame: Frame, images: usize) -> Walk {
+        let first = [0, 1].map(|axis: usize| (grid[axis].first - frame.start[axis]) as usize);
+        Walk { grid, frame, first, out: job.out, columns: job.columns, images, next: [0; 3] }
+    }
+
+    /// The walk over the output of a convolution, whose pixels are one grid.
+    pub(super) fn whole(job: &Correlation, images: usize) -> Walk {
+        Walk::new(job, [job.phase(0, 0), job.phase(1, 0)], job.frame(), images)
+    }
+
+    /// The places of the next pixels; how many there are.
+    pub(super) fn fill(&mut self, places: &mut [Place]) -> usize {
+        let [rows, columns] = self.grid;
+        let mut n = 0;
+        while n < places.len() && self.next[0] < self.images {
+            let [image, i, j] = self.next;
+            let now = (columns.count - j).min(places.len() - n);
+            let row = (image * self.frame.size[0] + self.first[0] + i * rows.source_step)
+                * self.frame.size[1];
+            let out = (image * self.out[0] + rows.start + i * rows.step) * self.out[1];
+            for (j, place) in (j..).zip(&mut places[n..n + now]) {
+                let source = row + self.first[1] + j * columns.source_step;
+                *place = Place {
+                    source: source * self.frame.channels,
+                    out: (out + columns.start + j * columns.step) * self.columns,
+                };
+            }
+            n += now;
+            self.next[2] += now;
+            if self.next[2] == columns.count {
+                self.next[1..].copy_from_slice(&[i + 1, 0]);
+            }
+            if self.next[1] == rows.count {
+                self.next = [image + 1, 0, 0];
+            }
+        }
+        n
+    }
+}
+
+#[inline(always)]
+fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    job: &Correlation,
+    w: &[T],
+    packed: &mut [T],
+) {
+    blocked!(pack(job, w, packed));
+}
+
+dispatch! {
+    /// Lays out the kernel as [`correlate`] reads it.
+    fn correlate_pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+}

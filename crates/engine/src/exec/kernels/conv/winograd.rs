@@ -1,0 +1,461 @@
+//! 3×3 convolutions of stride 1 by Winograd's F(2×2, 3×3): a tile of 2×2 outputs takes 16 products per
+//! pair of channels instead of 36.
+//!
+//! `y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A` for the 4×4 pixels `x` under a tile, where ⊙ is a matrix product over
+//! the channels at each of the 16 positions. The transforms only add, subtract and halve. The adjoint in
+//! the kernel takes the same route backwards, `Gᵀ [Σ (Bᵀ x B) ⊙ (A g Aᵀ)] G`, and leaves the last step to
+//! the end of the sum.
+//!
+//! Tiles that stick out of the map are computed whole and cut. A pixel that is not a number reaches every
+//! output it belongs to, and its neighbours in the tile.
+
+use super::super::super::elem::Elem;
+use super::super::micro::{
+    Gather, MOST_LANES, MR, Outer, Place, blocked, gather, load, outer, save,
+};
+use super::super::{Isa, dispatch};
+use super::correlate::{Correlation, packed_at};
+use super::frame::{Frame, SLACK, carve};
+use crate::graph::Window;
+
+/// Products per tile and pair of channels.
+pub(super) const POSITIONS: usize = 16;
+/// Tiles worked on at a time: transformed, they fit the second-level cache beside the kernel.
+const TILES: usize = 48;
+/// With fewer channels the transforms outweigh the products saved.
+const CHANNELS: usize = 16;
+/// On smaller maps too much of the tiles sticks out.
+const SMALLEST: usize = 4;
+
+/// Whether a convolution over this window, with these outputs and at least `few` channels on either side,
+/// is better done this way.
+pub(super) fn suits(window: &Window, out: [usize; 2], few: usize) -> bool {
+    let fits = window.size == [3; 2] && window.stride == [1; 2];
+    fits && few >= CHANNELS && out[0].min(out[1]) >= SMALLEST
+}
+
+/// Tiles along both axes, and the blocks of tiles worked on at a time.
+pub(super) struct Tiling {
+    tiles: [usize; 2],
+    frame: Frame,
+    /// Images whose frames are held together.
+    group: usize,
+}
+
+impl Tiling {
+    fn new(job: &Correlation) -> Tiling {
+        let tiles = job.out.map(|extent| extent.div_ceil(2));
+        let channels = job.depth.next_multiple_of(MOST_LANES);
+        let frame = Frame { size: tiles.map(|n| 2 * n + 2), channels, ..job.frame() };
+        let group = (2 * TILES).div_ceil(tiles[0] * tiles[1]).min(job.n);
+        Tiling { tiles, frame, group }
+    }
+
+    fn per_image(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    /// Elements of the source and of the output for one group of images.
+    fn groups(&self, job: &Correlation) -> (usize, usize) {
+        let area = |[h, w]: [usize; 2]| self.group * h * w;
+        (area(job.source) * job.depth, area(job.out) * job.columns)
+    }
+
+    /// Copies the images of a group into frames; their tiles, some at a time.
+    fn each<'a, T: Elem>(
+        &'a self,
+        job: &'a Correlation,
+        images: &[T],
+        frames: &mut [T],
+    ) -> impl Iterator<Item = Tiles<'a>> + use<'a, T> {
+        let images = images.chunks_exact(job.source[0] * job.source[1] * job.depth);
+        let all = images.len() * self.per_image();
+        for (image, to) in images.zip(frames.chunks_exact_mut(self.frame.len())) {
+            self.frame.copy(image, job.source, job.depth, to);
+        }
+        // Shared out evenly, in whole blocks of rows.
+        let n = all.div_ceil(all.div_ceil(TILES)).next_multiple_of(MR).min(TILES);
+        (0..all).step_by(n).map(move |first| Tiles {
+            job,
+            tiling: self,
+            first,
+            n: n.min(all - first),
+        })
+    }
+
+    /// Image, row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let (image, tile) = (tile / self.per_image(), tile % self.per_image());
+        [image, tile / self.tiles[1], tile % self.tiles[1]]
+    }
+}
+
+type Lanes<T, const L: usize> = [T; L];
+
+#[inline(always)]
+fn add<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
+    for l in 0..L {
+        a[l] += b[l];
+    }
+    a
+}
+
+#[inline(always)]
+fn sub<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
+    for l in 0..L {
+        a[l] = a[l] - b[l];
+    }
+    a
+}
+
+#[inline(always)]
+fn half<T: Elem, const L: usize>(mut a: Lanes<T, L>) -> Lanes<T, L> {
+    for x in &mut a {
+        *x = *x * T::from_f64(0.5);
+    }
+    a
+}
+
+/// Applies a transform of four values along the columns and the rows of a 4×4 tile.
+#[inline(always)]
+fn both<T: Elem, const L: usize>(
+    mut tile: [Lanes<T, L>; 16],
+    f: impl Fn([Lanes<T, L>; 4]) -> [Lanes<T, L>; 4],
+) -> [Lanes<T, L>; 16] {
+    for j in 0..4 {
+        [tile[j], tile[4 + j], tile[8 + j], tile[12 + j]] =
+            f([tile[j], tile[4 + j], tile[8 + j], tile[12 + j]]);
+    }
+    for i in 0..4 {
+        let i = 4 * i;
+        [tile[i], tile[i + 1], tile[i + 2], tile[i + 3]] =
+            f([tile[i], tile[i + 1], tile[i + 2], tile[i + 3]]);
+    }
+    tile
+}
+
+/// `Bᵀ`.
+#[inline(always)]
+fn input<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+    [sub(a, c), add(b, c), sub(c, b), sub(b, d)]
+}
+
+/// `G`; the fourth value is not read.
+#[inline(always)]
+fn kernel<T: Elem, const L: usize>([a, b, c, _]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+    let (even, odd) = (half(add(a, c)), half(b));
+    [a, add(even, odd), sub(even, odd), c]
+}
+
+/// `Gᵀ`, in the first three values.
+#[inline(always)]
+fn kernel_adjoint<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+    let (even, odd) = (half(add(b, c)), half(sub(b, c)));
+    [add(a, even), odd, add(even, d), [T::ZERO; L]]
+}
+
+/// `Aᵀ`, in the first two values.
+#[inline(always)]
+fn output<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+    [add(add(a, b), c), sub(sub(b, c), d), [T::ZERO; L], [T::ZERO; L]]
+}
+
+/// `A`, of the first two values.
+#[inline(always)]
+fn output_adjoint<T: Elem, const L: usize>([a, b, ..]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+    [a, add(a, b), sub(a, b), sub([T::ZERO; L], b)]
+}
+
+/// Elements of scratch for an output, or for a sum over one: frames, and transformed tiles of both sides.
+pub(super) fn scratch(job: &Correlation) -> usize {
+    let tiling = Tiling::new(job);
+    let columns = job.columns.next_multiple_of(MOST_LANES);
+    let tiles = POSITIONS * TILES * (tiling.frame.channels + columns);
+    tiling.group * tiling.frame.len() + tiles + MR + 3 * SLACK
+}
+
+/// `G w Gᵀ` in panels: `[position, panel, channel, column]`.
+#[inline(always)]
+pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
+    job: &Correlation,
+    w: &[T],
+    packed: &mut [T],
+) {
+    let extents = [job.depth, job.columns];
+    let plane = job.depth * job.columns.next_multiple_of(MOST_LANES);
+    for j in (0..job.columns).step_by(L) {
+        for k in 0..job.depth {
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for a in 0..3 {
+                for b in 0..3 {
+                    let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
+                    tile[4 * a + b] = job.weights(tap).lanes(w, k, j);
+                }
+            }
+            tile = both::<T, L>(tile, kernel);
+            let at = packed_at::<NR, L>(extents, k, j);
+            for (p, value) in tile.iter().enumerate() {
+                save(&mut packed[p * plane + at..][..L], value);
+            }
+        }
+    }
+}
+
+/// Some tiles that are worked on together.
+pub(super) struct Tiles<'a> {
+    job: &'a Correlation,
+    tiling: &'a Tiling,
+    first: usize,
+    n: usize,
+}
+
+impl Tiles<'_> {
+    /// Width of the output's side.
+    fn width(&self) -> usize {
+        self.job.columns.next_multiple_of(MOST_LANES)
+    }
+
+    /// Where the tiles lie in a transformed source.
+    fn places(&self) -> [Place; TILES] {
+        std::array::from_fn(|t| Place {
+            source: t * self.tiling.frame.channels,
+            out: t * self.width(),
+        })
+    }
+
+    /// The pixels of a tile that lie on the map, as rows and columns of the tile and as places in the
+    /// output.
+    #[inline(always)]
+    fn pixels(&self, tile: usize) -> impl Iterator<Item = (usize, usize)> {
+        let ([image, y, x], [h, w]) = (self.tiling.place(self.first + tile), self.job.out);
+        let (corner, columns) = ((image * h + 2 * y) * w + 2 * x, self.job.columns);
+        let (rows, right) = ((h - 2 * y).min(2), (w - 2 * x).min(2));
+        let all = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter();
+        all.filter(move |&(a, b)| a < rows && b < right)
+            .map(move |(a, b)| (4 * a + b, (corner + a * w + b) * columns))
+    }
+}
+
+/// The correlation.
+pub(super) fn run<T: Elem>(
+    isa: Isa,
+    job: &Correlation,
+    source: &[T],
+    packed: &[T],
+    out: &mut [T],
+    scratch: &mut [T],
+) {
+    let tiling = Tiling::new(job);
+    let width = job.columns.next_multiple_of(MOST_LANES);
+    let plane = job.depth * width;
+    let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
+    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels);
+    let (products, _) = carve(rest, POSITIONS * TILES * width);
+    let (images, maps) = tiling.groups(job);
+    for (images, maps) in source.chunks(images).zip(out.chunks_mut(maps)) {
+        for tiles in tiling.each(job, images, frames) {
+            let n = tiles.n;
+            read(isa, &tiles, frames, spread);
+            let places = tiles.places();
+            for (p, products) in
+                products[..POSITIONS * n * width].chunks_exact_mut(n * width).enumerate()
+            {
+                let product = Gather {
+                    source: &spread[p * n * tiling.frame.channels..],
+                    runs: 1,
+                    run_step: 0,
+                    run: job.depth,
+                    packed: &packed[p * plane..][..plane],
+                    columns: job.columns,
+                };
+                gather(isa, &product, &places[..n], products);
+            }
+            write(isa, &tiles, products, maps);
+        }
+    }
+}
+
+/// Adds to `sum`, `[position, channel, column]`, the products of transformed images and cotangents.
+pub(super) fn weight_grad_add<T: Elem>(
+    isa: Isa,
+    job: &Correlation,
+    x: &[T],
+    g: &[T],
+    sum: &mut [T],
+    scratch: &mut [T],
+) {
+    let tiling = Tiling::new(job);
+    let width = job.columns.next_multiple_of(MOST_LANES);
+    let size = job.depth * job.columns;
+    let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
+    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels + MR);
+    let (spread_g, _) = carve(rest, POSITIONS * TILES * width);
+    let (images, maps) = tiling.groups(job);
+    for (images, maps) in x.chunks(images).zip(g.chunks(maps)) {
+        for tiles in tiling.each(job, images, frames) {
+            let n = tiles.n;
+            read(isa, &tiles, frames, spread);
+            read_cotangent(isa, &tiles, maps, spread_g);
+            let places = tiles.places();
+            for (p, sum) in sum[..POSITIONS * size].chunks_exact_mut(size).enumerate() {
+                let product = Outer { rows: job.depth, columns: job.columns, step: width };
+                let source = &spread[p * n * tiling.frame.channels..];
+                let panel = &spread_g[p * n * width..][..n * width];
+                outer(isa, &product, source, &places[..n], panel, sum);
+            }
+        }
+    }
+}
+
+/// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
+#[inline(always)]
+fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
+    frames: &[T],
+    spread: &mut [T],
+) {
+    let (tiling, n) = (tiles.tiling, tiles.n);
+    let (channels, row) = (tiling.frame.channels, tiling.frame.row());
+    for t in 0..n {
+        let [image, y, x] = tiling.place(tiles.first + t);
+        let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
+        for k in (0..channels).step_by(L) {
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for i in 0..4 {
+                for j in 0..4 {
+                    tile[4 * i + j] = load(&pixels[i * row + j * channels + k..][..L]);
+                }
+            }
+            tile = both::<T, L>(tile, input);
+            for (p, value) in tile.iter().enumerate() {
+                save(&mut spread[(p * n + t) * channels + k..][..L], value);
+            }
+        }
+    }
+}
+
+/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map.
+#[inline(always)]
+fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
+    products: &[T],
+    out: &mut [T],
+) {
+    let (n, width) = (tiles.n, tiles.width());
+    for t in 0..n {
+        for j in (0..tiles.job.columns).step_by(L) {
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for (p, value) in tile.iter_mut().enumerate() {
+                *value = load(&products[(p * n + t) * width + j..][..L]);
+            }
+            tile = both::<T, L>(tile, output);
+            let columns = (tiles.job.columns - j).min(L);
+            for (value, at) in tiles.pixels(t) {
+                save(&mut out[at + j..][..columns], &tile[value]);
+            }
+        }
+    }
+}
+
+/// `A g Aᵀ` of the cotangents under all tiles, zeros off the map: `[position, tile, column]`.
+#[inline(always)]
+fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
+    g: &[T],
+    spread: &mut [T],
+) {
+    let (n, width) = (tiles.n, tiles.width());
+    for t in 0..n {
+        for j in (0..tiles.job.columns).step_by(L) {
+            let columns = (tiles.job.columns - j).min(L);
+            let mut tile = [[T::ZERO; L]; POSITIONS];
+            for (value, at) in tiles.pixels(t) {
+                tile[value] = load(&g[at + j..][..columns]);
+            }
+            tile = both::<T, L>(tile, output_adjoint);
+            for (p, value) in tile.iter().enumerate() {
+                save(&mut spread[(p * n + t) * width + j..][..L], value);
+            }
+        }
+    }
+}
+
+/// `Gᵀ m G`.
+#[inline(always)]
+fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    job: &Correlation,
+    sum: &[T],
+    gw: &mut [T],
+) {
+    let size = job.depth * job.columns;
+    for at in (0..size).step_by(L) {
+        let n = (size - at).min(L);
+        let mut tile = [[T::ZERO; L]; POSITIONS];
+        for (p, value) in tile.iter_mut().enumerate() {
+            *value = load(&sum[p * size + at..][..n]);
+        }
+        tile = both::<T, L>(tile, kernel_adjoint);
+        for a in 0..3 {
+            for b in 0..3 {
+                save(&mut gw[(3 * a + b) * size + at..][..n], &tile[4 * a + b]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn read_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    tiles: &Tiles<'_>,
+    frames: &[T],
+    spread: &mut [T],
+) {
+    blocked!(read_lanes(tiles, frames, spread));
+}
+
+#[inline(always)]
+fn write_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    tiles: &Tiles<'_>,
+    products: &[T],
+    out: &mut [T],
+) {
+    blocked!(write_lanes(tiles, products, out));
+}
+
+#[inline(always)]
+fn read_cotangent_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    tiles: &Tiles<'_>,
+    g: &[T],
+    spread: &mut [T],
+) {
+    blocked!(read_cotangent_lanes(tiles, g, spread));
+}
+
+#[inline(always)]
+fn finish_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    job: &Correlation,
+    sum: &[T],
+    gw: &mut [T],
+) {
+    blocked!(finish_lanes(job, sum, gw));
+}
+
+dispatch! {
+    fn read<T: Elem, BYTES>(tiles: &Tiles<'_>, frames: &[T], spread: &mut [T]) => read_body
+}
+
+dispatch! {
+    fn write<T: Elem, BYTES>(tiles: &Tiles<'_>, products: &[T], out: &mut [T]) => write_body
+}
+
+dispatch! {
+    fn read_cotangent<T: Elem, BYTES>(
+        tiles: &Tiles<'_>, g: &[T], spread: &mut [T],
+    ) => read_cotangent_body
+}
+
+dispatch! {
+    /// `gw = Gᵀ sum G`.
+    fn weight_grad_finish<T: Elem, BYTES>(
+        job: &Correlation, sum: &[T], gw: &mut [T],
+    ) => finish_body
+}
