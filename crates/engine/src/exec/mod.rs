@@ -1,5 +1,6 @@
 //! Running a compiled program.
 
+mod aligned;
 mod carved;
 mod elem;
 mod kernels;
@@ -7,6 +8,7 @@ mod run;
 
 use crate::plan::{Items, KernelStep, Program, Slot, Step};
 use crate::tensor::{Dtype, Tensor};
+use aligned::Aligned;
 use elem::Elem;
 pub use kernels::Isa;
 pub(crate) use kernels::kept_elements;
@@ -26,12 +28,12 @@ enum Memory {
 
 /// Arena, elementwise registers, accumulators and kernel scratch.
 struct Buffers<T> {
-    arena: Vec<T>,
-    registers: Vec<T>,
+    arena: Aligned<T>,
+    registers: Aligned<T>,
     sums: Vec<f64>,
     /// The shifts that deviations of a tile are taken from.
-    row: Vec<T>,
-    scratch: Vec<T>,
+    row: Aligned<T>,
+    scratch: Aligned<T>,
 }
 
 impl<T: Elem> Buffers<T> {
@@ -43,11 +45,11 @@ impl<T: Elem> Buffers<T> {
             Step::Loop(_) => 0,
         });
         Buffers {
-            arena: vec![T::ZERO; program.arena],
-            registers: vec![T::ZERO; kernels::registers_len(program.registers)],
+            arena: Aligned::zeros(program.arena),
+            registers: Aligned::zeros(kernels::registers_len(program.registers)),
             sums: vec![0.0; program.sums],
-            row: vec![T::ZERO; crate::plan::TILE],
-            scratch: vec![T::ZERO; scratch.max().unwrap_or(0)],
+            row: Aligned::zeros(crate::plan::TILE),
+            scratch: Aligned::zeros(scratch.max().unwrap_or(0)),
         }
     }
 

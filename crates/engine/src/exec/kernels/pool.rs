@@ -8,57 +8,77 @@ use crate::graph::Window;
 /// Channels handled together while looking for maxima.
 const LANES: usize = 32;
 
-/// The input pixels under one window.
+/// The input pixels under one window. Plain loops walk them: closures would not be compiled for the wide
+/// registers.
 #[derive(Clone, Copy)]
-struct Covered<'a> {
-    window: &'a Window,
+struct Covered {
     extents: [usize; 2],
     /// First input pixel of the image.
     image: usize,
     /// Input coordinates of the window's first row and column, wrapped round when above or left of it.
     corner: [usize; 2],
     channels: usize,
+    /// First output element.
+    out: usize,
 }
 
-impl Covered<'_> {
-    /// Calls `f(window_position, input_offset)` for every input pixel inside the image, in order.
+impl Covered {
+    /// Offset of the input pixel at a position of the window, if that lies inside the image.
     #[inline(always)]
-    fn each(&self, mut f: impl FnMut(usize, usize)) {
-        let ([h, w], [kh, kw]) = (self.extents, self.window.size);
-        for ky in 0..kh {
-            let y = self.corner[0].wrapping_add(ky);
-            for kx in 0..kw {
-                let x = self.corner[1].wrapping_add(kx);
-                if y < h && x < w {
-                    f(ky * kw + kx, (self.image + y * w + x) * self.channels);
-                }
-            }
-        }
+    fn pixel(&self, ky: usize, kx: usize) -> Option<usize> {
+        let (y, x) = (self.corner[0].wrapping_add(ky), self.corner[1].wrapping_add(kx));
+        let inside = y < self.extents[0] && x < self.extents[1];
+        inside.then_some((self.image + y * self.extents[1] + x) * self.channels)
     }
 }
 
-/// Calls `f(output_offset, covered)` for every output pixel, in order.
-#[inline(always)]
-fn for_windows(
-    window: &Window,
-    input: &[usize],
-    output: &[usize],
-    mut f: impl FnMut(usize, Covered<'_>),
-) {
-    let [[top, _], [left, _]] = window.pad;
-    let channels = input[3];
-    let mut at = 0;
-    for image in 0..output[0] {
-        for oy in 0..output[1] {
-            for ox in 0..output[2] {
-                let y = (oy * window.stride[0]).wrapping_sub(top);
-                let x = (ox * window.stride[1]).wrapping_sub(left);
-                let image = image * input[1] * input[2];
-                let extents = [input[1], input[2]];
-                f(at, Covered { window, extents, image, corner: [y, x], channels });
-                at += channels;
-            }
+/// The windows of all output pixels, in order.
+struct Windows {
+    window: Window,
+    input: [usize; 4],
+    output: [usize; 4],
+    /// Image, row and column of the next output pixel.
+    at: [usize; 3],
+    out: usize,
+}
+
+impl Windows {
+    fn new(window: Window, input: &[usize], output: &[usize]) -> Windows {
+        let four = |s: &[usize]| [s[0], s[1], s[2], s[3]];
+        Windows { window, input: four(input), output: four(output), at: [0; 3], out: 0 }
+    }
+}
+
+impl Iterator for Windows {
+    type Item = Covered;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Covered> {
+        let [image, oy, ox] = self.at;
+        if image == self.output[0] {
+            return None;
         }
+        let [_, h, w, channels] = self.input;
+        let [[top, _], [left, _]] = self.window.pad;
+        let covered = Covered {
+            extents: [h, w],
+            image: image * h * w,
+            corner: [
+                (oy * self.window.stride[0]).wrapping_sub(top),
+                (ox * self.window.stride[1]).wrapping_sub(left),
+            ],
+            channels,
+            out: self.out,
+        };
+        self.out += channels;
+        self.at = if ox + 1 < self.output[2] {
+            [image, oy, ox + 1]
+        } else if oy + 1 < self.output[1] {
+            [image, oy + 1, 0]
+        } else {
+            [image + 1, 0, 0]
+        };
+        Some(covered)
     }
 }
 
@@ -71,36 +91,43 @@ fn argmax_body<T: Elem, const FMA: bool>(
     output: &[usize],
 ) {
     let c = input[3];
-    for_windows(&window, input, output, |to, covered| {
-        let out = &mut out[to..to + c];
-        let (blocks, tail) = out.as_chunks_mut::<LANES>();
-        for (i, out) in blocks.iter_mut().enumerate() {
-            *out = first_maxima::<T, LANES>(x, i * LANES, covered);
-        }
+    for covered in Windows::new(window, input, output) {
+        let (blocks, tail) = out[covered.out..covered.out + c].as_chunks_mut::<LANES>();
         let start = c - tail.len();
-        for (i, out) in tail.iter_mut().enumerate() {
-            [*out] = first_maxima::<T, 1>(x, start + i, covered);
+        for (i, out) in blocks.iter_mut().enumerate() {
+            *out = first_maxima::<T, LANES>(x, i * LANES, window.size, covered);
         }
-    });
+        for (i, out) in tail.iter_mut().enumerate() {
+            [*out] = first_maxima::<T, 1>(x, start + i, window.size, covered);
+        }
+    }
 }
 
 /// Positions of the first maxima of some channels.
 #[inline(always)]
-fn first_maxima<T: Elem, const N: usize>(x: &[T], channel: usize, covered: Covered<'_>) -> [T; N] {
+fn first_maxima<T: Elem, const N: usize>(
+    x: &[T],
+    channel: usize,
+    [kh, kw]: [usize; 2],
+    covered: Covered,
+) -> [T; N] {
     let mut best = [T::LOWEST; N];
     let mut at = [T::ZERO; N];
     let mut first = true;
-    covered.each(|position, from| {
-        let position = T::from_f64(position as f64);
-        let values: &[T; N] = x[from + channel..].first_chunk().expect("channels of one pixel");
-        for j in 0..N {
-            // A NaN wins over every number, so that it shows.
-            let wins = first | (values[j] > best[j]) | values[j].is_nan();
-            best[j] = if wins { values[j] } else { best[j] };
-            at[j] = if wins { position } else { at[j] };
+    for ky in 0..kh {
+        for kx in 0..kw {
+            let Some(from) = covered.pixel(ky, kx) else { continue };
+            let position = T::from_f64((ky * kw + kx) as f64);
+            let values: &[T; N] = x[from + channel..].first_chunk().expect("channels of a pixel");
+            for j in 0..N {
+                // A NaN wins over every number, so that it shows.
+                let wins = first | (values[j] > best[j]) | values[j].is_nan();
+                best[j] = if wins { values[j] } else { best[j] };
+                at[j] = if wins { position } else { at[j] };
+            }
+            first = false;
         }
-        first = false;
-    });
+    }
     at
 }
 
@@ -114,18 +141,18 @@ fn pick_body<T: Elem, const FMA: bool>(
     output: &[usize],
 ) {
     let c = input[3];
-    for_windows(&window, input, output, |to, covered| {
-        let (out, at) = (&mut out[to..to + c], &at[to..to + c]);
-        let (blocks, tail) = out.as_chunks_mut::<LANES>();
-        let (ats, at_tail) = at.as_chunks::<LANES>();
-        for (i, (out, at)) in blocks.iter_mut().zip(ats).enumerate() {
-            *out = picked::<T, LANES>(x, i * LANES, at, covered);
-        }
+    for covered in Windows::new(window, input, output) {
+        let here = covered.out..covered.out + c;
+        let (blocks, tail) = out[here.clone()].as_chunks_mut::<LANES>();
+        let (ats, at_tail) = at[here].as_chunks::<LANES>();
         let start = c - tail.len();
-        for (i, (out, &at)) in tail.iter_mut().zip(at_tail).enumerate() {
-            [*out] = picked::<T, 1>(x, start + i, &[at], covered);
+        for (i, (out, at)) in blocks.iter_mut().zip(ats).enumerate() {
+            *out = picked::<T, LANES>(x, i * LANES, at, window.size, covered);
         }
-    });
+        for (i, (out, &at)) in tail.iter_mut().zip(at_tail).enumerate() {
+            [*out] = picked::<T, 1>(x, start + i, &[at], window.size, covered);
+        }
+    }
 }
 
 /// The elements at the given positions of some channels.
@@ -134,16 +161,21 @@ fn picked<T: Elem, const N: usize>(
     x: &[T],
     channel: usize,
     at: &[T; N],
-    covered: Covered<'_>,
+    [kh, kw]: [usize; 2],
+    covered: Covered,
 ) -> [T; N] {
     let mut out = [T::ZERO; N];
-    covered.each(|position, from| {
-        let position = T::from_f64(position as f64);
-        let values: &[T; N] = x[from + channel..].first_chunk().expect("channels of one pixel");
-        for j in 0..N {
-            out[j] = if at[j] == position { values[j] } else { out[j] };
+    for ky in 0..kh {
+        for kx in 0..kw {
+            let Some(from) = covered.pixel(ky, kx) else { continue };
+            let position = T::from_f64((ky * kw + kx) as f64);
+            // A copy, so that every lane is loaded and none branches.
+            let values: [T; N] = *x[from + channel..].first_chunk().expect("channels of a pixel");
+            for j in 0..N {
+                out[j] = if at[j] == position { values[j] } else { out[j] };
+            }
         }
-    });
+    }
     out
 }
 
@@ -165,27 +197,30 @@ fn put_body<T: Elem, const FMA: bool>(
     out: &mut [T],
     input: &[usize],
 ) {
-    let c = input[3];
+    let (c, [kh, kw]) = (input[3], window.size);
     let tiles = tiles(&window, input, output);
     if !tiles {
         out.fill(T::ZERO);
     }
-    for_windows(&window, input, output, |from, covered| {
-        let (g, at) = (&g[from..from + c], &at[from..from + c]);
-        covered.each(|position, to| {
-            let position = T::from_f64(position as f64);
-            let out = &mut out[to..to + c];
-            if tiles {
-                for ((out, &at), &g) in out.iter_mut().zip(at).zip(g) {
-                    *out = if at == position { g } else { T::ZERO };
-                }
-            } else {
-                for ((out, &at), &g) in out.iter_mut().zip(at).zip(g) {
-                    *out += if at == position { g } else { T::ZERO };
+    for covered in Windows::new(window, input, output) {
+        let (g, at) = (&g[covered.out..covered.out + c], &at[covered.out..covered.out + c]);
+        for ky in 0..kh {
+            for kx in 0..kw {
+                let Some(to) = covered.pixel(ky, kx) else { continue };
+                let position = T::from_f64((ky * kw + kx) as f64);
+                let out = &mut out[to..to + c];
+                if tiles {
+                    for j in 0..c {
+                        out[j] = if at[j] == position { g[j] } else { T::ZERO };
+                    }
+                } else {
+                    for j in 0..c {
+                        out[j] += if at[j] == position { g[j] } else { T::ZERO };
+                    }
                 }
             }
-        });
-    });
+        }
+    }
 }
 
 #[inline(always)]
@@ -196,14 +231,20 @@ fn sum_body<T: Elem, const FMA: bool>(
     out: &mut [T],
     output: &[usize],
 ) {
-    let c = input[3];
-    for_windows(&window, input, output, |to, covered| {
-        let out = &mut out[to..to + c];
+    let (c, [kh, kw]) = (input[3], window.size);
+    for covered in Windows::new(window, input, output) {
+        let out = &mut out[covered.out..covered.out + c];
         out.fill(T::ZERO);
-        covered.each(|_, from| {
-            out.iter_mut().zip(&x[from..from + c]).for_each(|(out, &x)| *out += x);
-        });
-    });
+        for ky in 0..kh {
+            for kx in 0..kw {
+                let Some(from) = covered.pixel(ky, kx) else { continue };
+                let x = &x[from..from + c];
+                for j in 0..c {
+                    out[j] += x[j];
+                }
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -214,14 +255,20 @@ fn spread_body<T: Elem, const FMA: bool>(
     out: &mut [T],
     input: &[usize],
 ) {
-    let c = input[3];
+    let (c, [kh, kw]) = (input[3], window.size);
     out.fill(T::ZERO);
-    for_windows(&window, input, output, |from, covered| {
-        let g = &g[from..from + c];
-        covered.each(|_, to| {
-            out[to..to + c].iter_mut().zip(g).for_each(|(out, &g)| *out += g);
-        });
-    });
+    for covered in Windows::new(window, input, output) {
+        let g = &g[covered.out..covered.out + c];
+        for ky in 0..kh {
+            for kx in 0..kw {
+                let Some(to) = covered.pixel(ky, kx) else { continue };
+                let out = &mut out[to..to + c];
+                for j in 0..c {
+                    out[j] += g[j];
+                }
+            }
+        }
+    }
 }
 
 dispatch! {
