@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from workloads import WORKLOADS, Problem, make_problem, read_case
 
 COUNTERS = 64  # bytes of a process's arrival counter: one cache line each
+REPORT = 24
 FUSED_BATCHES = 50
 
 
@@ -52,16 +53,16 @@ class Team:
     def __init__(self, rank: int, processes: int, size: int, dtype: type, path: str | None):
         self.rank, self.processes = rank, processes
         bytes_each = size * np.dtype(dtype).itemsize
-        # The last block passes each process's memory use on.
-        total = processes * COUNTERS + (processes + 1) * bytes_each + processes * 16
+        total = self.file_size(processes, size, dtype)
         if path:
             memory = np.memmap(path, np.uint8, "r+", shape=(total,))
         else:
             memory = np.zeros(total, np.uint8)
         at = processes * COUNTERS
         self.counters = memory[:at].view(np.int64).reshape(processes, -1)[:, 0]
-        self.memory_use = memory[at : at + processes * 16].view(np.int64).reshape(processes, 2)
-        at += processes * 16
+        # Of each process: KiB after the imports, peak KiB, its part of the query loss.
+        self.reports = memory[at : at + processes * REPORT].view(np.float64).reshape(processes, -1)
+        at += processes * REPORT
         self.params = memory[at : at + bytes_each].view(dtype)
         self.grads = memory[at + bytes_each :].view(dtype).reshape(processes, size)
         self.workers: list[subprocess.Popen] = []
@@ -69,7 +70,7 @@ class Team:
 
     @staticmethod
     def file_size(processes: int, size: int, dtype: type) -> int:
-        return processes * COUNTERS + (processes + 1) * size * np.dtype(dtype).itemsize + processes * 16
+        return processes * (COUNTERS + REPORT) + (processes + 1) * size * np.dtype(dtype).itemsize
 
     def arrive(self) -> None:
         """Waits for all. Spins, as a wake-up would cost more than a meta-iteration of W1; x86 memory order."""
@@ -163,7 +164,7 @@ def run(options: argparse.Namespace, library: str, make_peer: Callable[[argparse
         pin(options.rank, options.threads)
         team = Team(options.rank, options.processes, size, dtype, options.shared)
         team.workers = workers
-        team.memory_use[options.rank, 0] = import_kib
+        team.reports[options.rank, 0] = import_kib
         peer = make_peer(options, problem, team)
         team.arrive()
         if options.grads:
@@ -210,14 +211,14 @@ def measure(options: argparse.Namespace, problem: Problem, team: Team, peer: Pee
             if options.rank == 0:
                 peer.update()
         milliseconds.append((time.perf_counter() - start) * 1e3 / per_step)
-    team.memory_use[options.rank, 1] = memory_kib("VmHWM")
+    team.reports[options.rank, 1:] = memory_kib("VmHWM"), float(peer.query_loss)
     team.arrive()
-    imports, peak = (int(n) for n in team.memory_use.sum(0))
+    imports, peak, query_loss = (float(n) for n in team.reports.sum(0))
     ms = milliseconds[warm_up:]
     return {
         "workload": problem.workload.name, "tasks": problem.workload.tasks,
         "preload": Path(os.environ.get("LD_PRELOAD", "")).name,
         "ms": [round(m, 4) for m in ms], "median_ms": round(statistics.median(ms), 4), "min_ms": round(min(ms), 4),
-        "first_ms": round(milliseconds[0] * per_step, 1), "peak_rss_kib": peak,
-        "peak_minus_import_kib": peak - imports, "query_loss": float(peer.query_loss),
+        "first_ms": round(milliseconds[0] * per_step, 1), "peak_rss_kib": int(peak),
+        "peak_minus_import_kib": int(peak - imports), "query_loss": query_loss,
     }

@@ -49,9 +49,11 @@ def batch_norm(x: Array, scale: Array, shift: Array) -> Array:
 
 
 def max_pool(x: Array) -> Array:
+    # Not reshape(...).max((2, 4)): under jit its second-order gradient is wrong (jaxlib 0.12.0.1), even NaN.
     n, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
-    return x.max((2, 4))
+    upper, lower = (jnp.maximum(x[:, :, row, :, 0], x[:, :, row, :, 1]) for row in (0, 1))
+    return jnp.maximum(upper, lower)
 
 
 def conv4(params: Params, x: Array, pool_first: bool = False) -> Array:
