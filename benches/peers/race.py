@@ -14,10 +14,12 @@ import ctypes.util
 import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +92,20 @@ def call(command: list[str], env: dict[str, str] | None = None) -> str:
     return subprocess.run(command, env=env, cwd=HERE, timeout=TIMEOUT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def busy_seconds() -> float:
+    """Core-seconds that the machine has worked, steal included, less those of our ended children."""
+    fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    own = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK") - own.ru_utime - own.ru_stime
+
+
+def timed_json(command: list[str], env: dict[str, str] | None = None) -> Result:
+    """The JSON line of a process, and how many cores others used meanwhile (`foreign`): noise."""
+    start, busy = time.perf_counter(), busy_seconds()
+    result = json.loads(call(command, env).splitlines()[-1])
+    return result | {"foreign": round((busy_seconds() - busy) / (time.perf_counter() - start), 2)}
+
+
 def rival_command(variant: Variant, *arguments: str) -> list[str]:
     return [sys.executable, variant.script, *variant.arguments.split(), *arguments]
 
@@ -98,7 +114,7 @@ def time_rival(variant: Variant, workload: Workload, repetitions: int) -> Result
     warm_up = max(1, repetitions // 4)
     command = rival_command(variant, "--time", "--workload", workload.name, "--repetitions", str(repetitions),
                             "--warm-up", str(warm_up))
-    result = json.loads(call(command, environment(variant.tcmalloc)).splitlines()[-1])
+    result = timed_json(command, environment(variant.tcmalloc))
     if not math.isfinite(result["query_loss"]):
         print(f"{workload.name}: {variant} diverged", file=sys.stderr)
     return result | {"side": "rival", "name": str(variant)}
@@ -106,7 +122,7 @@ def time_rival(variant: Variant, workload: Workload, repetitions: int) -> Result
 
 def time_innerloop(binary: Path, workload: Workload, repetitions: int) -> Result:
     command = [str(binary), "bench", "--workload", workload.name, "--repetitions", str(repetitions), "--json"]
-    result = json.loads(call(command).splitlines()[-1])
+    result = timed_json(command)
     return {"min_ms": min(result["ms"])} | result | {"side": "innerloop", "name": "innerloop"}
 
 
@@ -123,7 +139,7 @@ def screen(workload: Workload, repetitions: int, record: Callable[[Result], None
             print(f"  {variant}: failed ({error})", flush=True)
             continue
         record(result | {"phase": "screen"})
-        print(f"  {result['median_ms']:10.3f} ms, min {result['min_ms']:10.3f}, {mib(result):>8}: {variant}", flush=True)
+        print(f"  {result['median_ms']:10.3f} ms, min {result['min_ms']:10.3f}, {mib(result):>8}, foreign {result['foreign']:.2f}: {variant}", flush=True)
         # By minimum: so few repetitions on a busy machine say little else.
         if best is None or result["min_ms"] < best[0]:
             best = result["min_ms"], variant
@@ -174,16 +190,18 @@ def race(workload: Workload, variant: Variant, options: argparse.Namespace, reco
         summary[f"{side}_median_ms"] = statistics.median(r["median_ms"] for r in results)
         summary[f"{side}_min_ms"] = min(r["min_ms"] for r in results)
         summary[f"{side}_peak_rss_kib"] = max(r["peak_rss_kib"] for r in results)
+        summary[f"{side}_foreign"] = max(r["foreign"] for r in results)
     return summary | {"ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
 
 
 def report(summaries: list[Result]) -> None:
-    print("\n| workload | best rival | rival ms | innerloop ms | ratio (min-max) | rival MiB | innerloop MiB |")
-    print("|---|---|---|---|---|---|---|")
+    print("\n| workload | best rival | rival ms | innerloop ms | ratio (min-max) | rival MiB | innerloop MiB | foreign |")
+    print("|---|---|---|---|---|---|---|---|")
     for s in summaries:
         print(f"| {s['workload']} | {s['rival']} | {s['rival_median_ms']:.4g} | {s['innerloop_median_ms']:.4g} | "
               f"{s['ratio']:.2f} ({s['ratio_min']:.2f}-{s['ratio_max']:.2f}) | "
-              f"{s['rival_peak_rss_kib'] / 1024:.0f} | {s['innerloop_peak_rss_kib'] / 1024:.0f} |", flush=True)
+              f"{s['rival_peak_rss_kib'] / 1024:.0f} | {s['innerloop_peak_rss_kib'] / 1024:.0f} | "
+              f"{max(s['rival_foreign'], s['innerloop_foreign']):.2f} |", flush=True)
 
 
 def memory(options: argparse.Namespace, record: Callable[[Result], None]) -> None:
