@@ -58,16 +58,16 @@ MLP = [
 CONV4 = [
     Variant("torch_peer.py", "--processes 2"),
     Variant("torch_peer.py", "--processes 2 --channels-last --pool-first"),
-    Variant("torch_peer.py", "--processes 2 --pool-first"),
-    Variant("torch_peer.py", "--threads 2 --channels-last --pool-first"),
+    Variant("torch_peer.py", "--processes 2 --channels-last --pool-first --own-norm"),
+    Variant("torch_peer.py", "--threads 2 --channels-last --pool-first --own-norm"),
     Variant("jax_peer.py", "--processes 2 --pool-first"),
     Variant("jax_peer.py", "--processes 2 --pool-first", tcmalloc=False),
     Variant("jax_peer.py", "--processes 2"),
     Variant("jax_peer.py", "--threads 2 --pool-first"),
 ]
 MEMORY = [
-    Variant("torch_peer.py", "--threads 2"),
-    Variant("torch_peer.py", "--threads 2 --remat"),
+    Variant("torch_peer.py", "--threads 2 --channels-last --pool-first --own-norm"),
+    Variant("torch_peer.py", "--threads 2 --channels-last --pool-first --own-norm --remat"),
     Variant("jax_peer.py", "--threads 2 --pool-first --inner scan"),
     Variant("jax_peer.py", "--threads 2 --pool-first --inner scan --remat"),
 ]

@@ -38,11 +38,78 @@ def mlp(params: Params, x: Tensor) -> Tensor:
     return x
 
 
-def conv4(params: Params, x: Tensor, pool_first: bool = False) -> Tensor:
+def column_sums(x: Tensor) -> Tensor:
+    return torch.mv(x.t(), x.new_ones(1).expand(len(x)).contiguous())
+
+
+class Norm(torch.autograd.Function):
+    """Batch norm of [images * pixels, channels], for channels-last images.
+
+    PyTorch composes the derivative of its batch norm's backward from many passes, and sums over
+    channels-last pixels slowly. Here both derivatives are a few passes with sums by matrix-vector products.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        y, mean, rstd = torch.native_batch_norm(x, scale, shift, None, None, True, 0.0, 1e-5)
+        ctx.save_for_backward(x, scale, mean, rstd)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return NormBackward.apply(g, *ctx.saved_tensors)
+
+
+class NormBackward(torch.autograd.Function):
+    """With n the normalised x and P(g) = g - mean(g) - n mean(g n): scale rstd P(g), sum(g n), sum(g)."""
+
+    @staticmethod
+    def forward(ctx, g: Tensor, x: Tensor, scale: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sum_g = column_sums(g)
+        sum_gn = rstd * (column_sums(g * x) - mean * sum_g)
+        ctx.save_for_backward(g, x, scale, mean, rstd, sum_g, sum_gn)
+        a, b = scale * rstd, -scale * rstd * rstd * sum_gn / len(x)
+        return combine((a, g), (b, x), -b * mean - a * sum_g / len(x)), sum_gn, sum_g
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, v: Tensor, v_scale: Tensor, v_shift: Tensor) -> tuple:
+        g, x, scale, mean, rstd, sum_g, sum_gn = ctx.saved_tensors
+        m, a = len(x), scale * rstd
+        sum_v = column_sums(v)
+        product = v * x
+        sum_vn = rstd * (column_sums(product) - mean * sum_v)
+        inner = column_sums(torch.mul(v, g, out=product)) - (sum_v * sum_g + sum_vn * sum_gn) / m  # v . P(g)
+        # By g: a P(v) + v_scale n + v_shift, with n = rstd (x - mean).
+        n_by_g = v_scale - a * sum_vn / m
+        by_g = combine((a, v), (n_by_g * rstd, x), v_shift - a * sum_v / m - n_by_g * rstd * mean)
+        # By n: h = c_v v + c_g g; by x: rstd P(h), and through rstd.
+        c_v, c_g = -a * sum_gn / m, v_scale - a * sum_vn / m
+        c_n = -rstd * (c_v * sum_vn + c_g * sum_gn) / m - scale * inner * rstd * rstd / m
+        constant = -rstd * (c_v * sum_v + c_g * sum_g) / m - c_n * rstd * mean
+        by_x = combine((rstd * c_v, v), (c_n * rstd, x), constant).addcmul_(g, rstd * c_g)
+        return by_g, by_x, rstd * inner, None, None
+
+
+def combine(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor], constant: Tensor) -> Tensor:
+    """Channels' factors times x, twice, and their constants."""
+    return torch.addcmul(constant, one[0], one[1]).addcmul_(two[0], two[1])
+
+
+def own_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    y = Norm.apply(x.permute(0, 2, 3, 1).reshape(-1, c), scale, shift)
+    return y.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def torch_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return F.batch_norm(x, None, None, scale, shift, training=True, eps=1e-5)
+
+
+def conv4(params: Params, x: Tensor, pool_first: bool = False, norm: Callable[..., Tensor] = torch_norm) -> Tensor:
     for block in range(1, 5):
         x = F.conv2d(x, params[f"conv{block}.weight"], params[f"conv{block}.bias"], padding=1)
-        scale, shift = params[f"bn{block}.weight"], params[f"bn{block}.bias"]
-        x = F.batch_norm(x, None, None, scale, shift, training=True, eps=1e-5)
+        x = norm(x, params[f"bn{block}.weight"], params[f"bn{block}.bias"])
         # ReLU is monotone, so it commutes with max-pooling and then has a quarter of the work.
         x = F.relu(F.max_pool2d(x, 2)) if pool_first else F.max_pool2d(F.relu(x), 2)
     return F.linear(x.flatten(1), params["head.weight"], params["head.bias"])
@@ -157,7 +224,8 @@ class TorchPeer:
         torch.set_num_threads(options.threads)
         self.workload, self.team = problem.workload, team
         loss = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}[self.workload.loss]
-        net = mlp if self.workload.net == "mlp" else partial(conv4, pool_first=options.pool_first)
+        net = mlp if self.workload.net == "mlp" else partial(
+            conv4, pool_first=options.pool_first, norm=own_norm if options.own_norm else torch_norm)
         self.channels_last = options.channels_last
         self.params_vector = torch.from_numpy(team.params)
         params, self.totals = self.views(self.params_vector), list(self.views(torch.from_numpy(team.grads[team.rank])).values())
@@ -226,6 +294,7 @@ def add_options(cli: argparse.ArgumentParser) -> None:
     cli.add_argument("--compile", action="store_true", help="torch.compile of that (MLP)")
     cli.add_argument("--channels-last", action="store_true", help="image layout (Conv4)")
     cli.add_argument("--pool-first", action="store_true", help="pool before ReLU (Conv4)")
+    cli.add_argument("--own-norm", action="store_true", help="batch norm with derivatives of its own (channels-last)")
     cli.add_argument("--remat", action="store_true", help="recompute each inner gradient: small memory")
 
 
