@@ -3,6 +3,7 @@
 //! The only crate that reads and writes files and derives serialisation. Formats have a magic word, a
 //! version, and a message for each mismatch.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 mod error;

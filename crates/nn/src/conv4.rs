@@ -109,8 +109,9 @@ impl Model for Conv4 {
                 Downsampling::Strided => Window::same(3, 2, self.maps[i]),
             };
             h = h.conv(params[&format!("{name}.conv.weight")], window);
-            h = h + params[&format!("{name}.conv.bias")];
-            h = batch_norm(h, params, &format!("{name}.norm"), self.eps, norm, &mut statistics);
+            let bias = params[&format!("{name}.conv.bias")];
+            let eps = self.eps;
+            h = batch_norm(h, bias, params, &format!("{name}.norm"), eps, norm, &mut statistics);
             if self.downsampling == Downsampling::MaxPool {
                 // ReLU is monotone, so it may follow the pooling instead of preceding it: values and
                 // derivatives are the same (a window whose maximum is not positive passes nothing on

@@ -47,10 +47,14 @@ pub enum NormStatistics<'g> {
 /// `y = γ (x − μ) / √(σ² + ε) + β` per channel, with the mean and the **biased** variance over examples
 /// and positions. `x` is `[n, .., c]`, `γ` and `β` are `[c]`; derivatives flow through μ and σ².
 ///
+/// `bias` is what the layer before adds to every channel. Batch statistics take it out again, so `y` does
+/// not depend on it and its derivative is zero: it only moves the mean.
+///
 /// Batch statistics taken over one group are appended to `collected` as `{name}.mean` and `{name}.var`.
 #[track_caller]
 pub(crate) fn batch_norm<'g>(
     x: Var<'g>,
+    bias: Var<'g>,
     params: &Vars<'g>,
     name: &str,
     eps: f64,
@@ -64,7 +68,7 @@ pub(crate) fn batch_norm<'g>(
     match statistics {
         NormStatistics::Given(given) => {
             let scale = (given[&var_name] + eps).sqrt().recip() * gamma;
-            (x - given[&mean_name]) * scale + beta
+            (x - (given[&mean_name] - bias)) * scale + beta
         }
         NormStatistics::Batch { groups } => {
             let groups = *groups;
@@ -77,7 +81,7 @@ pub(crate) fn batch_norm<'g>(
             let centred = grouped - mean;
             let var = grouped.deviation_to(&small) * over_rows;
             if groups == 1 {
-                collected.push(mean_name, mean);
+                collected.push(mean_name, mean + bias);
                 collected.push(var_name, var);
             }
             let scale = (var + eps).sqrt().recip() * gamma;

@@ -5,6 +5,7 @@ macro_rules! say {
     ($($line:tt)*) => { $crate::commands::print_line(format_args!($($line)*)) };
 }
 
+mod bench;
 mod data;
 mod evaluate;
 mod inspect;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// Show a configuration's parameters, programs, work and memory
     Inspect(inspect::Inspect),
+    /// Time whole meta-iterations on built-in workloads
+    Bench(bench::Bench),
     /// List, check and look at task families and data sets
     #[command(subcommand)]
     Data(data::Data),
@@ -44,6 +47,7 @@ impl Command {
             Command::Metagrad(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Data(command) => command.run(),
         }
     }

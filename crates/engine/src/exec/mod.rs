@@ -54,10 +54,8 @@ impl<T: Elem> Buffers<T> {
     }
 
     fn bytes(&self) -> usize {
-        let elements = self.arena.len()
-            + self.registers.len()
-            + self.row.len()
-            + self.scratch.len();
+        let elements =
+            self.arena.len() + self.registers.len() + self.row.len() + self.scratch.len();
         elements * size_of::<T>() + self.sums.len() * size_of::<f64>()
     }
 }
@@ -141,8 +139,12 @@ impl Workspace {
         let (slot, shape) = &self.outputs[output];
         assert_eq!(shape, into.shape(), "output {output} has another shape");
         match &self.memory {
-            Memory::F32(buffers) => into.as_f32_mut().copy_from_slice(&buffers.arena[slot.range(ALL)]),
-            Memory::F64(buffers) => into.as_f64_mut().copy_from_slice(&buffers.arena[slot.range(ALL)]),
+            Memory::F32(buffers) => {
+                into.as_f32_mut().copy_from_slice(&buffers.arena[slot.range(ALL)])
+            }
+            Memory::F64(buffers) => {
+                into.as_f64_mut().copy_from_slice(&buffers.arena[slot.range(ALL)])
+            }
         }
     }
 

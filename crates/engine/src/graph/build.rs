@@ -256,6 +256,21 @@ impl<'g> Var<'g> {
         if let Some(value) = self.constant() {
             return self.graph.full(shape, value * (volume(&from) / volume(shape)) as f64);
         }
+        // What is the same for all that is summed goes outside: Σ a·b = b Σ a.
+        let op = self.graph.nodes()[self.id as usize].op.clone();
+        let var = |id| Var { graph: self.graph, id };
+        match op {
+            Op::Unary(Unary::Neg, x) => return -var(x).sum_to(shape),
+            Op::Binary(Binary::Mul, a, b) => {
+                if let Some(b) = var(b).repeated_from(shape) {
+                    return var(a).sum_to(shape) * b;
+                }
+                if let Some(a) = var(a).repeated_from(shape) {
+                    return var(b).sum_to(shape) * a;
+                }
+            }
+            _ => {}
+        }
         self.graph.node(Op::SumTo(self.id), shape.to_vec())
     }
 
@@ -275,6 +290,19 @@ impl<'g> Var<'g> {
             return self.graph.full(shape, 0.0);
         }
         self.graph.node(Op::Deviation(self.id), shape.to_vec())
+    }
+
+    /// The value of the given shape that this one repeats, if it does.
+    fn repeated_from(self, shape: &[usize]) -> Option<Var<'g>> {
+        let op = self.graph.nodes()[self.id as usize].op.clone();
+        match op {
+            Op::Const(bits) => Some(self.graph.full(shape, f64::from_bits(bits))),
+            Op::Expand(x) => {
+                let x = Var { graph: self.graph, id: x };
+                expands_to(&x.shape(), shape).then(|| x.expand(shape))
+            }
+            _ => None,
+        }
     }
 
     /// Sum of all elements, a scalar.

@@ -22,7 +22,8 @@ pub struct Cost {
 impl Cost {
     pub(super) fn of(sweeps: &[Sweep], arena: usize) -> Cost {
         let mut cost = Cost { arena_elements: arena as u64, ..Cost::default() };
-        for (items, step) in sweeps.iter().flat_map(|s| s.steps.iter().map(|step| (s.items, step))) {
+        for (items, step) in sweeps.iter().flat_map(|s| s.steps.iter().map(|step| (s.items, step)))
+        {
             // What lives for a chunk only stays in the cache.
             let moved = |slot: Slot| match slot.reach {
                 Reach::Whole => slot.len as u64,
@@ -52,6 +53,7 @@ fn instr_weight(instr: &Instr) -> usize {
     match instr {
         Instr::Unary(kind, ..) => loops::weight(*kind),
         Instr::Binary(..) => 1,
+        Instr::MulAdd(..) => 2,
     }
 }
 

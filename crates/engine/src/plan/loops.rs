@@ -22,6 +22,8 @@ pub(crate) enum Place {
 pub(crate) enum Instr {
     Unary(Unary, Place, Place),
     Binary(Binary, Place, Place, Place),
+    /// `a · b + c`.
+    MulAdd([Place; 3], Place),
 }
 
 /// When a repeated value has to be laid out in its register again.
@@ -165,10 +167,14 @@ impl Builder {
             registers: 0,
             traffic: 0,
         };
-        let mut emit =
-            Emit { planner, items, inside: &self.inside, at: HashMap::new(), free: Vec::new() };
         let last_use = self.last_uses(planner);
+        let products = self.products(planner);
+        let (at, free) = (HashMap::new(), Vec::new());
+        let mut emit = Emit { planner, items, inside: &self.inside, products: &products, at, free };
         for &id in &self.inside {
+            if products.contains_key(&id) {
+                continue;
+            }
             let to = self.stored.contains(&id).then(|| slot(id, true));
             emit.node(id, to, &mut plan, &slot);
             emit.release(id, &last_use);
@@ -193,14 +199,41 @@ impl Builder {
         plan
     }
 
+    /// Products that are added to something by their only reader, and that reader: both are one
+    /// instruction.
+    fn products(&self, planner: &Planner<'_>) -> HashMap<NodeId, NodeId> {
+        let mut readers: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+        for &id in self.inside.iter().chain(&self.sums) {
+            planner.nodes[id as usize].op.for_operands(|x| {
+                readers.entry(planner.base_of(x)).or_default().push(id);
+            });
+        }
+        let mut products = HashMap::new();
+        for &id in &self.inside {
+            let is_product = matches!(planner.nodes[id as usize].op, Op::Binary(Binary::Mul, ..));
+            let Some(&[reader]) = readers.get(&id).map(Vec::as_slice) else { continue };
+            let is_sum = matches!(planner.nodes[reader as usize].op, Op::Binary(Binary::Add, ..));
+            // An addition takes in one product only.
+            let taken = products.values().any(|&other| other == reader);
+            if is_product && is_sum && !taken && !self.stored.contains(&id) {
+                products.insert(id, reader);
+            }
+        }
+        products
+    }
+
     /// For every node the last one inside the loop that reads it; values summed at the end stay.
     fn last_uses(&self, planner: &Planner<'_>) -> BTreeMap<NodeId, NodeId> {
-        let mut last = BTreeMap::new();
+        let products = self.products(planner);
+        let mut last: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         for &id in &self.inside {
             let op = &planner.nodes[id as usize].op;
             if !matches!(op, Op::Expand(_)) {
+                // The factors of a product are read when it is added to something.
+                let reader = products.get(&id).copied().unwrap_or(id);
                 op.for_operands(|x| {
-                    last.insert(planner.base_of(x), id);
+                    let at = last.entry(planner.base_of(x)).or_insert(reader);
+                    *at = reader.max(*at);
                 });
             }
         }
@@ -217,6 +250,7 @@ struct Emit<'a, 'b> {
     planner: &'a Planner<'b>,
     items: usize,
     inside: &'a BTreeSet<NodeId>,
+    products: &'a HashMap<NodeId, NodeId>,
     at: HashMap<NodeId, Place>,
     free: Vec<usize>,
 }
@@ -272,7 +306,20 @@ impl Emit<'_, '_> {
                     None => Place::Register(self.register(plan)),
                 };
                 let source = |x: NodeId| self.source(base(x), slot);
+                let product = |x: NodeId| match self.planner.nodes[base(x) as usize].op {
+                    Op::Binary(_, p, q) if self.products.get(&base(x)) == Some(&id) => Some([p, q]),
+                    _ => None,
+                };
                 plan.instrs.push(match op {
+                    Op::Binary(Binary::Add, a, b)
+                        if product(*a).is_some() || product(*b).is_some() =>
+                    {
+                        let (pair, other) = match product(*a) {
+                            Some(pair) => (pair, *b),
+                            None => (product(*b).expect("one of them is"), *a),
+                        };
+                        Instr::MulAdd([source(pair[0]), source(pair[1]), source(other)], to)
+                    }
                     Op::Unary(kind, x) => Instr::Unary(*kind, source(*x), to),
                     Op::Binary(kind, a, b) => Instr::Binary(*kind, source(*a), source(*b), to),
                     op => unreachable!("{} is not elementwise", op.name()),
@@ -293,10 +340,19 @@ impl Emit<'_, '_> {
         if matches!(op, Op::Expand(_)) {
             return;
         }
-        let mut operands = op.operands();
+        let mut operands: Vec<NodeId> = Vec::new();
+        for x in op.operands().into_iter().map(|x| self.planner.base_of(x)) {
+            match self.products.get(&x) {
+                Some(&reader) if reader == id => {
+                    let factors = self.planner.nodes[x as usize].op.operands();
+                    operands.extend(factors.into_iter().map(|x| self.planner.base_of(x)));
+                }
+                _ => operands.push(x),
+            }
+        }
+        operands.sort_unstable();
         operands.dedup();
         for x in operands {
-            let x = self.planner.base_of(x);
             let computed = self.planner.kind[x as usize] == Kind::Elementwise
                 && !matches!(self.planner.nodes[x as usize].op, Op::Const(_) | Op::Expand(_));
             let done = last_use.get(&x) == Some(&id) && computed;

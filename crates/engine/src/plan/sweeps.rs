@@ -153,9 +153,10 @@ impl Planner<'_> {
             };
         }
         let leaves = cone.leaves.iter().map(|&leaf| need(leaf, true));
-        let expands = cone.expands.iter().map(|&expand| {
-            need(self.expanded(expand), self.expansion(expand).splits_into(items))
-        });
+        let expands = cone
+            .expands
+            .iter()
+            .map(|&expand| need(self.expanded(expand), self.expansion(expand).splits_into(items)));
         leaves.chain(expands).collect()
     }
 
@@ -181,8 +182,11 @@ impl Planner<'_> {
             if !self.is_root(id) {
                 continue;
             }
-            let cone =
-                if self.kind[id as usize] == Kind::Kernel { Cone::default() } else { self.cone(id) };
+            let cone = if self.kind[id as usize] == Kind::Kernel {
+                Cone::default()
+            } else {
+                self.cone(id)
+            };
             let items = self.batch_of(id, &cone);
             self.batch[id as usize] = items;
             if items > 1 && !self.sums_over_batch(id, items) {
@@ -251,7 +255,7 @@ impl Planner<'_> {
                     return None;
                 }
             }
-            Op::PoolPut { .. } | Op::PoolSpread { .. } | Op::PoolArgmax { .. } => {}
+            Op::PoolPut { .. } | Op::PoolSpread { .. } => {}
             _ if self.kind[id as usize] == Kind::Elementwise => {
                 let work = |&x: &NodeId| match &self.nodes[x as usize].op {
                     Op::Unary(kind, _) => loops::weight(*kind),
@@ -292,7 +296,8 @@ impl Planner<'_> {
 
     /// The steps of a sweep: kernels, and loops as few as the dependences allow.
     pub(super) fn drafts(&self, group: &Group) -> Vec<Draft> {
-        let mut steps = Drafts { planner: self, group, drafts: Vec::new(), step_of: HashSet::new() };
+        let mut steps =
+            Drafts { planner: self, group, drafts: Vec::new(), step_of: HashSet::new() };
         for &id in &group.roots {
             match self.kind[id as usize] {
                 Kind::Kernel => steps.push(id, Draft::Kernel(id)),

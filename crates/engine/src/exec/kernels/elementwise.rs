@@ -165,7 +165,7 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
         }
     }
     for instr in &plan.instrs {
-        let (Instr::Unary(.., to) | Instr::Binary(.., to)) = *instr;
+        let (Instr::Unary(.., to) | Instr::Binary(.., to) | Instr::MulAdd(.., to)) = *instr;
         let (from, out) = match to {
             Place::Register(register) => {
                 let (registers, out) = Carved::new(registers, part_of(register, tile));
@@ -180,6 +180,12 @@ fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut
             Instr::Unary(kind, x, _) => unary(kind, from.get(x, tile), out),
             Instr::Binary(kind, a, b, _) => {
                 binary(kind, from.get(a, tile), from.get(b, tile), out);
+            }
+            Instr::MulAdd([a, b, c], _) => {
+                let [a, b, c] = [from.get(a, tile), from.get(b, tile), from.get(c, tile)];
+                for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                    *out = a * b + c;
+                }
             }
         }
     }

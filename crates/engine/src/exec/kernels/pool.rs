@@ -27,8 +27,11 @@ impl Covered {
     #[inline(always)]
     fn pixel(&self, ky: usize, kx: usize) -> Option<usize> {
         let (y, x) = (self.corner[0].wrapping_add(ky), self.corner[1].wrapping_add(kx));
-        let inside = y < self.extents[0] && x < self.extents[1];
-        inside.then_some((self.image + y * self.extents[1] + x) * self.channels)
+        if y < self.extents[0] && x < self.extents[1] {
+            Some((self.image + y * self.extents[1] + x) * self.channels)
+        } else {
+            None
+        }
     }
 }
 

@@ -1,0 +1,230 @@
+//! Timing of whole meta-iterations on workloads that other frameworks can be timed on too.
+//!
+//! The tasks are made up: bytes at random for images, so that nothing has to be downloaded. What an iteration
+//! does is what training does: sampling, the meta-gradient of every task, an outer step with Adam.
+
+use std::time::Instant;
+
+use innerloop_engine::Key;
+use innerloop_tasks::{
+    Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists, TaskFamily,
+};
+use rand::Rng;
+
+use crate::{Config, Experiment, Result, Trainer, peak_memory};
+
+/// A workload by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Short name, as in `benches/peers`.
+    pub name: String,
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// Iterations that are timed when told nothing else.
+    pub repetitions: usize,
+    config: String,
+}
+
+const SINUSOID: &str = r#"
+[tasks]
+family = "sinusoid"
+shots = 10
+query = 10
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+
+[algorithm]
+inner_lr = 0.01
+
+[outer]
+meta_batch_size = 25
+"#;
+
+const OMNIGLOT: &str = r#"
+[tasks]
+ways = 5
+shots = 1
+query = 15
+
+[model]
+kind = "conv4"
+filters = 64
+
+[outer]
+meta_batch_size = 32
+"#;
+
+const MINI_IMAGENET: &str = r#"
+[tasks]
+ways = 5
+shots = 1
+query = 15
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+inner_lr = 0.01
+adaptation_steps = 5
+
+[outer]
+meta_batch_size = 4
+"#;
+
+/// Every workload, in order; `W6-K` for memory against the number `K` of inner steps.
+pub fn workloads() -> Vec<Workload> {
+    let workload = |name: &str, about, repetitions, base: &str, settings: &[&str]| {
+        let mut config = base.parse::<toml::Table>().expect("built-in configuration");
+        for setting in settings {
+            let (path, value) = setting.split_once('=').expect("key=value");
+            let (section, key) = path.split_once('.').expect("section.key");
+            let value = format!("v = {value}").parse::<toml::Table>().expect("a value");
+            let section = config.entry(section).or_insert_with(|| toml::Table::new().into());
+            section.as_table_mut().expect("a section").insert(key.into(), value["v"].clone());
+        }
+        Workload { name: name.into(), about, repetitions, config: config.to_string() }
+    };
+    const MLP: &str = "sinusoids, MLP 40-40, 10 points and 10 queries, 25 tasks";
+    const CONV4: &str = "Conv4-64, 28×28, 5-way 1-shot, 75 queries, 32 tasks";
+    const WAYS20: &str = "Conv4-64, 28×28, 20-way 1-shot, 300 queries, 16 tasks, 5 steps";
+    const MINI: &str = "Conv4-32, 84×84×3, 5-way 1-shot, 75 queries, 4 tasks";
+    const MINI5: &str = "Conv4-32, 84×84×3, 5-way 5-shot, 75 queries, 2 tasks, 5 steps";
+    let one = ["algorithm.inner_lr=0.4", "algorithm.adaptation_steps=1"];
+    let five = ["algorithm.inner_lr=0.1", "algorithm.adaptation_steps=5"];
+    let mut all = vec![
+        workload("W1-1", MLP, 2000, SINUSOID, &["algorithm.adaptation_steps=1"]),
+        workload("W1-5", MLP, 1000, SINUSOID, &["algorithm.adaptation_steps=5"]),
+        workload("W2-1", CONV4, 8, OMNIGLOT, &one),
+        workload("W2-5", CONV4, 5, OMNIGLOT, &five),
+        workload(
+            "W3",
+            WAYS20,
+            3,
+            OMNIGLOT,
+            &[five[0], five[1], "tasks.ways=20", "outer.meta_batch_size=16"],
+        ),
+        workload("W4-1shot", MINI, 8, MINI_IMAGENET, &[]),
+        workload(
+            "W4-5shot",
+            MINI5,
+            5,
+            MINI_IMAGENET,
+            &["tasks.shots=5", "outer.meta_batch_size=2"],
+        ),
+        workload("W5-fomaml", MINI, 8, MINI_IMAGENET, &["algorithm.name=\"fomaml\""]),
+        workload("W5-reptile", MINI, 20, MINI_IMAGENET, &["algorithm.name=\"reptile\""]),
+    ];
+    for steps in [1, 2, 5, 10, 20, 50] {
+        let setting = format!("algorithm.adaptation_steps={steps}");
+        all.push(workload(&format!("W6-{steps}"), MINI, 3, MINI_IMAGENET, &[&setting]));
+    }
+    all
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Milliseconds of each iteration.
+    pub milliseconds: Vec<f64>,
+    /// Milliseconds from the configuration to the first iteration: tracing, compiling, memory.
+    pub compile_ms: f64,
+    /// Arithmetic of products in an iteration, in GFLOP; recomputation counts.
+    pub gflop: f64,
+    /// Threads that ran it.
+    pub threads: usize,
+    /// The process's peak memory in bytes, if the system tells.
+    pub peak_memory: Option<u64>,
+}
+
+impl Timing {
+    /// The median iteration.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.milliseconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        }
+    }
+}
+
+impl Workload {
+    /// The configuration it runs.
+    pub fn config(&self) -> Result<Config> {
+        Config::parse(&self.config, &self.name)
+    }
+
+    /// Two iterations to warm up, then as many as asked for. `threads` is 0 for one per core.
+    pub fn run(&self, repetitions: usize, threads: usize) -> Result<Timing> {
+        let mut config = self.config()?;
+        config.run.threads = threads;
+        let family = self.family(&config)?;
+        let start = Instant::now();
+        let experiment = Experiment::with_family(config, family)?;
+        let mut trainer = Trainer::new(experiment)?;
+        let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+        for _ in 0..2 {
+            trainer.step()?;
+        }
+        let mut milliseconds = Vec::with_capacity(repetitions);
+        for _ in 0..repetitions {
+            let start = Instant::now();
+            trainer.step()?;
+            milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        let programs = trainer.learner().programs();
+        let flops: u64 =
+            programs.iter().map(|(_, cost, runs)| cost.product_flops * *runs as u64).sum();
+        let tasks = trainer.experiment.config.outer.meta_batch_size as u64;
+        Ok(Timing {
+            milliseconds,
+            compile_ms,
+            gflop: (flops * tasks) as f64 / 1e9,
+            threads: trainer.pool().current_num_threads(),
+            peak_memory: peak_memory(),
+        })
+    }
+
+    fn family(&self, config: &Config) -> Result<Box<dyn TaskFamily>> {
+        let tasks = &config.tasks;
+        let sizes = FewShot {
+            ways: tasks.ways,
+            shots: tasks.shots,
+            query: tasks.query,
+            train_shots: tasks.train_shots,
+            train_query: tasks.train_query,
+        };
+        Ok(match &config.model.network {
+            crate::config::Network::Mlp(_) => {
+                Box::new(Sinusoid { shots: tasks.shots, query: tasks.query })
+            }
+            crate::config::Network::Conv4(conv4) => {
+                let shape = if conv4.filters == 64 { [28, 28, 1] } else { [84, 84, 3] };
+                let per_class = sizes.shots + sizes.query;
+                let images = noise(shape, sizes.ways + 1, per_class)?;
+                Box::new(ImageTasks::new("noise", images, sizes, Rotations::None)?)
+            }
+        })
+    }
+}
+
+/// Images of random bytes, so many classes in training and the fewest that will do elsewhere.
+fn noise(shape: [usize; 3], classes: usize, samples: usize) -> Result<ImageClasses> {
+    let mut rng = Key::new(0).with_stream("noise").rng();
+    let bytes = shape.iter().product::<usize>() * samples;
+    let mut class = |i: usize| {
+        let mut pixels = vec![0; bytes];
+        rng.fill_bytes(&mut pixels);
+        Class { name: format!("class {i}"), pixels }
+    };
+    let count = 3 * classes;
+    let all = (0..count).map(&mut class).collect();
+    let part = |i: usize| (i * classes..(i + 1) * classes).collect();
+    let splits = SplitLists { train: part(0), validation: part(1), test: part(2) };
+    Ok(ImageClasses::new(shape, all, splits)?)
+}
