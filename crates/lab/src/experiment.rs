@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
-use innerloop_meta::{Algorithm, Losses, MetaState, Problem, Rates, Setup, Strategy};
+use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::omniglot::{self, OmniglotSplit};
 use innerloop_tasks::{
@@ -108,6 +108,7 @@ impl Experiment {
                 config::Strategy::Adjoint => Strategy::Adjoint,
             },
             losses,
+            grouping: Grouping::Single,
         }
     }
 
