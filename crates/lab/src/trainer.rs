@@ -247,7 +247,14 @@ fn average<'a>(out: &mut Tensor, parts: impl Iterator<Item = &'a Tensor>, sums: 
             Dtype::F64 => sums.iter_mut().zip(part.as_f64()).for_each(|(s, &x)| *s += x),
         }
     }
-    sums.iter().enumerate().for_each(|(i, sum)| out.set(i, sum / n));
+    match out.dtype() {
+        Dtype::F32 => {
+            out.as_f32_mut().iter_mut().zip(sums).for_each(|(out, sum)| *out = (*sum / n) as f32);
+        }
+        Dtype::F64 => {
+            out.as_f64_mut().iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum / n);
+        }
+    }
 }
 
 /// A pool of the given number of threads; zero for one per core.
