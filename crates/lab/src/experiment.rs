@@ -96,7 +96,7 @@ impl Experiment {
         Ok(Experiment { train, evaluate, algorithm, family, config })
     }
 
-    /// The inner loop of meta-training.
+    /// The inner loop of meta-training, in groups that suit its meta-batch.
     pub fn setup(&self, losses: Losses) -> Setup {
         let algorithm = &self.config.algorithm;
         Setup {
@@ -108,7 +108,7 @@ impl Experiment {
                 config::Strategy::Adjoint => Strategy::Adjoint,
             },
             losses,
-            grouping: Grouping::Single,
+            grouping: Grouping::Auto(self.config.outer.meta_batch_size),
         }
     }
 

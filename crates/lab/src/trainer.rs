@@ -7,17 +7,15 @@
 //!     ω, state = optimizer(clip(g), rate(iteration), ω, state)
 //! ```
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::outer::OptimizerState;
-use innerloop_meta::{
-    Grouping, Learner, Losses, MetaGradient, MetaState, Setup, TaskData, TaskResult, Worker,
-};
+use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
 use innerloop_nn::BatchNorm;
 use innerloop_tasks::{Episode, Split, episode_key};
 use rayon::ThreadPool;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::Network;
@@ -73,8 +71,7 @@ impl Trainer {
         let dtype = config.run.dtype;
         let pool = thread_pool(config.run.threads)?;
         let batch = config.outer.meta_batch_size;
-        let grouping = Grouping::Auto(batch);
-        let setup = Setup { grouping, ..experiment.setup(Losses::Training) };
+        let setup = experiment.setup(Losses::Training);
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
         let meta = experiment.initial_state();
         let episode = Episode::zeros(&experiment.train.spec);
@@ -123,10 +120,11 @@ impl Trainer {
         let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
         let (workers, iteration) = (&self.workers, self.iteration);
         let seed = experiment.config.seed;
-        self.pool.install(|| {
-            self.groups.par_iter().for_each(|group| {
-                let thread = rayon::current_thread_index().expect("runs on the pool");
-                let mut worker = workers[thread].lock().expect("no worker panicked");
+        let next = AtomicUsize::new(0);
+        // Takes one group after another. Which worker runs a group changes no bit of its results.
+        let work = |worker: &Mutex<Worker>| {
+            let mut worker = worker.lock().expect("no worker panicked");
+            while let Some(group) = self.groups.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut group = group.lock().expect("no worker panicked");
                 let Group { first, episodes, results } = &mut *group;
                 let key =
@@ -144,7 +142,16 @@ impl Trainer {
                     .map(|(i, (support, query))| TaskData { support, query, key: key(i) })
                     .collect();
                 learner.run_group(&mut worker, meta, &tasks, results);
-            });
+            }
+        };
+        // This thread works too: waking others and waiting for them costs as much as a small group.
+        let helpers = workers.len().min(self.groups.len()) - 1;
+        self.pool.in_place_scope(|scope| {
+            let work = &work;
+            for worker in &workers[1..=helpers] {
+                scope.spawn(move |_| work(worker));
+            }
+            work(&workers[0]);
         });
         let mut report = self.reduce()?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);
