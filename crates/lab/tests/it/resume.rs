@@ -87,6 +87,7 @@ fn threads_change_no_bit() {
             let outcome = complete(&tiny(preset, &sets.concat()), &out);
             let trainer = open(&out, Which::Last).unwrap();
             assert_eq!(trainer.pool().current_num_threads(), threads);
+            assert_eq!(trainer.learner().group() > 1, preset == "sinusoid-maml", "{preset}");
             (trainer.meta, outcome)
         };
         let (one, first) = run(1);
