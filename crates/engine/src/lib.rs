@@ -2,8 +2,9 @@
 //!
 //! A computation is traced once into a [`Graph`] of a small closed set of operations with static
 //! shapes. [`grad`], [`vjp`], [`jvp`] and [`hvp`] add nodes to the same graph: a gradient is a value like
-//! any other, so derivatives of any order need nothing new. [`Program::compile`] turns the graph into a
-//! list of steps over one arena, which is then run millions of times without allocating.
+//! any other, so derivatives of any order need nothing new. [`vmap`] makes a computation on many
+//! examples of one on a single example. [`Program::compile`] turns the graph into a list of steps over one
+//! arena, which is then run millions of times without allocating.
 //!
 //! The crate reads no file, clock, environment or entropy, and has no word of meta-learning in it.
 
@@ -15,6 +16,7 @@ mod key;
 mod params;
 mod plan;
 mod tensor;
+mod vmap;
 
 pub use autodiff::{grad, grad_params, hvp, jvp, vjp};
 pub use exec::{Isa, Workspace};
@@ -23,3 +25,4 @@ pub use key::Key;
 pub use params::Params;
 pub use plan::{Cost, Program};
 pub use tensor::{Dtype, Shape, Tensor, row_major_strides, volume};
+pub use vmap::{Unmappable, vmap};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
-use innerloop_meta::{Algorithm, Losses, MetaState, Problem, Rates, Setup, Strategy};
+use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::omniglot::{self, OmniglotSplit};
 use innerloop_tasks::{
@@ -96,7 +96,7 @@ impl Experiment {
         Ok(Experiment { train, evaluate, algorithm, family, config })
     }
 
-    /// The inner loop of meta-training.
+    /// The inner loop of meta-training, in groups that suit its meta-batch.
     pub fn setup(&self, losses: Losses) -> Setup {
         let algorithm = &self.config.algorithm;
         Setup {
@@ -108,6 +108,7 @@ impl Experiment {
                 config::Strategy::Adjoint => Strategy::Adjoint,
             },
             losses,
+            grouping: Grouping::Auto(self.config.outer.meta_batch_size),
         }
     }
 

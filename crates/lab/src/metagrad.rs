@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
-use innerloop_meta::{Learner, Losses, RATE_PREFIX, TaskData};
+use innerloop_meta::{Grouping, Learner, Losses, RATE_PREFIX, Setup, TaskData};
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
 use crate::checkpoint::tensors;
@@ -45,11 +45,8 @@ pub fn metagrad(
         let at = meta.omega.position(name).expect("read_weights keeps known names only");
         meta.omega.values_mut()[at] = rate.clone();
     }
-    let learner = Learner::new(
-        &experiment.train,
-        experiment.algorithm.as_ref(),
-        experiment.setup(Losses::All),
-    );
+    let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::All) };
+    let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
     let mut result = learner.result(dtype);
     let [support_x, support_y, query_x, query_y] = &arrays;
     let data = TaskData {

@@ -7,7 +7,8 @@
 //!     ω, state = optimizer(clip(g), rate(iteration), ω, state)
 //! ```
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::outer::OptimizerState;
@@ -15,7 +16,6 @@ use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskRes
 use innerloop_nn::BatchNorm;
 use innerloop_tasks::{Episode, Split, episode_key};
 use rayon::ThreadPool;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::Network;
@@ -51,14 +51,17 @@ pub struct Trainer {
     learner: Learner,
     pool: ThreadPool,
     workers: Vec<Mutex<Worker>>,
-    tasks: Vec<Mutex<TaskSlot>>,
+    groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
     sums: Vec<f64>,
 }
 
-struct TaskSlot {
-    episode: Episode,
-    result: TaskResult,
+/// Tasks of the meta-batch that run together.
+struct Group {
+    /// The first one's number.
+    first: usize,
+    episodes: Vec<Episode>,
+    results: Vec<TaskResult>,
 }
 
 impl Trainer {
@@ -67,20 +70,22 @@ impl Trainer {
         let config = &experiment.config;
         let dtype = config.run.dtype;
         let pool = thread_pool(config.run.threads)?;
+        let batch = config.outer.meta_batch_size;
         let setup = experiment.setup(Losses::Training);
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
         let meta = experiment.initial_state();
-        let batch = config.outer.meta_batch_size;
-        let slot = || TaskSlot {
-            episode: Episode::zeros(&experiment.train.spec),
-            result: learner.result(dtype),
+        let episode = Episode::zeros(&experiment.train.spec);
+        let result = learner.result(dtype);
+        let group = |first: usize| {
+            let n = learner.group().min(batch - first);
+            Group { first, episodes: vec![episode.clone(); n], results: vec![result.clone(); n] }
         };
         let gradient = learner.result(dtype).gradient;
         Ok(Trainer {
             workers: (0..pool.current_num_threads())
                 .map(|_| Mutex::new(learner.worker(dtype)))
                 .collect(),
-            tasks: (0..batch).map(|_| Mutex::new(slot())).collect(),
+            groups: (0..batch).step_by(learner.group()).map(|i| Mutex::new(group(i))).collect(),
             optimizer: OptimizerState::new(&gradient),
             outer: Outer::new(config),
             gradient,
@@ -115,21 +120,38 @@ impl Trainer {
         let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
         let (workers, iteration) = (&self.workers, self.iteration);
         let seed = experiment.config.seed;
-        self.pool.install(|| {
-            self.tasks.par_iter().enumerate().for_each(|(index, slot)| {
-                let thread = rayon::current_thread_index().expect("runs on the pool");
-                let mut worker = workers[thread].lock().expect("no worker panicked");
-                let mut slot = slot.lock().expect("no worker panicked");
-                let TaskSlot { episode, result } = &mut *slot;
-                let key = episode_key(seed, Split::Train, iteration, index as u64);
-                experiment.family.sample_into(Split::Train, key, episode);
-                let data = TaskData {
-                    support: &[&episode.support_x, &episode.support_y],
-                    query: &[&episode.query_x, &episode.query_y],
-                    key,
-                };
-                learner.run(&mut worker, meta, data, result);
-            });
+        let next = AtomicUsize::new(0);
+        // Takes one group after another. Which worker runs a group changes no bit of its results.
+        let work = |worker: &Mutex<Worker>| {
+            let mut worker = worker.lock().expect("no worker panicked");
+            while let Some(group) = self.groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut group = group.lock().expect("no worker panicked");
+                let Group { first, episodes, results } = &mut *group;
+                let key =
+                    |i: usize| episode_key(seed, Split::Train, iteration, (*first + i) as u64);
+                for (i, episode) in episodes.iter_mut().enumerate() {
+                    experiment.family.sample_into(Split::Train, key(i), episode);
+                }
+                let arrays: Vec<_> = episodes
+                    .iter()
+                    .map(|e| ([&e.support_x, &e.support_y], [&e.query_x, &e.query_y]))
+                    .collect();
+                let tasks: Vec<_> = arrays
+                    .iter()
+                    .enumerate()
+                    .map(|(i, (support, query))| TaskData { support, query, key: key(i) })
+                    .collect();
+                learner.run_group(&mut worker, meta, &tasks, results);
+            }
+        };
+        // This thread works too: waking others and waiting for them costs as much as a small group.
+        let helpers = workers.len().min(self.groups.len()) - 1;
+        self.pool.in_place_scope(|scope| {
+            let work = &work;
+            for worker in &workers[1..=helpers] {
+                scope.spawn(move |_| work(worker));
+            }
+            work(&workers[0]);
         });
         let mut report = self.reduce()?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);
@@ -160,23 +182,18 @@ impl Trainer {
 
     /// Averages gradients and losses over the tasks, in task order.
     fn reduce(&mut self) -> Result<StepReport> {
-        let n = self.tasks.len() as f64;
-        let slots: Vec<_> =
-            self.tasks.iter().map(|s| s.lock().expect("no worker panicked")).collect();
+        let groups = locked(&self.groups);
+        let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
+        let n = results.len() as f64;
         let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
-        let steps = slots[0].result.support_losses.len();
-        let mean =
-            |f: &dyn Fn(&TaskResult) -> f64| slots.iter().map(|s| f(&s.result)).sum::<f64>() / n;
+        let steps = results[0].support_losses.len();
+        let mean = |f: &dyn Fn(&TaskResult) -> f64| results.iter().map(|r| f(r)).sum::<f64>() / n;
         let support_losses: Vec<f64> = (0..steps).map(|k| mean(&|r| r.support_losses[k])).collect();
         let query_loss = query.then(|| mean(&|r| r.query_loss));
         for (i, out) in self.gradient.values_mut().iter_mut().enumerate() {
-            average(
-                out,
-                slots.iter().map(|slot| &slot.result.gradient.values()[i]),
-                &mut self.sums,
-            );
+            average(out, results.iter().map(|r| &r.gradient.values()[i]), &mut self.sums);
         }
-        drop(slots);
+        drop(groups);
         for &loss in support_losses.iter().chain(&query_loss) {
             if !loss.is_finite() {
                 return Err(self.diverged("a loss in the inner loop", loss));
@@ -193,14 +210,10 @@ impl Trainer {
 
     /// What is carried along without a gradient: the inner optimizer's state, and running statistics.
     fn carry_on(&mut self) {
-        let slots: Vec<_> =
-            self.tasks.iter().map(|s| s.lock().expect("no worker panicked")).collect();
+        let groups = locked(&self.groups);
+        let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
         for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-            average(
-                out,
-                slots.iter().map(|slot| &slot.result.inner_state.values()[i]),
-                &mut self.sums,
-            );
+            average(out, results.iter().map(|r| &r.inner_state.values()[i]), &mut self.sums);
         }
         let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
         let momentum = conv4.batch_norm_momentum;
@@ -208,7 +221,7 @@ impl Trainer {
         // Without a query pass its row was not filled: the last support pass stands for it.
         let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
         for (i, out) in self.meta.carried.values_mut().iter_mut().enumerate() {
-            let rows = slots[0].result.statistics.values()[i].shape()[0];
+            let rows = results[0].statistics.values()[i].shape()[0];
             let passes = if query { rows } else { rows - 1 };
             let n = out.len() / if per_step { rows } else { 1 };
             for j in 0..out.len() {
@@ -217,13 +230,16 @@ impl Trainer {
                     true => t.get((j / n).min(passes - 1) * n + j % n),
                     false => (0..passes).map(|p| t.get(p * n + j)).sum::<f64>() / passes as f64,
                 };
-                let sum: f64 =
-                    slots.iter().map(|s| of_task(&s.result.statistics.values()[i])).sum();
-                let batch = sum / slots.len() as f64;
+                let sum: f64 = results.iter().map(|r| of_task(&r.statistics.values()[i])).sum();
+                let batch = sum / results.len() as f64;
                 out.set(j, (1.0 - momentum) * out.get(j) + momentum * batch);
             }
         }
     }
+}
+
+fn locked(groups: &[Mutex<Group>]) -> Vec<MutexGuard<'_, Group>> {
+    groups.iter().map(|group| group.lock().expect("no worker panicked")).collect()
 }
 
 /// Mean of some tensors in the given order, summed in double precision. `sums` is scratch.
@@ -238,7 +254,14 @@ fn average<'a>(out: &mut Tensor, parts: impl Iterator<Item = &'a Tensor>, sums: 
             Dtype::F64 => sums.iter_mut().zip(part.as_f64()).for_each(|(s, &x)| *s += x),
         }
     }
-    sums.iter().enumerate().for_each(|(i, sum)| out.set(i, sum / n));
+    match out.dtype() {
+        Dtype::F32 => {
+            out.as_f32_mut().iter_mut().zip(sums).for_each(|(out, sum)| *out = (*sum / n) as f32);
+        }
+        Dtype::F64 => {
+            out.as_f64_mut().iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum / n);
+        }
+    }
 }
 
 /// A pool of the given number of threads; zero for one per core.

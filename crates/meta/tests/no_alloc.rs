@@ -10,8 +10,8 @@ use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, Learner, Loss, Losses, MetaState, Point, Problem, Setup,
-    Strategy, TaskData,
+    Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
+    Setup, Strategy, TaskData,
 };
 
 thread_local! {
@@ -169,6 +169,73 @@ fn a_learner_allocates_nothing() {
                     moved && result.support_losses.iter().all(|loss| loss.is_finite()),
                     "{name}"
                 );
+            }
+        }
+    }
+}
+
+/// A linear map and its squared error: several tasks can run together.
+struct Linear;
+
+impl Problem for Linear {
+    fn parameters(&self) -> Params<Shape> {
+        let shapes = [("body", vec![2, 3]), ("head", vec![2])];
+        shapes.into_iter().map(|(name, shape)| (name.to_string(), shape)).collect()
+    }
+
+    fn carried(&self) -> Params<Shape> {
+        Params::new()
+    }
+
+    fn statistics(&self) -> Params<Shape> {
+        Params::new()
+    }
+
+    fn support_shapes(&self, examples: usize) -> Vec<Shape> {
+        vec![vec![examples, 3], vec![examples, 2]]
+    }
+
+    fn support_examples(&self) -> usize {
+        4
+    }
+
+    fn query_shapes(&self) -> Vec<Shape> {
+        self.support_shapes(5)
+    }
+
+    fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g> {
+        let output = support[0].matmul_t(at.params["body"]) + at.params["head"];
+        let error = output - support[1];
+        Loss { value: (error * error).mean(), output, statistics: Params::new() }
+    }
+
+    fn query_loss<'g>(&self, at: &Point<'g>, _: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        self.support_loss(at, query)
+    }
+}
+
+#[test]
+fn a_group_of_tasks_allocates_nothing() {
+    for algorithm in algorithms() {
+        for strategy in [Strategy::Unrolled, Strategy::Adjoint] {
+            for dtype in [Dtype::F32, Dtype::F64] {
+                let grouping = Grouping::Of(3);
+                let setup = Setup { strategy, grouping, ..Setup::new(STEPS) };
+                let learner = Learner::new(&Linear, algorithm.as_ref(), setup);
+                assert_eq!(learner.group(), 3);
+                let theta = Linear.parameters().map(|shape| value(3, shape, dtype));
+                let meta = MetaState::new(&Linear, algorithm.as_ref(), STEPS, theta);
+                let arrays =
+                    |examples| [value(4, &[examples, 3], dtype), value(5, &[examples, 2], dtype)];
+                let (support, query) = (arrays(4), arrays(5));
+                let [support, query] = [&support, &query].map(|set| [&set[0], &set[1]]);
+                let task = TaskData { support: &support, query: &query, key: Key::new(1) };
+                let mut worker = learner.worker(dtype);
+                let mut results = vec![learner.result(dtype); 2];
+                let count =
+                    steady(|| learner.run_group(&mut worker, &meta, &[task; 2], &mut results));
+                assert_eq!(count, 0, "{}, {strategy:?}, {dtype}", algorithm.name());
+                assert!(results[1].support_losses.iter().all(|loss| *loss > 0.0));
             }
         }
     }

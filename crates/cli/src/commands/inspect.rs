@@ -32,7 +32,11 @@ impl Inspect {
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
         let dtype = experiment.config.run.dtype;
         let size = if dtype == innerloop::engine::Dtype::F32 { 4 } else { 8 };
-        say!("programs of one task ({}, {:?})", experiment.algorithm.name(), learner.strategy());
+        let group = match learner.group() {
+            1 => "one task".to_string(),
+            n => format!("{n} tasks together"),
+        };
+        say!("programs of {group} ({}, {:?})", experiment.algorithm.name(), learner.strategy());
         say!(
             "  {:<10} {:>5} {:>7} {:>12} {:>14} {:>10} {:>10}",
             "program",
@@ -56,10 +60,11 @@ impl Inspect {
                 (arena_elements * size) as f64 / (1 << 20) as f64
             );
         }
-        let batch = experiment.config.outer.meta_batch_size as u64;
+        let batch = experiment.config.outer.meta_batch_size;
+        let runs = batch.div_ceil(learner.group()) as u64;
         say!(
             "a meta-iteration of {batch} tasks: {:.3} GFLOP in products",
-            (flops * batch) as f64 / 1e9
+            (flops * runs) as f64 / 1e9
         );
         let worker = learner.worker(dtype).bytes();
         say!("a worker holds {:.2} MiB", worker as f64 / (1 << 20) as f64);

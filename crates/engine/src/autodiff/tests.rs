@@ -8,6 +8,7 @@ use crate::check::{check_derivatives, evaluate, random};
 use crate::graph::{Binary, Graph, Op, Unary, Var, Window, live};
 use crate::key::Key;
 use crate::tensor::{Dtype, Tensor};
+use crate::vmap::tests::check_mapped;
 
 /// Names every kind of operation. The match has no wildcard, so a new variant does not build until it is
 /// listed here, and a listed kind without a case fails `every_operation_has_a_case`.
@@ -72,7 +73,7 @@ kinds! {
 struct Checked(BTreeSet<&'static str>);
 
 impl Checked {
-    /// Derivatives to order 3 at a random point of the given shapes.
+    /// Derivatives to order 3 at a random point of the given shapes; and the mapped form.
     #[track_caller]
     fn case(&mut self, shapes: &[&[usize]], f: impl for<'g> Fn(&[Var<'g>]) -> Vec<Var<'g>>) {
         let graph = Graph::new();
@@ -80,7 +81,9 @@ impl Checked {
         let ids: Vec<_> = f(&inputs).iter().map(|y| y.id).collect();
         let nodes = graph.nodes();
         self.0.extend(live(&nodes, &ids).into_iter().map(|id| kind(&nodes[id as usize].op)));
-        check_derivatives(f, &point(shapes), 3, 1e-6).unwrap();
+        drop(nodes);
+        check_derivatives(&f, &point(shapes), 3, 1e-6).unwrap();
+        check_mapped(shapes, &f);
     }
 }
 

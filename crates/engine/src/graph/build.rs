@@ -123,7 +123,7 @@ impl<'g> Var<'g> {
         self.unary(Unary::Neg)
     }
 
-    fn unary(self, kind: Unary) -> Var<'g> {
+    pub(crate) fn unary(self, kind: Unary) -> Var<'g> {
         match self.constant() {
             Some(value) => self.full_like(kind.of(value)),
             None => self.graph.node(Op::Unary(kind, self.id), self.shape()),
@@ -242,7 +242,12 @@ impl<'g> Var<'g> {
         if volume(&from) == volume(shape) {
             return self.reshape(shape);
         }
-        self.graph.node(Op::Expand(self.id), shape.to_vec())
+        // Repeating what is repeated already repeats the original.
+        let original = match self.graph.nodes()[self.id as usize].op {
+            Op::Expand(x) => x,
+            _ => self.id,
+        };
+        self.graph.node(Op::Expand(original), shape.to_vec())
     }
 
     /// Sums over the axes that [`Var::expand`] would have repeated: its adjoint.
@@ -442,9 +447,14 @@ impl<'g> Var<'g> {
     /// Padding never wins.
     #[track_caller]
     pub fn max_pool(self, window: Window) -> Var<'g> {
+        self.pool_pick(self.pool_argmax(window), window)
+    }
+
+    /// Position, row-major in the window, of each window's first maximum; its derivative is 0.
+    #[track_caller]
+    pub(crate) fn pool_argmax(self, window: Window) -> Var<'g> {
         let shape = self.pooled(window);
-        let at = self.graph.node(Op::PoolArgmax { x: self.id, window }, shape);
-        self.pool_pick(at, window)
+        self.graph.node(Op::PoolArgmax { x: self.id, window }, shape)
     }
 
     /// Mean over each window; padding counts as zeros.

@@ -64,7 +64,7 @@ fn run(
     strategy: Strategy,
 ) -> Vec<TaskResult> {
     let problem = case.problem();
-    let setup = Setup { steps: case.steps, batch: None, strategy, losses: Losses::All };
+    let setup = Setup { strategy, losses: Losses::All, ..Setup::new(case.steps) };
     let learner = Learner::new(&problem, algorithm, setup);
     let meta = MetaState::new(&problem, algorithm, case.steps, case.theta.map(|t| t.cast(dtype)));
     let mut worker = learner.worker(dtype);

@@ -74,16 +74,20 @@ fn threads_change_no_bit() {
         ("strokes-maml", &["model.batch_norm=running"][..]),
         ("strokes-reptile", &["tasks.train_shots=3", "algorithm.inner_batch=4"]),
         ("sinusoid-maml", &["outer.clip_norm=0.5"]),
+        // Several groups of tasks that run together, the last one smaller.
+        ("sinusoid-maml", &["outer.meta_batch_size=31"]),
+        ("sinusoid-maml", &["outer.meta_batch_size=31", "algorithm.strategy=adjoint"]),
     ];
     for (preset, sets) in presets {
         let folder = tempfile::tempdir().unwrap();
         let run = |threads: usize| {
             let threads_set = format!("run.threads={threads}");
-            let sets = [sets, &["outer.iterations=4", "outer.meta_batch_size=5"], &[&threads_set]];
+            let sets = [&["outer.iterations=4", "outer.meta_batch_size=5"], sets, &[&threads_set]];
             let out = folder.path().join(threads.to_string());
             let outcome = complete(&tiny(preset, &sets.concat()), &out);
             let trainer = open(&out, Which::Last).unwrap();
             assert_eq!(trainer.pool().current_num_threads(), threads);
+            assert_eq!(trainer.learner().group() > 1, preset == "sinusoid-maml", "{preset}");
             (trainer.meta, outcome)
         };
         let (one, first) = run(1);

@@ -3,8 +3,9 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::adjoint::step_program;
-use super::structure::{Buffers, Compiled, Scope, Sources, Structure, copy, read_all};
-use super::{MetaState, TaskData};
+use super::buffers::{Buffers, copy, read_all};
+use super::structure::{Compiled, Scope, Sources, Structure};
+use super::{MetaState, ONE, TaskData};
 use crate::{Algorithm, Problem};
 
 /// An algorithm's inner loop on a problem, compiled for any number of steps.
@@ -53,13 +54,13 @@ impl Adapter {
         batch: Option<usize>,
     ) -> Adapter {
         let structure = Structure::new(problem, algorithm, trained_steps, batch);
-        let step = step_program(&structure, problem, algorithm);
+        let step = step_program(&structure, problem, algorithm).expect(ONE);
         let graph = Graph::new();
         let scope = Scope::new(&structure, &graph);
         let (omega, phi, at_step) = (scope.omega(), scope.fast(), scope.step());
         let at = scope.point(&omega, &phi, at_step);
         let loss = problem.query_loss(&at, &scope.support(), &scope.query());
-        let predict = scope.compile(&[loss.value, loss.output]);
+        let predict = scope.compile(&[loss.value, loss.output]).expect(ONE);
         Adapter { structure, step, predict, steps }
     }
 
@@ -93,7 +94,8 @@ impl Adapter {
         mut visit: impl FnMut(Adapted<'_>),
     ) {
         let AdaptWorker { buffers, step, predict, fast, state, output } = worker;
-        buffers.gather(&self.structure, task);
+        let tasks = &[task];
+        buffers.gather(&self.structure, tasks);
         for (fast, name) in fast.iter_mut().zip(self.structure.adapted.names()) {
             copy(fast, &meta.omega[name]);
         }
@@ -105,7 +107,7 @@ impl Adapter {
         for k in 0..=self.steps {
             let sources = |step| Sources {
                 meta,
-                task,
+                tasks,
                 buffers: &*buffers,
                 fast,
                 state,

@@ -6,11 +6,12 @@
 //! body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order products
 //! come from one forward-over-reverse sweep.
 
-use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace, grad, grad_params, hvp, vjp};
-
-use super::structure::{
-    Buffers, Compiled, Scope, Sources, Structure, copy, read_all, store_row, wants_final_loss,
+use innerloop_engine::{
+    Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params, hvp, vjp,
 };
+
+use super::buffers::{Buffers, bytes_of, read_all, spread, take};
+use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 
@@ -31,6 +32,8 @@ pub(super) struct Memory {
     state: Vec<Tensor>,
     cotangent: Vec<Tensor>,
     totals: Vec<Tensor>,
+    loss: Tensor,
+    output: Tensor,
 }
 
 impl Adjoint {
@@ -39,15 +42,15 @@ impl Adjoint {
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
         setup: Setup,
-    ) -> Adjoint {
+    ) -> Result<Adjoint, Unmappable> {
         let exact = structure.kind == MetaGradient::Exact && structure.steps > 0;
-        Adjoint {
-            step: step_program(structure, problem, algorithm),
-            back: exact.then(|| back_program(structure, problem, algorithm)),
-            query: (structure.kind != MetaGradient::Displacement)
-                .then(|| query_program(structure, problem)),
+        let query = structure.kind != MetaGradient::Displacement;
+        Ok(Adjoint {
+            step: step_program(structure, problem, algorithm)?,
+            back: exact.then(|| back_program(structure, problem, algorithm)).transpose()?,
+            query: query.then(|| query_program(structure, problem)).transpose()?,
             final_loss: wants_final_loss(setup),
-        }
+        })
     }
 
     pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
@@ -69,17 +72,16 @@ impl Adjoint {
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
-        let zeros = |shapes: &innerloop_engine::Params<Vec<usize>>| -> Vec<Tensor> {
-            shapes.values().iter().map(|shape| Tensor::zeros(dtype, shape)).collect()
-        };
         Memory {
             step: self.step.program.workspace(dtype),
             back: self.back.as_ref().map(|back| back.program.workspace(dtype)),
             query: self.query.as_ref().map(|query| query.program.workspace(dtype)),
-            trajectory: vec![zeros(&structure.adapted); structure.steps + 1],
-            state: zeros(&structure.state),
-            cotangent: zeros(&structure.adapted),
-            totals: zeros(&structure.fixed),
+            trajectory: vec![structure.zeros(&structure.adapted, dtype); structure.steps + 1],
+            state: structure.zeros(&structure.state, dtype),
+            cotangent: structure.zeros(&structure.adapted, dtype),
+            totals: structure.zeros(&structure.fixed, dtype),
+            loss: Tensor::zeros(dtype, &structure.stacked(&[])),
+            output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
         }
     }
 
@@ -89,23 +91,24 @@ impl Adjoint {
         memory: &mut Memory,
         buffers: &mut Buffers,
         meta: &MetaState,
-        task: TaskData<'_>,
-        result: &mut TaskResult,
+        tasks: &[TaskData<'_>],
+        results: &mut [TaskResult],
     ) {
-        let Memory { step, back, query, trajectory, state, cotangent, totals } = memory;
+        let Memory { step, back, query, trajectory, state, cotangent, totals, loss, output } =
+            memory;
         for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
-            copy(fast, &meta.omega[name]);
+            spread(fast, &meta.omega[name]);
         }
         for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
-            copy(state, start);
+            spread(state, start);
         }
-        result.support_losses.clear();
+        results.iter_mut().for_each(|result| result.support_losses.clear());
         let n = structure.adapted.len();
         let n_state = structure.state.len();
         for k in 0..structure.steps + usize::from(self.final_loss) {
             let sources = Sources {
                 meta,
-                task,
+                tasks,
                 buffers,
                 fast: &trajectory[k],
                 state,
@@ -115,29 +118,28 @@ impl Adjoint {
                 k: structure.step_index(k),
             };
             self.step.run(step, sources);
-            result.support_losses.push(step.read_scalar(0));
+            step.read(0, loss);
+            for (result, loss) in results.iter_mut().zip(loss.iter()) {
+                result.support_losses.push(loss);
+            }
             if k == structure.steps {
                 break;
             }
             read_all(step, 1, &mut trajectory[k + 1]);
             read_all(step, 1 + n, state);
             read_all(step, 1 + n + n_state, &mut buffers.statistics);
-            for (to, from) in result.statistics.values_mut().iter_mut().zip(&buffers.statistics) {
-                store_row(to, k, from);
-            }
+            buffers.hand_out_statistics(k, results);
         }
-        for (to, from) in result.fast.values_mut().iter_mut().zip(&trajectory[structure.steps]) {
-            copy(to, from);
-        }
-        for (to, from) in result.inner_state.values_mut().iter_mut().zip(&*state) {
-            copy(to, from);
+        for (member, result) in results.iter_mut().enumerate() {
+            take_all(result.fast.values_mut(), &trajectory[structure.steps], member);
+            take_all(result.inner_state.values_mut(), state, member);
         }
         let (Some(program), Some(query)) = (&self.query, query) else {
-            return displacement(structure, meta, result);
+            return results.iter_mut().for_each(|result| displacement(structure, meta, result));
         };
         let sources = |fast, step, k| Sources {
             meta,
-            task,
+            tasks,
             buffers: &*buffers,
             fast,
             state: &[],
@@ -147,8 +149,8 @@ impl Adjoint {
             k,
         };
         program.run(query, sources(&trajectory[structure.steps], structure.steps, 0));
-        result.query_loss = query.read_scalar(0);
-        query.read(1, &mut result.output);
+        query.read(0, loss);
+        query.read(1, output);
         read_all(query, 2, cotangent);
         read_all(query, 2 + n, totals);
         if let (Some(program), Some(back)) = (&self.back, back) {
@@ -162,15 +164,17 @@ impl Adjoint {
             }
         }
         read_all(query, 2 + n + totals.len(), &mut buffers.statistics);
-        for (to, from) in result.statistics.values_mut().iter_mut().zip(&buffers.statistics) {
-            store_row(to, structure.steps, from);
-        }
-        let gradient = result.gradient.values_mut();
-        for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
-            copy(&mut gradient[at], from);
-        }
-        for (from, at) in totals.iter().zip(structure.fixed_positions()) {
-            copy(&mut gradient[at], from);
+        buffers.hand_out_statistics(structure.steps, results);
+        for (member, result) in results.iter_mut().enumerate() {
+            result.query_loss = loss.get(member);
+            take(&mut result.output, output, member);
+            let gradient = result.gradient.values_mut();
+            for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
+                take(&mut gradient[at], from, member);
+            }
+            for (from, at) in totals.iter().zip(structure.fixed_positions()) {
+                take(&mut gradient[at], from, member);
+            }
         }
     }
 }
@@ -178,12 +182,16 @@ impl Adjoint {
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
         let workspaces = [Some(&self.step), self.back.as_ref(), self.query.as_ref()];
-        let tensors = self.trajectory.iter().flatten();
+        let tensors = self.trajectory.iter().flatten().chain([&self.loss, &self.output]);
         let tensors = tensors.chain(&self.state).chain(&self.cotangent).chain(&self.totals);
-        let size = |t: &Tensor| t.len() * if t.dtype() == Dtype::F32 { 4 } else { 8 };
         workspaces.iter().flatten().map(|w| w.bytes()).sum::<usize>()
-            + tensors.map(size).sum::<usize>()
+            + tensors.map(bytes_of).sum::<usize>()
     }
+}
+
+/// One task's part of values of a group.
+fn take_all(one: &mut [Tensor], group: &[Tensor], member: usize) {
+    one.iter_mut().zip(group).for_each(|(one, group)| take(one, group, member));
 }
 
 /// `θ − φ_K` for what the inner loop moves; the rest of the gradient stays zero.
@@ -192,8 +200,16 @@ fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult
     for (name, phi) in fast.iter() {
         let at = structure.learned.position(name).expect("θ is learned");
         let (theta, out) = (&meta.omega[name], &mut gradient.values_mut()[at]);
-        for i in 0..phi.len() {
-            out.set(i, theta.get(i) - phi.get(i));
+        match (theta.dtype(), phi.dtype()) {
+            (Dtype::F32, Dtype::F32) => {
+                let pairs = theta.as_f32().iter().zip(phi.as_f32());
+                out.as_f32_mut().iter_mut().zip(pairs).for_each(|(out, (t, p))| *out = t - p);
+            }
+            (Dtype::F64, Dtype::F64) => {
+                let pairs = theta.as_f64().iter().zip(phi.as_f64());
+                out.as_f64_mut().iter_mut().zip(pairs).for_each(|(out, (t, p))| *out = t - p);
+            }
+            _ => (0..phi.len()).for_each(|i| out.set(i, theta.get(i) - phi.get(i))),
         }
     }
 }
@@ -203,7 +219,7 @@ pub(super) fn step_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
-) -> Compiled {
+) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, phi, state, step) = (scope.omega(), scope.fast(), scope.state(), scope.step());
@@ -223,7 +239,7 @@ fn back_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
-) -> Compiled {
+) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
@@ -249,7 +265,7 @@ fn back_program(
 }
 
 /// `(φ_K, ω, support, query) → (L_Q, output, ∇_φ L_Q, ∇_η L_Q, statistics)`.
-fn query_program(structure: &Structure, problem: &dyn Problem) -> Compiled {
+fn query_program(structure: &Structure, problem: &dyn Problem) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());

@@ -3,14 +3,16 @@
 
 mod adapter;
 mod adjoint;
+mod buffers;
 mod structure;
 mod unrolled;
 
-use innerloop_engine::{Cost, Dtype, Key, Params, Tensor};
+use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 
 use crate::{Algorithm, MetaGradient, Problem};
 pub use adapter::{AdaptWorker, Adapted, Adapter, Evaluation};
-use structure::{Buffers, Structure};
+use buffers::Buffers;
+use structure::Structure;
 
 /// How an exact meta-gradient is computed. Both agree to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +53,44 @@ pub struct Setup {
     pub strategy: Strategy,
     /// Which losses to report.
     pub losses: Losses,
+    /// Whether, and how many, tasks run together in one program.
+    pub grouping: Grouping,
+}
+
+/// How many tasks run together. Results are those of one task after another, to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// One task after another.
+    Single,
+    /// Groups of this many, where the problem's operations can be computed for many tasks at once; else
+    /// one task after another.
+    Of(usize),
+    /// Groups that suit a meta-batch of this many tasks, where small programs make it pay. The choice
+    /// depends on the configuration alone.
+    Auto(usize),
+}
+
+impl Grouping {
+    /// Work of a program's step up to which [`Grouping::Auto`] groups: floating-point operations, those of
+    /// products and elementwise ones together. Measured on perceptrons: at 7,000 groups save 15 % of
+    /// the time, at 22,000 and at 71,000 nothing.
+    pub const WORK_PER_STEP: u64 = 1 << 14;
+    /// Tasks of a group at most: larger ones gain nothing, and leave too few for the threads to share.
+    pub const MOST: usize = 13;
+    /// Bytes of a group's single-precision values at most, about what stays in a core's cache.
+    pub const BUDGET: u64 = 2 << 20;
 }
 
 impl Setup {
-    /// `K` steps on the whole support set.
+    /// `K` steps on the whole support set, one task after another.
     pub fn new(steps: usize) -> Setup {
-        Setup { steps, batch: None, strategy: Strategy::Auto, losses: Losses::Training }
+        Setup {
+            steps,
+            batch: None,
+            strategy: Strategy::Auto,
+            losses: Losses::Training,
+            grouping: Grouping::Single,
+        }
     }
 }
 
@@ -123,47 +157,43 @@ enum Memory {
     Adjoint(Box<adjoint::Memory>),
 }
 
+/// Programs for one task contain nothing that cannot be compiled.
+const ONE: &str = "a program for a single task always compiles";
+
 impl Learner {
     /// Compiles the meta-gradient. Panics when an exact algorithm's inner optimizer has a state, which
     /// no rule here differentiates through.
     #[track_caller]
     pub fn new(problem: &dyn Problem, algorithm: &dyn Algorithm, setup: Setup) -> Learner {
-        let structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
+        let mut structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
         assert!(
             structure.kind != MetaGradient::Exact || structure.state.is_empty(),
             "{}: an exact meta-gradient through a stateful inner optimizer is not supported",
             algorithm.name()
         );
-        let adjoint = || {
-            let adjoint = adjoint::Adjoint::new(&structure, problem, algorithm, setup);
-            Programs::Adjoint(Box::new(adjoint))
+        let compile = |structure: &Structure, strategy| {
+            Programs::new(structure, problem, algorithm, Setup { strategy, ..setup })
         };
-        let unrolled = || Box::new(unrolled::Unrolled::new(&structure, problem, algorithm, setup));
-        // Without second derivatives the step-by-step programs do no work twice.
-        let programs = match setup.strategy {
-            Strategy::Unrolled => Programs::Unrolled(unrolled()),
-            Strategy::Adjoint => adjoint(),
-            Strategy::Auto if structure.kind != MetaGradient::Exact => adjoint(),
-            // An unrolled graph of many steps is not even worth building.
-            Strategy::Auto if setup.steps > 10 => adjoint(),
-            Strategy::Auto => {
-                let unrolled = unrolled();
-                if 4 * unrolled.cost().arena_elements <= Strategy::BUDGET {
-                    Programs::Unrolled(unrolled)
-                } else {
-                    adjoint()
-                }
+        let mut programs = compile(&structure, setup.strategy).expect(ONE);
+        let group = programs.group(&structure, setup.grouping);
+        if group > 1 {
+            let mut grouped = structure.clone();
+            grouped.group = group;
+            if let Ok(together) = compile(&grouped, programs.strategy()) {
+                (structure, programs) = (grouped, together);
             }
-        };
+        }
         Learner { structure, programs }
     }
 
     /// The strategy in use: never [`Strategy::Auto`].
     pub fn strategy(&self) -> Strategy {
-        match self.programs {
-            Programs::Unrolled(_) => Strategy::Unrolled,
-            Programs::Adjoint(_) => Strategy::Adjoint,
-        }
+        self.programs.strategy()
+    }
+
+    /// Tasks that run together.
+    pub fn group(&self) -> usize {
+        self.structure.group
     }
 
     /// Names of the meta-parameters the outer loop learns, in the order of gradients.
@@ -171,12 +201,10 @@ impl Learner {
         self.structure.learned.names()
     }
 
-    /// Programs by name, with the work of one run and the number of runs per task.
+    /// Programs by name, with the work of one run and the number of runs per task, or per group of tasks
+    /// that run together.
     pub fn programs(&self) -> Vec<(&'static str, Cost, usize)> {
-        match &self.programs {
-            Programs::Unrolled(unrolled) => vec![("unrolled", *unrolled.cost(), 1)],
-            Programs::Adjoint(adjoint) => adjoint.costs(&self.structure),
-        }
+        self.programs.costs(&self.structure)
     }
 
     /// Printed graphs of the programs.
@@ -201,7 +229,8 @@ impl Learner {
         self.structure.result(dtype)
     }
 
-    /// Runs one task. Panics when the worker belongs to another learner or the data has other shapes.
+    /// Runs one task; takes as long as a whole group where tasks run together. Panics when the worker
+    /// belongs to another learner or the data has other shapes.
     #[track_caller]
     pub fn run(
         &self,
@@ -210,17 +239,98 @@ impl Learner {
         task: TaskData<'_>,
         result: &mut TaskResult,
     ) {
+        self.run_group(worker, meta, &[task], std::slice::from_mut(result));
+    }
+
+    /// Runs up to [`Learner::group`] tasks together. A task's result depends on its place in the group and
+    /// on the other tasks by no more than rounding. Panics as [`Learner::run`] does, and when there are
+    /// more tasks, none, or another number of results.
+    #[track_caller]
+    pub fn run_group(
+        &self,
+        worker: &mut Worker,
+        meta: &MetaState,
+        tasks: &[TaskData<'_>],
+        results: &mut [TaskResult],
+    ) {
+        let n = tasks.len();
+        assert!((1..=self.group()).contains(&n), "{n} tasks for groups of {}", self.group());
+        assert_eq!(results.len(), n, "a result for every task");
         let Worker { buffers, memory } = worker;
-        buffers.gather(&self.structure, task);
+        buffers.gather(&self.structure, tasks);
         match (&self.programs, memory) {
             (Programs::Unrolled(p), Memory::Unrolled(m)) => {
-                p.run(&self.structure, m, buffers, meta, task, result);
+                p.run(&self.structure, m, buffers, meta, tasks, results);
             }
             (Programs::Adjoint(p), Memory::Adjoint(m)) => {
-                p.run(&self.structure, m, buffers, meta, task, result);
+                p.run(&self.structure, m, buffers, meta, tasks, results);
             }
             _ => panic!("this worker belongs to another learner"),
         }
+    }
+}
+
+impl Programs {
+    fn new(
+        structure: &Structure,
+        problem: &dyn Problem,
+        algorithm: &dyn Algorithm,
+        setup: Setup,
+    ) -> Result<Programs, Unmappable> {
+        let adjoint = || {
+            let adjoint = adjoint::Adjoint::new(structure, problem, algorithm, setup)?;
+            Ok(Programs::Adjoint(Box::new(adjoint)))
+        };
+        let unrolled = || unrolled::Unrolled::new(structure, problem, algorithm, setup);
+        match setup.strategy {
+            Strategy::Unrolled => Ok(Programs::Unrolled(Box::new(unrolled()?))),
+            Strategy::Adjoint => adjoint(),
+            // Without second derivatives the step-by-step programs do no work twice.
+            Strategy::Auto if structure.kind != MetaGradient::Exact => adjoint(),
+            // An unrolled graph of many steps is not even worth building.
+            Strategy::Auto if setup.steps > 10 => adjoint(),
+            Strategy::Auto => {
+                let unrolled = unrolled()?;
+                if 4 * unrolled.cost().arena_elements <= Strategy::BUDGET {
+                    Ok(Programs::Unrolled(Box::new(unrolled)))
+                } else {
+                    adjoint()
+                }
+            }
+        }
+    }
+
+    fn strategy(&self) -> Strategy {
+        match self {
+            Programs::Unrolled(_) => Strategy::Unrolled,
+            Programs::Adjoint(_) => Strategy::Adjoint,
+        }
+    }
+
+    fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
+        match self {
+            Programs::Unrolled(unrolled) => vec![("unrolled", *unrolled.cost(), 1)],
+            Programs::Adjoint(adjoint) => adjoint.costs(structure),
+        }
+    }
+
+    /// Tasks of a group, given the programs of a single task.
+    fn group(&self, structure: &Structure, grouping: Grouping) -> usize {
+        let tasks = match grouping {
+            Grouping::Single => return 1,
+            Grouping::Of(tasks) => return tasks,
+            Grouping::Auto(tasks) => tasks,
+        };
+        let costs = self.costs(structure);
+        let total = |f: fn(&Cost) -> u64| costs.iter().map(|(_, cost, _)| f(cost)).sum::<u64>();
+        let work = total(|cost| cost.product_flops + cost.elementwise_ops);
+        if work > Grouping::WORK_PER_STEP * total(|cost| cost.steps) {
+            return 1;
+        }
+        let fit = Grouping::BUDGET / (4 * total(|cost| cost.arena_elements)).max(1);
+        let most = Grouping::MOST.min(fit as usize).max(1);
+        // As few groups as that allows, as even as they can be.
+        tasks.div_ceil(tasks.div_ceil(most))
     }
 }
 

@@ -1,20 +1,26 @@
 //! What both strategies share: which parameters move and which are learned, how a program's inputs are
-//! bound to values, and the buffers of one task.
+//! bound to values.
 
 use std::cell::RefCell;
 
-use innerloop_engine::{Dtype, Graph, Params, Program, Shape, Tensor, Var, Workspace};
+use innerloop_engine::{
+    Dtype, Graph, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
+};
 
+use super::buffers::Buffers;
 use super::{Losses, MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, InnerStep, MetaGradient, Point, Problem, Vars, minibatch};
+use crate::{Algorithm, InnerStep, MetaGradient, Point, Problem, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.
+#[derive(Clone)]
 pub(super) struct Structure {
     pub(super) kind: MetaGradient,
     pub(super) steps: usize,
     /// Support examples per step, if not all.
     pub(super) batch: Option<usize>,
-    support_examples: usize,
+    /// Tasks that run together. Values of several tasks have a leading axis, one entry a task.
+    pub(super) group: usize,
+    pub(super) support_examples: usize,
     theta: Params<Shape>,
     /// The part of θ that the inner loop moves.
     pub(super) adapted: Params<Shape>,
@@ -27,10 +33,10 @@ pub(super) struct Structure {
     pub(super) state: Params<Shape>,
     carried: Params<Shape>,
     pub(super) statistics: Params<Shape>,
-    support: Vec<Shape>,
-    step_support: Vec<Shape>,
-    query: Vec<Shape>,
-    output: Shape,
+    pub(super) support: Vec<Shape>,
+    pub(super) step_support: Vec<Shape>,
+    pub(super) query: Vec<Shape>,
+    pub(super) output: Shape,
 }
 
 impl Structure {
@@ -56,6 +62,7 @@ impl Structure {
             kind: algorithm.meta_gradient(),
             steps,
             batch,
+            group: 1,
             support_examples,
             state: algorithm.state(&adapted),
             theta,
@@ -79,6 +86,16 @@ impl Structure {
         let output = problem.query_loss(&at, &scope.support(), &scope.query()).output.shape();
         structure.output = output;
         structure
+    }
+
+    /// The shape in which a value lies for all tasks of a group.
+    pub(super) fn stacked(&self, one: &[usize]) -> Shape {
+        if self.group > 1 { [&[self.group], one].concat() } else { one.to_vec() }
+    }
+
+    /// Room for values of all tasks of a group.
+    pub(super) fn zeros(&self, shapes: &Params<Shape>, dtype: Dtype) -> Vec<Tensor> {
+        shapes.values().iter().map(|shape| Tensor::zeros(dtype, &self.stacked(shape))).collect()
     }
 
     pub(super) fn result(&self, dtype: Dtype) -> TaskResult {
@@ -123,6 +140,9 @@ pub(super) enum Bind {
     Fast(usize),
     Omega(usize),
     Carried(usize),
+    /// The inner optimizer's state that every task starts from.
+    Start(usize),
+    /// The inner optimizer's current state.
     State(usize),
     Step,
     /// The whole support set's array.
@@ -132,6 +152,17 @@ pub(super) enum Bind {
     Query(usize),
     Cotangent(usize),
     Total(usize),
+}
+
+impl Bind {
+    /// Whether each task of a group has a value of its own.
+    fn differs_by_task(self) -> bool {
+        match self {
+            Bind::Omega(_) | Bind::Carried(_) | Bind::Start(_) | Bind::Step => false,
+            Bind::Fast(_) | Bind::State(_) | Bind::Cotangent(_) | Bind::Total(_) => true,
+            Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
+        }
+    }
 }
 
 /// A graph under construction whose inputs know what they will be bound to.
@@ -176,6 +207,11 @@ impl<'g, 's> Scope<'g, 's> {
 
     pub(super) fn carried(&self) -> Vars<'g> {
         self.inputs(&self.structure.carried, Bind::Carried)
+    }
+
+    /// The state every task's inner optimizer starts from.
+    pub(super) fn start_state(&self) -> Vars<'g> {
+        self.inputs(&self.structure.state, Bind::Start)
     }
 
     pub(super) fn state(&self) -> Vars<'g> {
@@ -251,11 +287,21 @@ impl<'g, 's> Scope<'g, 's> {
         InnerStep { phi, gradient, rates: self.rates(omega), state, step }
     }
 
-    /// Compiles the outputs.
-    pub(super) fn compile(self, outputs: &[Var<'g>]) -> Compiled {
-        let program = Program::compile(self.graph, outputs);
-        let text = self.graph.print(outputs);
-        Compiled { program, binds: self.binds.into_inner(), text }
+    /// Compiles the outputs, for the tasks of a group at once if there are several: every output then has
+    /// a leading axis.
+    pub(super) fn compile(self, outputs: &[Var<'g>]) -> Result<Compiled, Unmappable> {
+        let binds = self.binds.into_inner();
+        let compiled = |graph: &Graph, outputs: &[Var<'_>], binds| {
+            let text = graph.print(outputs);
+            Compiled { program: Program::compile(graph, outputs), binds, text }
+        };
+        if self.structure.group == 1 {
+            return Ok(compiled(self.graph, outputs, binds));
+        }
+        let many = Graph::new();
+        let mapped: Vec<bool> = binds.iter().map(|bind| bind.differs_by_task()).collect();
+        let outputs = vmap(&many, outputs, &mapped, self.structure.group)?;
+        Ok(compiled(&many, &outputs, binds))
     }
 }
 
@@ -270,7 +316,7 @@ pub(super) struct Compiled {
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub(super) meta: &'a MetaState,
-    pub(super) task: TaskData<'a>,
+    pub(super) tasks: &'a [TaskData<'a>],
     pub(super) buffers: &'a Buffers,
     pub(super) fast: &'a [Tensor],
     pub(super) state: &'a [Tensor],
@@ -289,126 +335,18 @@ impl Compiled {
                 Bind::Fast(i) => &from.fast[i],
                 Bind::Omega(i) => &from.meta.omega.values()[i],
                 Bind::Carried(i) => &from.meta.carried.values()[i],
+                Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],
                 Bind::Step => &from.buffers.one_hot[from.step],
-                Bind::Support(i) => from.task.support[i],
-                Bind::Batch(step, i) => from.buffers.batch(from.task, from.k + step, i),
-                Bind::Query(i) => from.task.query[i],
+                Bind::Support(i) => from.buffers.support(from.tasks, i),
+                Bind::Batch(step, i) => from.buffers.batch(from.tasks, from.k + step, i),
+                Bind::Query(i) => from.buffers.query(from.tasks, i),
                 Bind::Cotangent(i) => &from.cotangent[i],
                 Bind::Total(i) => &from.totals[i],
             };
             workspace.set(input, value);
         }
         self.program.run(workspace);
-    }
-}
-
-/// Buffers of one task that are not part of a program.
-pub(super) struct Buffers {
-    /// One-hot rows of every step.
-    one_hot: Vec<Tensor>,
-    /// Minibatches, per step and array; empty when steps take the whole support set.
-    batches: Vec<Vec<Tensor>>,
-    /// One pass's statistics.
-    pub(super) statistics: Vec<Tensor>,
-}
-
-impl Buffers {
-    pub(super) fn new(structure: &Structure, dtype: Dtype) -> Buffers {
-        Buffers::with_steps(structure, dtype, structure.steps)
-    }
-
-    /// Buffers for an inner loop of another length than the trained one.
-    pub(super) fn with_steps(structure: &Structure, dtype: Dtype, steps: usize) -> Buffers {
-        let axis = structure.steps + 1;
-        let one_hot = (0..axis).map(|k| {
-            let mut row = Tensor::zeros(dtype, &[axis]);
-            row.set(k, 1.0);
-            row
-        });
-        let batches = match structure.batch {
-            Some(_) => {
-                vec![
-                    structure.step_support.iter().map(|s| Tensor::zeros(Dtype::F32, s)).collect();
-                    steps.max(1)
-                ]
-            }
-            None => Vec::new(),
-        };
-        Buffers {
-            one_hot: one_hot.collect(),
-            batches,
-            statistics: structure
-                .statistics
-                .values()
-                .iter()
-                .map(|s| Tensor::zeros(dtype, s))
-                .collect(),
-        }
-    }
-
-    fn batch<'a>(&'a self, task: TaskData<'a>, k: usize, array: usize) -> &'a Tensor {
-        match self.batches.get(k) {
-            Some(batch) => &batch[array],
-            None => task.support[array],
-        }
-    }
-
-    /// Copies the minibatches of a task.
-    pub(super) fn gather(&mut self, structure: &Structure, task: TaskData<'_>) {
-        let Some(batch) = structure.batch else { return };
-        for (k, arrays) in self.batches.iter_mut().enumerate() {
-            let rows = minibatch(task.key, structure.support_examples, batch, k);
-            for (to, from) in arrays.iter_mut().zip(task.support) {
-                if to.dtype() != from.dtype() {
-                    *to = to.cast(from.dtype());
-                }
-                for (row, &index) in rows.iter().enumerate() {
-                    copy_row(to, row, from, index);
-                }
-            }
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        let tensors = self.batches.iter().flatten().chain(&self.one_hot).chain(&self.statistics);
-        tensors.map(|t| t.len() * if t.dtype() == Dtype::F32 { 4 } else { 8 }).sum()
-    }
-}
-
-/// Copies one entry along the first axis.
-fn copy_row(to: &mut Tensor, row: usize, from: &Tensor, index: usize) {
-    let n = from.len() / from.shape()[0];
-    let (to_range, from_range) = (row * n..(row + 1) * n, index * n..(index + 1) * n);
-    match from.dtype() {
-        Dtype::F32 => to.as_f32_mut()[to_range].copy_from_slice(&from.as_f32()[from_range]),
-        Dtype::F64 => to.as_f64_mut()[to_range].copy_from_slice(&from.as_f64()[from_range]),
-    }
-}
-
-/// Copies a whole tensor into one entry along the first axis.
-pub(super) fn store_row(to: &mut Tensor, row: usize, from: &Tensor) {
-    let n = from.len();
-    match from.dtype() {
-        Dtype::F32 => to.as_f32_mut()[row * n..(row + 1) * n].copy_from_slice(from.as_f32()),
-        Dtype::F64 => to.as_f64_mut()[row * n..(row + 1) * n].copy_from_slice(from.as_f64()),
-    }
-}
-
-/// Copies numbers into a tensor of the same shape, whose memory and element type stay.
-pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
-    assert_eq!(to.shape(), from.shape(), "copy of a tensor of another shape");
-    if to.dtype() == from.dtype() {
-        store_row(to, 0, from);
-    } else {
-        (0..from.len()).for_each(|i| to.set(i, from.get(i)));
-    }
-}
-
-/// Reads consecutive outputs, from `first` on, into tensors.
-pub(super) fn read_all(workspace: &Workspace, first: usize, into: &mut [Tensor]) {
-    for (i, tensor) in into.iter_mut().enumerate() {
-        workspace.read(first + i, tensor);
     }
 }
 

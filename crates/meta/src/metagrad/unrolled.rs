@@ -1,10 +1,9 @@
 //! The whole inner loop and its derivative as one graph: the definition of every algorithm's meta-gradient.
 
-use innerloop_engine::{Cost, Dtype, Graph, Var, Workspace, grad, grad_params};
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Var, Workspace, grad, grad_params};
 
-use super::structure::{
-    Buffers, Compiled, Scope, Sources, Structure, read_all, store_row, wants_final_loss,
-};
+use super::buffers::{Buffers, bytes_of, read_all, take};
+use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 
@@ -18,6 +17,8 @@ pub(super) struct Unrolled {
 
 pub(super) struct Memory {
     workspace: Workspace,
+    /// Outputs of several tasks on their way to the results: one tensor for each shape there is.
+    outputs: Vec<Tensor>,
 }
 
 impl Unrolled {
@@ -26,7 +27,7 @@ impl Unrolled {
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
         setup: Setup,
-    ) -> Unrolled {
+    ) -> Result<Unrolled, Unmappable> {
         let graph = Graph::new();
         let scope = Scope::new(structure, &graph);
         let omega = scope.omega();
@@ -36,7 +37,7 @@ impl Unrolled {
             None => vec![support.clone(); structure.steps.max(1)],
         };
         let theta = structure.adapted.map_named(|name, _| omega[name]);
-        let mut state = scope.state();
+        let mut state = scope.start_state();
         let start = scope.point(&omega, &theta, scope.constant_step(0));
         let mut phi = theta.clone();
         let mut losses = Vec::new();
@@ -86,7 +87,7 @@ impl Unrolled {
             );
         }
         outputs.extend(statistics);
-        Unrolled { program: scope.compile(&outputs), losses: n_losses, query }
+        Ok(Unrolled { program: scope.compile(&outputs)?, losses: n_losses, query })
     }
 
     pub(super) fn cost(&self) -> &Cost {
@@ -97,8 +98,18 @@ impl Unrolled {
         &self.program.text
     }
 
-    pub(super) fn memory(&self, _: &Structure, dtype: Dtype) -> Memory {
-        Memory { workspace: self.program.program.workspace(dtype) }
+    pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
+        let workspace = self.program.program.workspace(dtype);
+        let mut outputs: Vec<Tensor> = Vec::new();
+        if structure.group > 1 {
+            for output in 0..self.program.program.n_outputs() {
+                let shape = workspace.output_shape(output);
+                if !outputs.iter().any(|known| known.shape() == shape) {
+                    outputs.push(Tensor::zeros(dtype, shape));
+                }
+            }
+        }
+        Memory { workspace, outputs }
     }
 
     pub(super) fn run(
@@ -107,48 +118,89 @@ impl Unrolled {
         memory: &mut Memory,
         buffers: &mut Buffers,
         meta: &MetaState,
-        task: TaskData<'_>,
-        result: &mut TaskResult,
+        tasks: &[TaskData<'_>],
+        results: &mut [TaskResult],
     ) {
-        let workspace = &mut memory.workspace;
         let sources = Sources {
             meta,
-            task,
+            tasks,
             buffers,
             fast: &[],
-            state: meta.inner_state.values(),
+            state: &[],
             cotangent: &[],
             totals: &[],
             step: 0,
             k: 0,
         };
-        self.program.run(workspace, sources);
-        result.support_losses.clear();
-        result.support_losses.extend((0..self.losses).map(|i| workspace.read_scalar(i)));
-        let mut at = self.losses;
-        read_all(workspace, at, result.fast.values_mut());
-        at += result.fast.len();
-        read_all(workspace, at, result.inner_state.values_mut());
-        at += result.inner_state.len();
-        if self.query {
-            result.query_loss = workspace.read_scalar(at);
-            workspace.read(at + 1, &mut result.output);
-            at += 2;
+        self.program.run(&mut memory.workspace, sources);
+        results.iter_mut().for_each(|result| result.support_losses.clear());
+        for i in 0..self.losses {
+            memory.scalars(i, results, |result, loss| result.support_losses.push(loss));
         }
-        read_all(workspace, at, result.gradient.values_mut());
-        at += result.gradient.len();
+        let mut at = self.losses;
+        at += memory.tensors(at, results, |result| result.fast.values_mut());
+        at += memory.tensors(at, results, |result| result.inner_state.values_mut());
+        if self.query {
+            memory.scalars(at, results, |result, loss| result.query_loss = loss);
+            at += 1;
+            at += memory.tensors(at, results, |result| std::slice::from_mut(&mut result.output));
+        }
+        at += memory.tensors(at, results, |result| result.gradient.values_mut());
         for pass in 0..structure.steps + usize::from(self.query) {
-            read_all(workspace, at, &mut buffers.statistics);
+            read_all(&memory.workspace, at, &mut buffers.statistics);
             at += buffers.statistics.len();
-            for (to, from) in result.statistics.values_mut().iter_mut().zip(&buffers.statistics) {
-                store_row(to, pass, from);
-            }
+            buffers.hand_out_statistics(pass, results);
         }
     }
 }
 
 impl Memory {
+    /// Reads consecutive outputs from `first` on into the results' tensors; returns their number.
+    fn tensors(
+        &mut self,
+        first: usize,
+        results: &mut [TaskResult],
+        of: impl Fn(&mut TaskResult) -> &mut [Tensor],
+    ) -> usize {
+        let n = of(&mut results[0]).len();
+        for i in 0..n {
+            match self.room(first + i) {
+                None => self.workspace.read(first + i, &mut of(&mut results[0])[i]),
+                Some(room) => {
+                    self.workspace.read(first + i, &mut self.outputs[room]);
+                    for (member, result) in results.iter_mut().enumerate() {
+                        take(&mut of(result)[i], &self.outputs[room], member);
+                    }
+                }
+            }
+        }
+        n
+    }
+
+    /// Reads an output that is a number for each task.
+    fn scalars(
+        &mut self,
+        output: usize,
+        results: &mut [TaskResult],
+        to: impl Fn(&mut TaskResult, f64),
+    ) {
+        match self.room(output) {
+            None => to(&mut results[0], self.workspace.read_scalar(output)),
+            Some(room) => {
+                self.workspace.read(output, &mut self.outputs[room]);
+                let all = results.iter_mut().zip(self.outputs[room].iter());
+                all.for_each(|(result, value)| to(result, value));
+            }
+        }
+    }
+
+    /// Which tensor an output of several tasks is read into.
+    fn room(&self, output: usize) -> Option<usize> {
+        let shape = self.workspace.output_shape(output);
+        self.outputs.iter().position(|room| room.shape() == shape)
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.workspace.bytes()
+        self.workspace.bytes() + self.outputs.iter().map(bytes_of).sum::<usize>()
     }
 }

@@ -1,6 +1,8 @@
 //! Bounds on a gradient.
 
-use innerloop_engine::{Params, Tensor};
+use innerloop_engine::{Dtype, Params, Tensor};
+
+use super::map_each;
 
 /// How a meta-gradient is bounded before the optimizer sees it. Zero means no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,27 +18,26 @@ impl Clip {
     pub fn apply(self, gradient: &mut Params<Tensor>) -> f64 {
         let before = norm(gradient);
         if self.value > 0.0 {
-            scale_each(gradient, |x| x.clamp(-self.value, self.value));
+            let bounded = |x: f64| x.clamp(-self.value, self.value);
+            gradient.values_mut().iter_mut().for_each(|tensor| map_each(tensor, bounded));
         }
         if self.norm > 0.0 {
             let now = norm(gradient);
             if now > self.norm {
-                scale_each(gradient, |x| x * (self.norm / now));
+                let scaled = |x: f64| x * (self.norm / now);
+                gradient.values_mut().iter_mut().for_each(|tensor| map_each(tensor, scaled));
             }
         }
         before
     }
 }
 
-fn scale_each(gradient: &mut Params<Tensor>, f: impl Fn(f64) -> f64) {
-    for tensor in gradient.values_mut() {
-        for i in 0..tensor.len() {
-            tensor.set(i, f(tensor.get(i)));
-        }
-    }
-}
-
 /// Euclidean norm over all elements.
 fn norm(gradient: &Params<Tensor>) -> f64 {
-    gradient.values().iter().flat_map(Tensor::iter).map(|x| x * x).sum::<f64>().sqrt()
+    let square = |x: f64| x * x;
+    let add = |sum: f64, tensor: &Tensor| match tensor.dtype() {
+        Dtype::F32 => tensor.as_f32().iter().fold(sum, |sum, &x| sum + square(x.into())),
+        Dtype::F64 => tensor.as_f64().iter().fold(sum, |sum, &x| sum + square(x)),
+    };
+    gradient.values().iter().fold(0.0, add).sqrt()
 }

@@ -1,6 +1,8 @@
 //! Outer optimizers, as PyTorch defines them.
 
-use innerloop_engine::{Params, Tensor};
+use innerloop_engine::{Dtype, Params, Tensor};
+
+use super::Element;
 
 /// What turns a meta-gradient `g` into a step of the meta-parameters `ω`, with rate `η`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +54,7 @@ impl OptimizerState {
 
 impl Optimizer {
     /// Moves the learned part of `omega`, in place. Arithmetic is in double precision; moments and
-    /// parameters are rounded to their element type.
+    /// parameters are rounded to their element type, which is that of the gradient too.
     #[track_caller]
     pub fn step(
         self,
@@ -62,37 +64,59 @@ impl Optimizer {
         state: &mut OptimizerState,
     ) {
         state.steps += 1;
-        let t = state.steps as i32;
         for (index, (name, g)) in gradient.iter().enumerate() {
             let at =
                 omega.position(name).unwrap_or_else(|| panic!("no meta-parameter is named {name}"));
             let w = &mut omega.values_mut()[at];
             let first = &mut state.first.values_mut()[index];
             let second = &mut state.second.values_mut()[index];
-            for i in 0..g.len() {
-                let (g, x) = (g.get(i), w.get(i));
-                let moved = match self {
-                    Optimizer::Sgd { momentum, weight_decay } => {
-                        let v = momentum * first.get(i) + g + weight_decay * x;
-                        first.set(i, v);
-                        x - rate * v
-                    }
-                    Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
-                        let (g, x) = if decoupled {
-                            (g, x - rate * weight_decay * x)
-                        } else {
-                            (g + weight_decay * x, x)
-                        };
-                        let m = beta1 * first.get(i) + (1.0 - beta1) * g;
-                        let v = beta2 * second.get(i) + (1.0 - beta2) * g * g;
-                        first.set(i, m);
-                        second.set(i, v);
-                        let m = m / (1.0 - beta1.powi(t));
-                        let v = v / (1.0 - beta2.powi(t));
-                        x - rate * m / (v.sqrt() + eps)
-                    }
-                };
-                w.set(i, moved);
+            match w.dtype() {
+                Dtype::F32 => {
+                    let moments = (first.as_f32_mut(), second.as_f32_mut());
+                    self.move_all(w.as_f32_mut(), g.as_f32(), moments, rate, state.steps);
+                }
+                Dtype::F64 => {
+                    let moments = (first.as_f64_mut(), second.as_f64_mut());
+                    self.move_all(w.as_f64_mut(), g.as_f64(), moments, rate, state.steps);
+                }
+            }
+        }
+    }
+
+    /// One tensor's step, the `t`-th.
+    fn move_all<T: Element>(
+        self,
+        w: &mut [T],
+        g: &[T],
+        (first, second): (&mut [T], &mut [T]),
+        rate: f64,
+        t: u64,
+    ) {
+        let elements = w.iter_mut().zip(g).map(|(w, g)| (w, g.widen()));
+        match self {
+            Optimizer::Sgd { momentum, weight_decay } => {
+                for ((w, g), first) in elements.zip(first) {
+                    let x = w.widen();
+                    let v = momentum * first.widen() + g + weight_decay * x;
+                    *first = T::narrow(v);
+                    *w = T::narrow(x - rate * v);
+                }
+            }
+            Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
+                let (bias1, bias2) = (1.0 - beta1.powi(t as i32), 1.0 - beta2.powi(t as i32));
+                for (((w, g), first), second) in elements.zip(first).zip(second) {
+                    let x = w.widen();
+                    let (g, x) = if decoupled {
+                        (g, x - rate * weight_decay * x)
+                    } else {
+                        (g + weight_decay * x, x)
+                    };
+                    let m = beta1 * first.widen() + (1.0 - beta1) * g;
+                    let v = beta2 * second.widen() + (1.0 - beta2) * g * g;
+                    *first = T::narrow(m);
+                    *second = T::narrow(v);
+                    *w = T::narrow(x - rate * (m / bias1) / ((v / bias2).sqrt() + eps));
+                }
             }
         }
     }

@@ -88,6 +88,23 @@ pub(crate) fn run_in(
     result
 }
 
+/// Runs tasks together in a worker's memory, in double precision.
+pub(crate) fn run_group(
+    learner: &Learner,
+    worker: &mut Worker,
+    meta: &MetaState,
+    tasks: &[Task],
+) -> Vec<TaskResult> {
+    let arrays: Vec<[Vec<&Tensor>; 2]> =
+        tasks.iter().map(|t| [&t.support, &t.query].map(|set| set.iter().collect())).collect();
+    let of = tasks.iter().zip(&arrays);
+    let data: Vec<TaskData<'_>> =
+        of.map(|(task, [support, query])| TaskData { support, query, key: task.key }).collect();
+    let mut results = vec![learner.result(Dtype::F64); tasks.len()];
+    learner.run_group(worker, meta, &data, &mut results);
+    results
+}
+
 /// A setup that computes the meta-gradient in a certain way.
 pub(crate) fn by(strategy: Strategy, steps: usize) -> Setup {
     Setup { strategy, ..Setup::new(steps) }

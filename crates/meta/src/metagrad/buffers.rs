@@ -1,0 +1,178 @@
+//! What lies beside the programs: the arrays of the tasks that run together, and copies between the values
+//! of a group and those of one task.
+//!
+//! Values of a group of several tasks have a leading axis, one entry a task; a group of one has none.
+
+use innerloop_engine::{Dtype, Tensor, Workspace};
+
+use super::structure::Structure;
+use super::{TaskData, TaskResult};
+use crate::minibatch;
+
+/// Buffers of the tasks that run together, outside the programs.
+pub(super) struct Buffers {
+    /// One-hot rows of every step.
+    pub(super) one_hot: Vec<Tensor>,
+    /// Support and query arrays of a group of several tasks; a single task's are read where they are.
+    support: Vec<Tensor>,
+    query: Vec<Tensor>,
+    /// Minibatches, per step and array; empty when steps take the whole support set.
+    batches: Vec<Vec<Tensor>>,
+    /// One pass's statistics.
+    pub(super) statistics: Vec<Tensor>,
+}
+
+impl Buffers {
+    pub(super) fn new(structure: &Structure, dtype: Dtype) -> Buffers {
+        Buffers::with_steps(structure, dtype, structure.steps)
+    }
+
+    /// Buffers for an inner loop of another length than the trained one.
+    pub(super) fn with_steps(structure: &Structure, dtype: Dtype, steps: usize) -> Buffers {
+        let axis = structure.steps + 1;
+        let one_hot = (0..axis).map(|k| {
+            let mut row = Tensor::zeros(dtype, &[axis]);
+            row.set(k, 1.0);
+            row
+        });
+        let zeros = |shapes: &[Vec<usize>], dtype: Dtype| -> Vec<Tensor> {
+            shapes.iter().map(|shape| Tensor::zeros(dtype, &structure.stacked(shape))).collect()
+        };
+        let grouped = |shapes| if structure.group > 1 { zeros(shapes, dtype) } else { Vec::new() };
+        Buffers {
+            one_hot: one_hot.collect(),
+            support: grouped(&structure.support),
+            query: grouped(&structure.query),
+            batches: match structure.batch {
+                Some(_) => vec![zeros(&structure.step_support, Dtype::F32); steps.max(1)],
+                None => Vec::new(),
+            },
+            statistics: zeros(structure.statistics.values(), dtype),
+        }
+    }
+
+    /// An array of the whole support set.
+    pub(super) fn support<'a>(&'a self, tasks: &[TaskData<'a>], array: usize) -> &'a Tensor {
+        self.support.get(array).unwrap_or_else(|| tasks[0].support[array])
+    }
+
+    /// An array of the query set.
+    pub(super) fn query<'a>(&'a self, tasks: &[TaskData<'a>], array: usize) -> &'a Tensor {
+        self.query.get(array).unwrap_or_else(|| tasks[0].query[array])
+    }
+
+    /// An array of the support examples of inner step `k`.
+    pub(super) fn batch<'a>(
+        &'a self,
+        tasks: &[TaskData<'a>],
+        k: usize,
+        array: usize,
+    ) -> &'a Tensor {
+        match self.batches.get(k) {
+            Some(batch) => &batch[array],
+            None => self.support(tasks, array),
+        }
+    }
+
+    /// Copies the arrays of a group, and minibatches. Tasks missing at the end repeat the last one.
+    pub(super) fn gather(&mut self, structure: &Structure, tasks: &[TaskData<'_>]) {
+        for member in 0..structure.group {
+            let task = tasks[member.min(tasks.len() - 1)];
+            for (to, from) in self.support.iter_mut().zip(task.support) {
+                match_dtype(to, from);
+                put(to, member, from);
+            }
+            for (to, from) in self.query.iter_mut().zip(task.query) {
+                match_dtype(to, from);
+                put(to, member, from);
+            }
+            let Some(batch) = structure.batch else { continue };
+            for (k, arrays) in self.batches.iter_mut().enumerate() {
+                let rows = minibatch(task.key, structure.support_examples, batch, k);
+                for (to, from) in arrays.iter_mut().zip(task.support) {
+                    match_dtype(to, from);
+                    let n = from.len() / from.shape()[0];
+                    for (row, &index) in rows.iter().enumerate() {
+                        copy_part(to, (member * batch + row) * n, from, index * n, n);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the statistics of one pass to each task's result.
+    pub(super) fn hand_out_statistics(&self, pass: usize, results: &mut [TaskResult]) {
+        for (member, result) in results.iter_mut().enumerate() {
+            for (to, from) in result.statistics.values_mut().iter_mut().zip(&self.statistics) {
+                let n = to.len() / to.shape()[0];
+                copy_part(to, pass * n, from, member * n, n);
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let arrays = self.support.iter().chain(&self.query).chain(self.batches.iter().flatten());
+        arrays.chain(&self.one_hot).chain(&self.statistics).map(bytes_of).sum()
+    }
+}
+
+/// Bytes of a tensor's elements.
+pub(super) fn bytes_of(tensor: &Tensor) -> usize {
+    tensor.len() * if tensor.dtype() == Dtype::F32 { 4 } else { 8 }
+}
+
+/// Takes over the element type of the tasks' arrays, which never changes after the first ones.
+fn match_dtype(to: &mut Tensor, from: &Tensor) {
+    if to.dtype() != from.dtype() {
+        *to = to.cast(from.dtype());
+    }
+}
+
+/// Copies `n` consecutive elements between tensors of one element type.
+fn copy_part(to: &mut Tensor, at: usize, from: &Tensor, start: usize, n: usize) {
+    match from.dtype() {
+        Dtype::F32 => {
+            to.as_f32_mut()[at..at + n].copy_from_slice(&from.as_f32()[start..start + n]);
+        }
+        Dtype::F64 => {
+            to.as_f64_mut()[at..at + n].copy_from_slice(&from.as_f64()[start..start + n]);
+        }
+    }
+}
+
+/// Copies one task's value to its place among those of a group.
+pub(super) fn put(group: &mut Tensor, member: usize, one: &Tensor) {
+    let n = one.len();
+    copy_part(group, member * n, one, 0, n);
+}
+
+/// Copies one task's value from its place among those of a group.
+pub(super) fn take(one: &mut Tensor, group: &Tensor, member: usize) {
+    let n = one.len();
+    copy_part(one, 0, group, member * n, n);
+}
+
+/// Copies numbers into a tensor of the same shape, whose memory and element type stay.
+pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
+    assert_eq!(to.shape(), from.shape(), "copy of a tensor of another shape");
+    spread(to, from);
+}
+
+/// Copies a value all tasks share to every place of a group; the element type stays.
+pub(super) fn spread(group: &mut Tensor, one: &Tensor) {
+    let n = one.len();
+    for member in 0..group.len() / n {
+        if group.dtype() == one.dtype() {
+            put(group, member, one);
+        } else {
+            (0..n).for_each(|i| group.set(member * n + i, one.get(i)));
+        }
+    }
+}
+
+/// Reads consecutive outputs, from `first` on, into tensors.
+pub(super) fn read_all(workspace: &Workspace, first: usize, into: &mut [Tensor]) {
+    for (i, tensor) in into.iter_mut().enumerate() {
+        workspace.read(first + i, tensor);
+    }
+}
