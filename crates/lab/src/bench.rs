@@ -178,13 +178,14 @@ impl Workload {
             milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         }
         let programs = trainer.learner().programs();
+        if std::env::var("DUMP").is_ok() { eprintln!("{:?} worker {} MiB", programs, trainer.bytes() >> 20); }
         let flops: u64 =
             programs.iter().map(|(_, cost, runs)| cost.product_flops * *runs as u64).sum();
         let tasks = trainer.experiment.config.outer.meta_batch_size as u64;
         Ok(Timing {
             milliseconds,
             compile_ms,
-            gflop: (flops * tasks) as f64 / 1e9,
+            gflop: flops as f64 * tasks as f64 / trainer.learner().group() as f64 / 1e9,
             threads: trainer.pool().current_num_threads(),
             peak_memory: peak_memory(),
         })
@@ -201,7 +202,8 @@ impl Workload {
         };
         Ok(match &config.model.network {
             crate::config::Network::Mlp(_) => {
-                Box::new(Sinusoid { shots: tasks.shots, query: tasks.query })
+                let FewShot { shots, query, train_query, .. } = sizes;
+                Box::new(Sinusoid { shots, query, train_query })
             }
             crate::config::Network::Conv4(conv4) => {
                 let shape = if conv4.filters == 64 { [28, 28, 1] } else { [84, 84, 3] };

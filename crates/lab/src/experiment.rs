@@ -181,7 +181,7 @@ fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
     let sizes = Sizes { ways, shots, query, train_shots, train_query };
     Ok(match &config.tasks.family {
         Family::Strokes => Box::new(Strokes { few_shot: sizes }),
-        Family::Sinusoid => Box::new(Sinusoid { shots, query }),
+        Family::Sinusoid => Box::new(Sinusoid { shots, query, train_query }),
         Family::Omniglot(set) => {
             let split = match set.split {
                 config::Split::Vinyals => OmniglotSplit::Vinyals,

@@ -18,7 +18,7 @@ fn families() -> Vec<Box<dyn TaskFamily>> {
     };
     let data = ImageClasses::new([3, 3, 1], (0..15).map(class).collect(), splits).unwrap();
     vec![
-        Box::new(Sinusoid { shots: 5, query: 7 }),
+        Box::new(Sinusoid { shots: 5, query: 7, train_query: 4 }),
         Box::new(Strokes { few_shot }),
         Box::new(ImageTasks::new("toy", data, few_shot, Rotations::Train).unwrap()),
     ]

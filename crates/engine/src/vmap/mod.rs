@@ -148,6 +148,9 @@ impl<'g> Mapper<'_, 'g> {
             Op::Expand(x) => {
                 v(*x).reshape(&self.aligned(&one(*x), &node.shape, any)).expand(&shape)
             }
+            Op::Deviation(x) => {
+                v(*x).deviation_to(&self.aligned(&node.shape, &one(*x), any)).reshape(&shape)
+            }
             Op::SumTo(x) => v(*x).sum_to(&self.aligned(&node.shape, &one(*x), any)).reshape(&shape),
             Op::Slice(x, start) => v(*x).slice(&index(start), &shape),
             Op::Pad(x, start) => v(*x).pad(&index(start), &shape),

@@ -16,8 +16,10 @@ use crate::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 pub struct Sinusoid {
     /// Support points of a task.
     pub shots: usize,
-    /// Query points of a task.
+    /// Query points of a task in validation and test.
     pub query: usize,
+    /// Query points of a training task.
+    pub train_query: usize,
 }
 
 impl TaskFamily for Sinusoid {
@@ -25,13 +27,9 @@ impl TaskFamily for Sinusoid {
         "sinusoid"
     }
 
-    fn spec(&self, _split: Split) -> EpisodeSpec {
-        EpisodeSpec {
-            x: vec![1],
-            target: Target::Values(1),
-            support: self.shots,
-            query: self.query,
-        }
+    fn spec(&self, split: Split) -> EpisodeSpec {
+        let query = if split == Split::Train { self.train_query } else { self.query };
+        EpisodeSpec { x: vec![1], target: Target::Values(1), support: self.shots, query }
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
@@ -47,10 +45,10 @@ impl TaskFamily for Sinusoid {
     }
 
     fn describe(&self) -> String {
-        let Sinusoid { shots, query } = self;
+        let Sinusoid { shots, query, train_query } = self;
         format!(
             "sinusoid: y = A sin(x - phase), A in [0.1, 5], phase in [0, pi], x in [-5, 5]; \
-             {shots} support and {query} query points"
+             {shots} support and {query} query points ({train_query} in training)"
         )
     }
 }

@@ -19,7 +19,7 @@ fn fit(episode: &Episode) -> (f64, f64, f64) {
 
 #[test]
 fn support_and_query_lie_on_one_curve_of_the_published_range() {
-    let family = Sinusoid { shots: 10, query: 10 };
+    let family = Sinusoid { shots: 10, query: 10, train_query: 10 };
     let mut episode = Episode::zeros(&family.spec(Split::Train));
     let (n, mut amplitudes, mut phases, mut xs) = (2000, 0.0, 0.0, 0.0);
     for task in 0..n {
