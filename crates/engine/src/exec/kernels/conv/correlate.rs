@@ -111,8 +111,8 @@ impl Correlation {
     /// Elements of the packed kernel, rounded up for every instruction set and element type.
     pub(super) fn packed_len(&self) -> usize {
         let taps = self.window.size[0] * self.window.size[1];
-        let positions = if self.winograd::<f32>() { winograd::POSITIONS } else { taps };
-        positions.max(taps) * self.depth * self.columns.next_multiple_of(MOST_LANES)
+        let direct = taps * self.depth * self.columns.next_multiple_of(MOST_LANES);
+        if self.winograd::<f32>() { direct.max(winograd::packed_len(self)) } else { direct }
     }
 
     pub(super) fn scratch(&self) -> usize {

@@ -59,10 +59,8 @@ impl ConvSizes {
             ConvRole::Forward => self.forward().packed_len(),
             ConvRole::InputGrad => self.adjoint().packed_len(),
             ConvRole::WeightGrad => {
-                let winograd = self.forward().winograd::<f32>();
-                let taps = self.taps();
-                let positions = if winograd { taps.max(winograd::POSITIONS) } else { taps };
-                positions * self.c * self.o
+                let (direct, job) = (self.taps() * self.c * self.o, self.forward());
+                if job.winograd::<f32>() { direct.max(winograd::sum_len(&job)) } else { direct }
             }
         }
     }

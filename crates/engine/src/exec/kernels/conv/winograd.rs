@@ -27,6 +27,22 @@ const CHANNELS: usize = 16;
 /// On smaller maps too much of the tiles sticks out.
 const SMALLEST: usize = 4;
 
+/// Elements from one position to the next, for so many at each: an odd number of cache lines, or the
+/// sixteen streams of a transform would share one set of the first-level cache, which has fewer ways.
+fn plane(len: usize) -> usize {
+    (len.div_ceil(MOST_LANES) | 1) * MOST_LANES
+}
+
+/// Elements of the transformed kernel.
+pub(super) fn packed_len(job: &Correlation) -> usize {
+    POSITIONS * plane(job.depth * job.columns.next_multiple_of(MOST_LANES))
+}
+
+/// Elements of the sum of transformed products.
+pub(super) fn sum_len(job: &Correlation) -> usize {
+    POSITIONS * plane(job.depth * job.columns)
+}
+
 /// Whether a convolution over this window, with these outputs and at least `few` channels on either side,
 /// is better done this way.
 pub(super) fn suits(window: &Window, out: [usize; 2], few: usize) -> bool {
@@ -170,7 +186,7 @@ fn output_adjoint<T: Elem, const L: usize>([a, b, ..]: [Lanes<T, L>; 4]) -> [Lan
 pub(super) fn scratch(job: &Correlation) -> usize {
     let tiling = Tiling::new(job);
     let columns = job.columns.next_multiple_of(MOST_LANES);
-    let tiles = POSITIONS * TILES * (tiling.frame.channels + columns);
+    let tiles = POSITIONS * (plane(TILES * tiling.frame.channels) + plane(TILES * columns));
     tiling.group * tiling.frame.len() + tiles + MR + 3 * SLACK
 }
 
@@ -182,7 +198,7 @@ pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
     packed: &mut [T],
 ) {
     let extents = [job.depth, job.columns];
-    let plane = job.depth * job.columns.next_multiple_of(MOST_LANES);
+    let step = plane(job.depth * job.columns.next_multiple_of(MOST_LANES));
     for j in (0..job.columns).step_by(L) {
         for k in 0..job.depth {
             let mut tile = [[T::ZERO; L]; POSITIONS];
@@ -195,7 +211,7 @@ pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
             tile = both::<T, L>(tile, kernel);
             let at = packed_at::<NR, L>(extents, k, j);
             for (p, value) in tile.iter().enumerate() {
-                save(&mut packed[p * plane + at..][..L], value);
+                save(&mut packed[p * step + at..][..L], value);
             }
         }
     }
@@ -213,6 +229,11 @@ impl Tiles<'_> {
     /// Width of the output's side.
     fn width(&self) -> usize {
         self.job.columns.next_multiple_of(MOST_LANES)
+    }
+
+    /// Elements from one position to the next, of the source's side and of the output's.
+    fn planes(&self) -> [usize; 2] {
+        [plane(self.n * self.tiling.frame.channels), plane(self.n * self.width())]
     }
 
     /// Where the tiles lie in a transformed source.
@@ -247,28 +268,26 @@ pub(super) fn run<T: Elem>(
 ) {
     let tiling = Tiling::new(job);
     let width = job.columns.next_multiple_of(MOST_LANES);
-    let plane = job.depth * width;
+    let step = plane(job.depth * width);
     let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
-    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels);
-    let (products, _) = carve(rest, POSITIONS * TILES * width);
+    let (spread, rest) = carve(rest, POSITIONS * plane(TILES * tiling.frame.channels));
+    let (products, _) = carve(rest, POSITIONS * plane(TILES * width));
     let (images, maps) = tiling.groups(job);
     for (images, maps) in source.chunks(images).zip(out.chunks_mut(maps)) {
         for tiles in tiling.each(job, images, frames) {
-            let n = tiles.n;
             read(isa, &tiles, frames, spread);
             let places = tiles.places();
-            for (p, products) in
-                products[..POSITIONS * n * width].chunks_exact_mut(n * width).enumerate()
-            {
+            let [from, to] = tiles.planes();
+            for (p, products) in products.chunks_exact_mut(to).take(POSITIONS).enumerate() {
                 let product = Gather {
-                    source: &spread[p * n * tiling.frame.channels..],
+                    source: &spread[p * from..],
                     runs: 1,
                     run_step: 0,
                     run: job.depth,
-                    packed: &packed[p * plane..][..plane],
+                    packed: &packed[p * step..][..step],
                     columns: job.columns,
                 };
-                gather(isa, &product, &places[..n], products);
+                gather(isa, &product, &places[..tiles.n], products);
             }
             write(isa, &tiles, products, maps);
         }
@@ -286,22 +305,21 @@ pub(super) fn weight_grad_add<T: Elem>(
 ) {
     let tiling = Tiling::new(job);
     let width = job.columns.next_multiple_of(MOST_LANES);
-    let size = job.depth * job.columns;
+    let step = plane(job.depth * job.columns);
     let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
-    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels + MR);
-    let (spread_g, _) = carve(rest, POSITIONS * TILES * width);
+    let (spread, rest) = carve(rest, POSITIONS * plane(TILES * tiling.frame.channels) + MR);
+    let (spread_g, _) = carve(rest, POSITIONS * plane(TILES * width));
     let (images, maps) = tiling.groups(job);
     for (images, maps) in x.chunks(images).zip(g.chunks(maps)) {
         for tiles in tiling.each(job, images, frames) {
-            let n = tiles.n;
             read(isa, &tiles, frames, spread);
             read_cotangent(isa, &tiles, maps, spread_g);
             let places = tiles.places();
-            for (p, sum) in sum[..POSITIONS * size].chunks_exact_mut(size).enumerate() {
-                let product = Outer { rows: job.depth, columns: job.columns, step: width };
-                let source = &spread[p * n * tiling.frame.channels..];
-                let panel = &spread_g[p * n * width..][..n * width];
-                outer(isa, &product, source, &places[..n], panel, sum);
+            let [from, to] = tiles.planes();
+            let product = Outer { rows: job.depth, columns: job.columns, step: width };
+            for (p, sum) in sum.chunks_exact_mut(step).take(POSITIONS).enumerate() {
+                let (source, panel) = (&spread[p * from..], &spread_g[p * to..]);
+                outer(isa, &product, source, &places[..tiles.n], panel, sum);
             }
         }
     }
@@ -314,9 +332,9 @@ fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     frames: &[T],
     spread: &mut [T],
 ) {
-    let (tiling, n) = (tiles.tiling, tiles.n);
+    let (tiling, [step, _]) = (tiles.tiling, tiles.planes());
     let (channels, row) = (tiling.frame.channels, tiling.frame.row());
-    for t in 0..n {
+    for t in 0..tiles.n {
         let [image, y, x] = tiling.place(tiles.first + t);
         let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
         for k in (0..channels).step_by(L) {
@@ -328,7 +346,7 @@ fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
             }
             tile = both::<T, L>(tile, input);
             for (p, value) in tile.iter().enumerate() {
-                save(&mut spread[(p * n + t) * channels + k..][..L], value);
+                save(&mut spread[p * step + t * channels + k..][..L], value);
             }
         }
     }
@@ -341,12 +359,12 @@ fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     products: &[T],
     out: &mut [T],
 ) {
-    let (n, width) = (tiles.n, tiles.width());
-    for t in 0..n {
+    let (width, [_, step]) = (tiles.width(), tiles.planes());
+    for t in 0..tiles.n {
         for j in (0..tiles.job.columns).step_by(L) {
             let mut tile = [[T::ZERO; L]; POSITIONS];
             for (p, value) in tile.iter_mut().enumerate() {
-                *value = load(&products[(p * n + t) * width + j..][..L]);
+                *value = load(&products[p * step + t * width + j..][..L]);
             }
             tile = both::<T, L>(tile, output);
             let columns = (tiles.job.columns - j).min(L);
@@ -364,8 +382,8 @@ fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usiz
     g: &[T],
     spread: &mut [T],
 ) {
-    let (n, width) = (tiles.n, tiles.width());
-    for t in 0..n {
+    let (width, [_, step]) = (tiles.width(), tiles.planes());
+    for t in 0..tiles.n {
         for j in (0..tiles.job.columns).step_by(L) {
             let columns = (tiles.job.columns - j).min(L);
             let mut tile = [[T::ZERO; L]; POSITIONS];
@@ -374,7 +392,7 @@ fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usiz
             }
             tile = both::<T, L>(tile, output_adjoint);
             for (p, value) in tile.iter().enumerate() {
-                save(&mut spread[(p * n + t) * width + j..][..L], value);
+                save(&mut spread[p * step + t * width + j..][..L], value);
             }
         }
     }
@@ -388,11 +406,12 @@ fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     gw: &mut [T],
 ) {
     let size = job.depth * job.columns;
+    let step = plane(size);
     for at in (0..size).step_by(L) {
         let n = (size - at).min(L);
         let mut tile = [[T::ZERO; L]; POSITIONS];
         for (p, value) in tile.iter_mut().enumerate() {
-            *value = load(&sum[p * size + at..][..n]);
+            *value = load(&sum[p * step + at..][..n]);
         }
         tile = both::<T, L>(tile, kernel_adjoint);
         for a in 0..3 {
