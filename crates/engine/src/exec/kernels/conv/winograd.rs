@@ -187,7 +187,7 @@ pub(super) fn scratch(job: &Correlation) -> usize {
     let tiling = Tiling::new(job);
     let columns = job.columns.next_multiple_of(MOST_LANES);
     let tiles = POSITIONS * (plane(TILES * tiling.frame.channels) + plane(TILES * columns));
-    tiling.group * tiling.frame.len() + tiles + MR + 3 * SLACK
+    tiling.group * tiling.frame.len() + tiles + MR + 4 * columns + 4 * SLACK
 }
 
 /// `G w Gᵀ` in panels: `[position, panel, channel, column]`.
@@ -199,8 +199,8 @@ pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
 ) {
     let extents = [job.depth, job.columns];
     let step = plane(job.depth * job.columns.next_multiple_of(MOST_LANES));
-    for j in (0..job.columns).step_by(L) {
-        for k in 0..job.depth {
+    for k in 0..job.depth {
+        for j in (0..job.columns).step_by(L) {
             let mut tile = [[T::ZERO; L]; POSITIONS];
             for a in 0..3 {
                 for b in 0..3 {
@@ -244,8 +244,7 @@ impl Tiles<'_> {
         })
     }
 
-    /// The pixels of a tile that lie on the map, as rows and columns of the tile and as places in the
-    /// output.
+    /// The pixels of a tile that lie on the map: their numbers in the tile, and where the output has them.
     #[inline(always)]
     fn pixels(&self, tile: usize) -> impl Iterator<Item = (usize, usize)> {
         let ([image, y, x], [h, w]) = (self.tiling.place(self.first + tile), self.job.out);
@@ -253,7 +252,7 @@ impl Tiles<'_> {
         let (rows, right) = ((h - 2 * y).min(2), (w - 2 * x).min(2));
         let all = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter();
         all.filter(move |&(a, b)| a < rows && b < right)
-            .map(move |(a, b)| (4 * a + b, (corner + a * w + b) * columns))
+            .map(move |(a, b)| (2 * a + b, (corner + a * w + b) * columns))
     }
 }
 
@@ -271,7 +270,8 @@ pub(super) fn run<T: Elem>(
     let step = plane(job.depth * width);
     let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
     let (spread, rest) = carve(rest, POSITIONS * plane(TILES * tiling.frame.channels));
-    let (products, _) = carve(rest, POSITIONS * plane(TILES * width));
+    let (products, rest) = carve(rest, POSITIONS * plane(TILES * width));
+    let (quad, _) = carve(rest, 4 * width);
     let (images, maps) = tiling.groups(job);
     for (images, maps) in source.chunks(images).zip(out.chunks_mut(maps)) {
         for tiles in tiling.each(job, images, frames) {
@@ -289,7 +289,7 @@ pub(super) fn run<T: Elem>(
                 };
                 gather(isa, &product, &places[..tiles.n], products);
             }
-            write(isa, &tiles, products, maps);
+            write(isa, &tiles, products, maps, quad);
         }
     }
 }
@@ -308,12 +308,13 @@ pub(super) fn weight_grad_add<T: Elem>(
     let step = plane(job.depth * job.columns);
     let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
     let (spread, rest) = carve(rest, POSITIONS * plane(TILES * tiling.frame.channels) + MR);
-    let (spread_g, _) = carve(rest, POSITIONS * plane(TILES * width));
+    let (spread_g, rest) = carve(rest, POSITIONS * plane(TILES * width));
+    let (quad, _) = carve(rest, 4 * width);
     let (images, maps) = tiling.groups(job);
     for (images, maps) in x.chunks(images).zip(g.chunks(maps)) {
         for tiles in tiling.each(job, images, frames) {
             read(isa, &tiles, frames, spread);
-            read_cotangent(isa, &tiles, maps, spread_g);
+            read_cotangent(isa, &tiles, maps, spread_g, quad);
             let places = tiles.places();
             let [from, to] = tiles.planes();
             let product = Outer { rows: job.depth, columns: job.columns, step: width };
@@ -325,6 +326,29 @@ pub(super) fn weight_grad_add<T: Elem>(
     }
 }
 
+/// Registers of a row. Slices of registers and of one known length need no checks in the loops below,
+/// which would otherwise outweigh the sums.
+#[inline(always)]
+fn registers<T, const L: usize>(row: &[T], n: usize) -> &[[T; L]] {
+    &row.as_chunks().0[..n]
+}
+
+#[inline(always)]
+fn registers_mut<T, const L: usize>(row: &mut [T], n: usize) -> &mut [[T; L]] {
+    &mut row.as_chunks_mut().0[..n]
+}
+
+/// For every tile the rows of all positions, each in the plane of its own.
+#[inline(always)]
+fn rows_mut<T>(
+    planes: &mut [T],
+    step: usize,
+    width: usize,
+) -> [std::slice::ChunksExactMut<'_, T>; POSITIONS] {
+    let mut planes = planes.chunks_exact_mut(step);
+    std::array::from_fn(|_| planes.next().expect("a plane per position").chunks_exact_mut(width))
+}
+
 /// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
 #[inline(always)]
 fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
@@ -334,43 +358,66 @@ fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
 ) {
     let (tiling, [step, _]) = (tiles.tiling, tiles.planes());
     let (channels, row) = (tiling.frame.channels, tiling.frame.row());
+    let n = channels / L;
+    let mut rows = rows_mut(spread, step, channels);
     for t in 0..tiles.n {
         let [image, y, x] = tiling.place(tiles.first + t);
         let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
-        for k in (0..channels).step_by(L) {
+        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
+        for i in 0..4 {
+            let pixels = &pixels[i * row..][..4 * channels];
+            for j in 0..4 {
+                from[4 * i + j] = registers(&pixels[j * channels..], n);
+            }
+        }
+        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
+        for p in 0..POSITIONS {
+            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
+        }
+        for k in 0..n {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for i in 0..4 {
-                for j in 0..4 {
-                    tile[4 * i + j] = load(&pixels[i * row + j * channels + k..][..L]);
-                }
+            for p in 0..POSITIONS {
+                tile[p] = from[p][k];
             }
             tile = both::<T, L>(tile, input);
-            for (p, value) in tile.iter().enumerate() {
-                save(&mut spread[p * step + t * channels + k..][..L], value);
+            for p in 0..POSITIONS {
+                to[p][k] = tile[p];
             }
         }
     }
 }
 
-/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map.
+/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map; `quad` holds one tile.
 #[inline(always)]
 fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     tiles: &Tiles<'_>,
     products: &[T],
     out: &mut [T],
+    quad: &mut [T],
 ) {
     let (width, [_, step]) = (tiles.width(), tiles.planes());
+    let n = width / L;
     for t in 0..tiles.n {
-        for j in (0..tiles.job.columns).step_by(L) {
+        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
+        for p in 0..POSITIONS {
+            from[p] = registers(&products[p * step + t * width..], n);
+        }
+        let (to, _) = quad[..4 * width].as_chunks_mut::<L>();
+        let (to0, rest) = to.split_at_mut(n);
+        let (to1, rest) = rest.split_at_mut(n);
+        let (to2, to3) = rest.split_at_mut(n);
+        let to3 = &mut to3[..n];
+        for k in 0..n {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for (p, value) in tile.iter_mut().enumerate() {
-                *value = load(&products[p * step + t * width + j..][..L]);
+            for p in 0..POSITIONS {
+                tile[p] = from[p][k];
             }
             tile = both::<T, L>(tile, output);
-            let columns = (tiles.job.columns - j).min(L);
-            for (value, at) in tiles.pixels(t) {
-                save(&mut out[at + j..][..columns], &tile[value]);
-            }
+            (to0[k], to1[k], to2[k], to3[k]) = (tile[0], tile[1], tile[4], tile[5]);
+        }
+        let columns = tiles.job.columns;
+        for (pixel, at) in tiles.pixels(t) {
+            out[at..at + columns].copy_from_slice(&quad[pixel * width..][..columns]);
         }
     }
 }
@@ -381,18 +428,31 @@ fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usiz
     tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
+    quad: &mut [T],
 ) {
     let (width, [_, step]) = (tiles.width(), tiles.planes());
+    let n = width / L;
+    let columns = tiles.job.columns;
+    let mut rows = rows_mut(spread, step, width);
     for t in 0..tiles.n {
-        for j in (0..tiles.job.columns).step_by(L) {
-            let columns = (tiles.job.columns - j).min(L);
+        let quad = &mut quad[..4 * width];
+        quad.fill(T::ZERO);
+        for (pixel, at) in tiles.pixels(t) {
+            quad[pixel * width..][..columns].copy_from_slice(&g[at..at + columns]);
+        }
+        let (from, _) = quad.as_chunks::<L>();
+        let (from0, from1) = (&from[..n], &from[n..][..n]);
+        let (from2, from3) = (&from[2 * n..][..n], &from[3 * n..][..n]);
+        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
+        for p in 0..POSITIONS {
+            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
+        }
+        for k in 0..n {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for (value, at) in tiles.pixels(t) {
-                tile[value] = load(&g[at + j..][..columns]);
-            }
+            (tile[0], tile[1], tile[4], tile[5]) = (from0[k], from1[k], from2[k], from3[k]);
             tile = both::<T, L>(tile, output_adjoint);
-            for (p, value) in tile.iter().enumerate() {
-                save(&mut spread[p * step + t * width + j..][..L], value);
+            for p in 0..POSITIONS {
+                to[p][k] = tile[p];
             }
         }
     }
@@ -436,8 +496,9 @@ fn write_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     products: &[T],
     out: &mut [T],
+    quad: &mut [T],
 ) {
-    blocked!(write_lanes(tiles, products, out));
+    blocked!(write_lanes(tiles, products, out, quad));
 }
 
 #[inline(always)]
@@ -445,8 +506,9 @@ fn read_cotangent_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
+    quad: &mut [T],
 ) {
-    blocked!(read_cotangent_lanes(tiles, g, spread));
+    blocked!(read_cotangent_lanes(tiles, g, spread, quad));
 }
 
 #[inline(always)]
@@ -463,12 +525,14 @@ dispatch! {
 }
 
 dispatch! {
-    fn write<T: Elem, BYTES>(tiles: &Tiles<'_>, products: &[T], out: &mut [T]) => write_body
+    fn write<T: Elem, BYTES>(
+        tiles: &Tiles<'_>, products: &[T], out: &mut [T], quad: &mut [T],
+    ) => write_body
 }
 
 dispatch! {
     fn read_cotangent<T: Elem, BYTES>(
-        tiles: &Tiles<'_>, g: &[T], spread: &mut [T],
+        tiles: &Tiles<'_>, g: &[T], spread: &mut [T], quad: &mut [T],
     ) => read_cotangent_body
 }
 
