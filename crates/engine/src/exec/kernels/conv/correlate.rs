@@ -4,7 +4,7 @@
 use super::super::super::elem::Elem;
 use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather, load, save};
 use super::super::{Isa, dispatch};
-use super::frame::{Frame, SLACK, carve};
+use super::frame::{Frame, SLACK, aligned, carve};
 use super::winograd;
 use crate::graph::Window;
 
@@ -112,7 +112,8 @@ impl Correlation {
     pub(super) fn packed_len(&self) -> usize {
         let taps = self.window.size[0] * self.window.size[1];
         let direct = taps * self.depth * self.columns.next_multiple_of(MOST_LANES);
-        if self.winograd::<f32>() { direct.max(winograd::packed_len(self)) } else { direct }
+        let winograd = if self.winograd::<f32>() { winograd::packed_len(self) } else { 0 };
+        direct.max(winograd) + SLACK
     }
 
     pub(super) fn scratch(&self) -> usize {
@@ -173,9 +174,6 @@ fn pack<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     w: &[T],
     packed: &mut [T],
 ) {
-    if const { size_of::<T>() == 4 } && job.winograd::<T>() {
-        return winograd::pack::<T, NR, L>(job, w, packed);
-    }
     let mut packed = packed;
     for [rows, columns] in job.grids() {
         let depth = rows.taps * columns.taps * job.depth;
@@ -206,6 +204,7 @@ pub(super) fn correlate<T: Elem>(
     out: &mut [T],
     scratch: &mut [T],
 ) {
+    let packed = &packed[aligned(packed)..];
     if const { size_of::<T>() == 4 } && job.winograd::<T>() {
         return winograd::run(isa, job, source, packed, out, scratch);
     }
@@ -313,6 +312,16 @@ fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
 }
 
 dispatch! {
-    /// Lays out the kernel as [`correlate`] reads it.
-    fn correlate_pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+    fn direct_pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+}
+
+/// Lays out the kernel as [`correlate`] reads it.
+pub(super) fn correlate_pack<T: Elem>(isa: Isa, job: &Correlation, w: &[T], packed: &mut [T]) {
+    let skip = aligned(packed);
+    let packed = &mut packed[skip..];
+    if job.winograd::<T>() {
+        winograd::pack(isa, job, w, packed);
+    } else {
+        direct_pack(isa, job, w, packed);
+    }
 }

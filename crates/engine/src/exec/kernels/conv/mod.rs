@@ -9,7 +9,8 @@
 //!
 //! Each product has phases of its own, so that a caller who works through a batch a few images at a time
 //! lays out the kernel once, and sums the weight gradient over all images. How the kernel is laid out and
-//! which way is taken never depends on the number of images.
+//! which way is taken never depends on the number of images. What is kept between calls must stay in its
+//! place: it is aligned inside the memory given.
 
 mod correlate;
 mod frame;
@@ -60,7 +61,8 @@ impl ConvSizes {
             ConvRole::InputGrad => self.adjoint().packed_len(),
             ConvRole::WeightGrad => {
                 let (direct, job) = (self.taps() * self.c * self.o, self.forward());
-                if job.winograd::<f32>() { direct.max(winograd::sum_len(&job)) } else { direct }
+                let winograd = if job.winograd::<f32>() { winograd::sum_len(&job) } else { 0 };
+                direct.max(winograd) + frame::SLACK
             }
         }
     }

@@ -192,24 +192,32 @@ pub(super) fn scratch(job: &Correlation) -> usize {
 
 /// `G w Gᵀ` in panels: `[position, panel, channel, column]`.
 #[inline(always)]
-pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
+fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
     w: &[T],
     packed: &mut [T],
 ) {
-    let extents = [job.depth, job.columns];
+    let size = job.depth * job.columns;
     let step = plane(job.depth * job.columns.next_multiple_of(MOST_LANES));
-    for k in 0..job.depth {
-        for j in (0..job.columns).step_by(L) {
+    for j in (0..job.columns).step_by(L) {
+        let columns = (job.columns - j).min(L);
+        for k in 0..job.depth {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for a in 0..3 {
-                for b in 0..3 {
-                    let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
-                    tile[4 * a + b] = job.weights(tap).lanes(w, k, j);
+            for tap in 0..9 {
+                let weights = &w[tap * size..][..size];
+                if job.adjoint {
+                    // Backwards, and the channels exchanged.
+                    let row = &mut tile[4 * (2 - tap / 3) + 2 - tap % 3];
+                    for l in 0..columns {
+                        row[l] = weights[(j + l) * job.depth + k];
+                    }
+                } else {
+                    tile[4 * (tap / 3) + tap % 3] =
+                        load(&weights[k * job.columns + j..][..columns]);
                 }
             }
             tile = both::<T, L>(tile, kernel);
-            let at = packed_at::<NR, L>(extents, k, j);
+            let at = packed_at::<NR, L>([job.depth, job.columns], k, j);
             for (p, value) in tile.iter().enumerate() {
                 save(&mut packed[p * step + at..][..L], value);
             }
@@ -483,6 +491,15 @@ fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
 }
 
 #[inline(always)]
+fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    job: &Correlation,
+    w: &[T],
+    packed: &mut [T],
+) {
+    blocked!(pack_lanes(job, w, packed));
+}
+
+#[inline(always)]
 fn read_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     frames: &[T],
@@ -518,6 +535,11 @@ fn finish_body<T: Elem, const FMA: bool, const BYTES: usize>(
     gw: &mut [T],
 ) {
     blocked!(finish_lanes(job, sum, gw));
+}
+
+dispatch! {
+    /// Transforms the kernel.
+    fn pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
 }
 
 dispatch! {
