@@ -10,11 +10,9 @@
 //! output it belongs to, and its neighbours in the tile.
 
 use super::super::super::elem::Elem;
-use super::super::micro::{
-    Gather, MOST_LANES, MR, Outer, Place, blocked, gather, load, outer, save,
-};
+use super::super::micro::{Gather, MOST_LANES, MR, Outer, Place, blocked, gather, outer};
 use super::super::{Isa, dispatch};
-use super::correlate::{Correlation, packed_at};
+use super::correlate::{Correlation, pack_tap};
 use super::frame::{Frame, SLACK, carve};
 use crate::graph::Window;
 
@@ -190,39 +188,53 @@ pub(super) fn scratch(job: &Correlation) -> usize {
     tiling.group * tiling.frame.len() + tiles + MR + 4 * columns + 4 * SLACK
 }
 
-/// `G w Gᵀ` in panels: `[position, panel, channel, column]`.
+/// `G w Gᵀ` in panels: `[position, panel, channel, column]`. The kernel is laid out first, and
+/// transformed in place.
 #[inline(always)]
 fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
     w: &[T],
     packed: &mut [T],
 ) {
-    let size = job.depth * job.columns;
+    let extents = [job.depth, job.columns];
     let step = plane(job.depth * job.columns.next_multiple_of(MOST_LANES));
-    for j in (0..job.columns).step_by(L) {
-        let columns = (job.columns - j).min(L);
-        for k in 0..job.depth {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            for tap in 0..9 {
-                let weights = &w[tap * size..][..size];
-                if job.adjoint {
-                    // Backwards, and the channels exchanged.
-                    let row = &mut tile[4 * (2 - tap / 3) + 2 - tap % 3];
-                    for l in 0..columns {
-                        row[l] = weights[(j + l) * job.depth + k];
-                    }
-                } else {
-                    tile[4 * (tap / 3) + tap % 3] =
-                        load(&weights[k * job.columns + j..][..columns]);
-                }
-            }
-            tile = both::<T, L>(tile, kernel);
-            let at = packed_at::<NR, L>([job.depth, job.columns], k, j);
-            for (p, value) in tile.iter().enumerate() {
-                save(&mut packed[p * step + at..][..L], value);
-            }
+    for a in 0..3 {
+        for b in 0..3 {
+            let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
+            pack_tap::<T, NR, L>(job, w, tap, extents, 0, &mut packed[(4 * a + b) * step..]);
         }
     }
+}
+
+#[inline(always)]
+fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    packed: &mut [T],
+    step: usize,
+    len: usize,
+) {
+    let n = len / L;
+    let mut planes = packed.chunks_exact_mut(step);
+    let mut rows: [&mut [[T; L]]; POSITIONS] = Default::default();
+    for row in &mut rows {
+        *row = registers_mut(planes.next().expect("a plane per position"), n);
+    }
+    for k in 0..n {
+        let mut tile = [[T::ZERO; L]; POSITIONS];
+        for p in [0, 1, 2, 4, 5, 6, 8, 9, 10] {
+            tile[p] = rows[p][k];
+        }
+        tile = both::<T, L>(tile, kernel);
+        for p in 0..POSITIONS {
+            rows[p][k] = tile[p];
+        }
+    }
+}
+
+/// Lays out the transformed kernel.
+pub(super) fn pack<T: Elem>(isa: Isa, job: &Correlation, w: &[T], packed: &mut [T]) {
+    lay_out(isa, job, w, packed);
+    let len = job.depth * job.columns.next_multiple_of(MOST_LANES);
+    transform(isa, packed, plane(len), len);
 }
 
 /// Some tiles that are worked on together.
@@ -474,18 +486,34 @@ fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     gw: &mut [T],
 ) {
     let size = job.depth * job.columns;
-    let step = plane(size);
-    for at in (0..size).step_by(L) {
-        let n = (size - at).min(L);
+    let (step, n) = (plane(size), size / L);
+    let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
+    for p in 0..POSITIONS {
+        from[p] = registers(&sum[p * step..], n);
+    }
+    let mut taps = gw.chunks_exact_mut(size);
+    let mut to: [&mut [[T; L]]; 9] = Default::default();
+    for to in &mut to {
+        *to = registers_mut(taps.next().expect("nine taps"), n);
+    }
+    for k in 0..n {
         let mut tile = [[T::ZERO; L]; POSITIONS];
-        for (p, value) in tile.iter_mut().enumerate() {
-            *value = load(&sum[p * step + at..][..n]);
+        for p in 0..POSITIONS {
+            tile[p] = from[p][k];
         }
         tile = both::<T, L>(tile, kernel_adjoint);
-        for a in 0..3 {
-            for b in 0..3 {
-                save(&mut gw[(3 * a + b) * size + at..][..n], &tile[4 * a + b]);
-            }
+        for p in 0..9 {
+            to[p][k] = tile[4 * (p / 3) + p % 3];
+        }
+    }
+    for k in n * L..size {
+        let mut tile = [[T::ZERO; 1]; POSITIONS];
+        for p in 0..POSITIONS {
+            tile[p] = [sum[p * step + k]];
+        }
+        tile = both::<T, 1>(tile, kernel_adjoint);
+        for p in 0..9 {
+            [gw[p * size + k]] = tile[4 * (p / 3) + p % 3];
         }
     }
 }
@@ -497,6 +525,15 @@ fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
     packed: &mut [T],
 ) {
     blocked!(pack_lanes(job, w, packed));
+}
+
+#[inline(always)]
+fn transform_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    packed: &mut [T],
+    step: usize,
+    len: usize,
+) {
+    blocked!(transform_lanes(packed, step, len));
 }
 
 #[inline(always)]
@@ -538,8 +575,11 @@ fn finish_body<T: Elem, const FMA: bool, const BYTES: usize>(
 }
 
 dispatch! {
-    /// Transforms the kernel.
-    fn pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+    fn lay_out<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+}
+
+dispatch! {
+    fn transform<T: Elem, BYTES>(packed: &mut [T], step: usize, len: usize) => transform_body
 }
 
 dispatch! {
