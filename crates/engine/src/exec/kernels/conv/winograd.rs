@@ -154,9 +154,9 @@ fn input<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L
     [sub(a, c), add(b, c), sub(c, b), sub(b, d)]
 }
 
-/// `G`; the fourth value is not read.
+/// `G`.
 #[inline(always)]
-fn kernel<T: Elem, const L: usize>([a, b, c, _]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+fn kernel<T: Elem, const L: usize>([a, b, c]: [Lanes<T, L>; 3]) -> [Lanes<T, L>; 4] {
     let (even, odd) = (half(add(a, c)), half(b));
     [a, add(even, odd), sub(even, odd), c]
 }
@@ -219,13 +219,14 @@ fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
         *row = registers_mut(planes.next().expect("a plane per position"), n);
     }
     for k in 0..n {
-        let mut tile = [[T::ZERO; L]; POSITIONS];
-        for p in [0, 1, 2, 4, 5, 6, 8, 9, 10] {
-            tile[p] = rows[p][k];
-        }
-        tile = both::<T, L>(tile, kernel);
-        for p in 0..POSITIONS {
-            rows[p][k] = tile[p];
+        // Four rows of three columns, then four of four.
+        let column = |j: usize| kernel::<T, L>([rows[j][k], rows[4 + j][k], rows[8 + j][k]]);
+        let (left, middle, right) = (column(0), column(1), column(2));
+        for i in 0..4 {
+            let row = kernel::<T, L>([left[i], middle[i], right[i]]);
+            for j in 0..4 {
+                rows[4 * i + j][k] = row[j];
+            }
         }
     }
 }
