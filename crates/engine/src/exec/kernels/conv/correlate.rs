@@ -2,9 +2,9 @@
 //! some source pixels with the kernel, in order or backwards.
 
 use super::super::super::elem::Elem;
-use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather, load, save};
+use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather};
 use super::super::{Isa, dispatch};
-use super::frame::{Frame, SLACK, carve};
+use super::frame::{Frame, SLACK, aligned, carve};
 use super::winograd;
 use crate::graph::Window;
 
@@ -111,60 +111,59 @@ impl Correlation {
     /// Elements of the packed kernel, rounded up for every instruction set and element type.
     pub(super) fn packed_len(&self) -> usize {
         let taps = self.window.size[0] * self.window.size[1];
-        let positions = if self.winograd::<f32>() { winograd::POSITIONS } else { taps };
-        positions.max(taps) * self.depth * self.columns.next_multiple_of(MOST_LANES)
+        let direct = taps * self.depth * self.columns.next_multiple_of(MOST_LANES);
+        let winograd = if self.winograd::<f32>() { winograd::packed_len(self) } else { 0 };
+        direct.max(winograd) + SLACK
     }
 
     pub(super) fn scratch(&self) -> usize {
         let direct = self.group() * self.frame().len() + MR + 2 * SLACK;
         if self.winograd::<f32>() { direct.max(winograd::scratch(self)) } else { direct }
     }
-
-    /// `[depth, columns]` weights of one tap: those at `weights[k · k_step + j · j_step]` from `at` on.
-    #[inline(always)]
-    pub(super) fn weights(&self, [ky, kx]: [usize; 2]) -> Weights {
-        let tap = (ky * self.window.size[1] + kx) * self.depth * self.columns;
-        let (k_step, j_step) = if self.adjoint { (1, self.depth) } else { (self.columns, 1) };
-        Weights { at: tap, k_step, j_step, columns: self.columns }
-    }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct Weights {
-    at: usize,
-    k_step: usize,
-    j_step: usize,
-    columns: usize,
-}
-
-impl Weights {
-    /// Row `k`, columns from `j` on; zeros past the last.
-    #[inline(always)]
-    pub(super) fn lanes<T: Elem, const L: usize>(&self, w: &[T], k: usize, j: usize) -> [T; L] {
-        let columns = (self.columns - j).min(L);
-        let from = &w[self.at + k * self.k_step + j * self.j_step..];
-        if self.j_step == 1 {
-            return load(&from[..columns]);
-        }
-        let mut row = [T::ZERO; L];
-        for (to, from) in row.iter_mut().zip(from.iter().step_by(self.j_step)).take(columns) {
-            *to = *from;
-        }
-        row
-    }
-}
-
-/// Where row `k`, column `j` of a matrix of the given extents lies in its packed form; `j` is a multiple
-/// of `L`.
+/// Lays out the weights of one kernel position from row `first` of a packed matrix on.
 #[inline(always)]
-pub(super) fn packed_at<const NR: usize, const L: usize>(
+pub(super) fn pack_tap<T: Elem, const NR: usize, const L: usize>(
+    job: &Correlation,
+    w: &[T],
+    [ky, kx]: [usize; 2],
+    extents: [usize; 2],
+    first: usize,
+    packed: &mut [T],
+) {
+    let size = job.depth * job.columns;
+    let w = &w[(ky * job.window.size[1] + kx) * size..][..size];
+    for j in (0..job.columns).step_by(L) {
+        let columns = (job.columns - j).min(L);
+        let (from, width) = panel_at::<NR, L>(extents, j);
+        let rows = packed[from + first * width..].chunks_mut(width).take(job.depth);
+        for (k, row) in rows.enumerate() {
+            let row = &mut row[..L];
+            if columns < L {
+                row.fill(T::ZERO);
+            }
+            if job.adjoint {
+                // Channels exchanged.
+                let weights = w[j * job.depth + k..].iter().step_by(job.depth);
+                row[..columns].iter_mut().zip(weights).for_each(|(to, &from)| *to = from);
+            } else {
+                row[..columns].copy_from_slice(&w[k * job.columns + j..][..columns]);
+            }
+        }
+    }
+}
+
+/// Where column `j`, a multiple of `L`, of a matrix of the given extents lies in its packed form, and the
+/// width of its panel.
+#[inline(always)]
+fn panel_at<const NR: usize, const L: usize>(
     [depth, columns]: [usize; 2],
-    k: usize,
     j: usize,
-) -> usize {
+) -> (usize, usize) {
     let panel = j / NR * NR;
     let width = if columns - panel > L { NR } else { L };
-    panel * depth + k * width + j - panel
+    (panel * depth + j - panel, width)
 }
 
 #[inline(always)]
@@ -173,9 +172,6 @@ fn pack<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     w: &[T],
     packed: &mut [T],
 ) {
-    if const { size_of::<T>() == 4 } && job.winograd::<T>() {
-        return winograd::pack::<T, NR, L>(job, w, packed);
-    }
     let mut packed = packed;
     for [rows, columns] in job.grids() {
         let depth = rows.taps * columns.taps * job.depth;
@@ -183,14 +179,8 @@ fn pack<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
             for b in 0..columns.taps {
                 let ky = rows.tap as isize + a as isize * rows.tap_step;
                 let kx = columns.tap as isize + b as isize * columns.tap_step;
-                let weights = job.weights([ky as usize, kx as usize]);
-                let first = (a * columns.taps + b) * job.depth;
-                for j in (0..job.columns).step_by(L) {
-                    for k in 0..job.depth {
-                        let at = packed_at::<NR, L>([depth, job.columns], first + k, j);
-                        save(&mut packed[at..at + L], &weights.lanes::<T, L>(w, k, j));
-                    }
-                }
+                let (tap, first) = ([ky as usize, kx as usize], (a * columns.taps + b) * job.depth);
+                pack_tap::<T, NR, L>(job, w, tap, [depth, job.columns], first, packed);
             }
         }
         packed = &mut packed[depth * job.columns.next_multiple_of(MOST_LANES)..];
@@ -206,6 +196,7 @@ pub(super) fn correlate<T: Elem>(
     out: &mut [T],
     scratch: &mut [T],
 ) {
+    let packed = &packed[aligned(packed)..];
     if const { size_of::<T>() == 4 } && job.winograd::<T>() {
         return winograd::run(isa, job, source, packed, out, scratch);
     }
@@ -313,6 +304,16 @@ fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
 }
 
 dispatch! {
-    /// Lays out the kernel as [`correlate`] reads it.
-    fn correlate_pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+    fn direct_pack<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+}
+
+/// Lays out the kernel as [`correlate`] reads it.
+pub(super) fn correlate_pack<T: Elem>(isa: Isa, job: &Correlation, w: &[T], packed: &mut [T]) {
+    let skip = aligned(packed);
+    let packed = &mut packed[skip..];
+    if job.winograd::<T>() {
+        winograd::pack(isa, job, w, packed);
+    } else {
+        direct_pack(isa, job, w, packed);
+    }
 }

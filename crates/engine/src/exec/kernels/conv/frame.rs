@@ -58,12 +58,16 @@ impl Frame {
     }
 }
 
-/// Splits off elements for the start of the next piece, on a whole cache line: a register loaded across
-/// two lines takes twice as long.
-pub(super) fn carve<T>(scratch: &mut [T], len: usize) -> (&mut [T], &mut [T]) {
-    let skip = scratch.as_ptr().align_offset(64).min(SLACK);
-    scratch[skip..].split_at_mut(len)
+/// Elements [`aligned`] may skip.
+pub(super) const SLACK: usize = 16;
+
+/// Elements to skip up to the next cache line: a register loaded across two lines takes twice as long.
+pub(super) fn aligned<T>(values: &[T]) -> usize {
+    values.as_ptr().align_offset(64).min(SLACK)
 }
 
-/// Elements `carve` may skip.
-pub(super) const SLACK: usize = 16;
+/// Splits off elements that start on a cache line.
+pub(super) fn carve<T>(scratch: &mut [T], len: usize) -> (&mut [T], &mut [T]) {
+    let skip = aligned(scratch);
+    scratch[skip..].split_at_mut(len)
+}

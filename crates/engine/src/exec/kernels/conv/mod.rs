@@ -9,7 +9,8 @@
 //!
 //! Each product has phases of its own, so that a caller who works through a batch a few images at a time
 //! lays out the kernel once, and sums the weight gradient over all images. How the kernel is laid out and
-//! which way is taken never depends on the number of images.
+//! which way is taken never depends on the number of images. What is kept between calls must stay in its
+//! place: it is aligned inside the memory given.
 
 mod correlate;
 mod frame;
@@ -59,10 +60,9 @@ impl ConvSizes {
             ConvRole::Forward => self.forward().packed_len(),
             ConvRole::InputGrad => self.adjoint().packed_len(),
             ConvRole::WeightGrad => {
-                let winograd = self.forward().winograd::<f32>();
-                let taps = self.taps();
-                let positions = if winograd { taps.max(winograd::POSITIONS) } else { taps };
-                positions * self.c * self.o
+                let (direct, job) = (self.taps() * self.c * self.o, self.forward());
+                let winograd = if job.winograd::<f32>() { winograd::sum_len(&job) } else { 0 };
+                direct.max(winograd) + frame::SLACK
             }
         }
     }

@@ -11,7 +11,7 @@ use super::super::micro::{
     Block, MR, add_rows, blocked, rows_times_panel, save, strip_times_panel,
 };
 use super::super::{Isa, dispatch};
-use super::frame::{Frame, SLACK, carve};
+use super::frame::{Frame, SLACK, aligned, carve};
 use super::{ConvSizes, spread_columns};
 
 /// Images with fewer channels are done this way.
@@ -96,6 +96,7 @@ pub(super) fn run<T: Elem>(
     y: &mut [T],
     scratch: &mut [T],
 ) {
+    let packed = &packed[aligned(packed)..];
     let (planes, frame) = (Planes::new(sizes), sizes.forward().frame());
     let (lines, rest) = carve(scratch, frame.len());
     let (pixels, _) = carve(rest, planes.len(sizes.c));

@@ -5,7 +5,7 @@ use super::super::super::elem::Elem;
 use super::super::Isa;
 use super::super::micro::{MOST_LANES, MR, Outer, Place, outer};
 use super::correlate::Walk;
-use super::frame::carve;
+use super::frame::{aligned, carve};
 use super::{ConvSizes, planar, winograd};
 
 /// Output pixels worked on at a time: their cotangents stay in the first-level cache.
@@ -48,6 +48,8 @@ pub(in super::super::super) fn conv_weight_grad_add<T: Elem>(
     sum: &mut [T],
     scratch: &mut [T],
 ) {
+    let skip = aligned(sum);
+    let sum = &mut sum[skip..];
     let job = sizes.forward();
     if planar::suits(sizes) {
         return planar::weight_grad_add(isa, sizes, x, g, sum, scratch);
@@ -94,6 +96,7 @@ pub(in super::super::super) fn conv_weight_grad_finish<T: Elem>(
     sum: &[T],
     gw: &mut [T],
 ) {
+    let sum = &sum[aligned(sum)..];
     let job = sizes.forward();
     if job.winograd::<T>() {
         winograd::weight_grad_finish(isa, &job, sum, gw);

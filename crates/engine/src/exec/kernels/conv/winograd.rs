@@ -10,11 +10,9 @@
 //! output it belongs to, and its neighbours in the tile.
 
 use super::super::super::elem::Elem;
-use super::super::micro::{
-    Gather, MOST_LANES, MR, Outer, Place, blocked, gather, load, outer, save,
-};
+use super::super::micro::{Gather, MOST_LANES, MR, Outer, Place, blocked, gather, outer};
 use super::super::{Isa, dispatch};
-use super::correlate::{Correlation, packed_at};
+use super::correlate::{Correlation, pack_tap};
 use super::frame::{Frame, SLACK, carve};
 use crate::graph::Window;
 
@@ -26,6 +24,22 @@ const TILES: usize = 48;
 const CHANNELS: usize = 16;
 /// On smaller maps too much of the tiles sticks out.
 const SMALLEST: usize = 4;
+
+/// Elements from one position to the next, for so many at each: an odd number of cache lines, or the
+/// sixteen streams of a transform would share one set of the first-level cache, which has fewer ways.
+fn plane(len: usize) -> usize {
+    (len.div_ceil(MOST_LANES) | 1) * MOST_LANES
+}
+
+/// Elements of the transformed kernel.
+pub(super) fn packed_len(job: &Correlation) -> usize {
+    POSITIONS * plane(job.depth * job.columns.next_multiple_of(MOST_LANES))
+}
+
+/// Elements of the sum of transformed products.
+pub(super) fn sum_len(job: &Correlation) -> usize {
+    POSITIONS * plane(job.depth * job.columns)
+}
 
 /// Whether a convolution over this window, with these outputs and at least `few` channels on either side,
 /// is better done this way.
@@ -140,9 +154,9 @@ fn input<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L
     [sub(a, c), add(b, c), sub(c, b), sub(b, d)]
 }
 
-/// `G`; the fourth value is not read.
+/// `G`.
 #[inline(always)]
-fn kernel<T: Elem, const L: usize>([a, b, c, _]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
+fn kernel<T: Elem, const L: usize>([a, b, c]: [Lanes<T, L>; 3]) -> [Lanes<T, L>; 4] {
     let (even, odd) = (half(add(a, c)), half(b));
     [a, add(even, odd), sub(even, odd), c]
 }
@@ -170,35 +184,58 @@ fn output_adjoint<T: Elem, const L: usize>([a, b, ..]: [Lanes<T, L>; 4]) -> [Lan
 pub(super) fn scratch(job: &Correlation) -> usize {
     let tiling = Tiling::new(job);
     let columns = job.columns.next_multiple_of(MOST_LANES);
-    let tiles = POSITIONS * TILES * (tiling.frame.channels + columns);
-    tiling.group * tiling.frame.len() + tiles + MR + 3 * SLACK
+    let tiles = POSITIONS * (plane(TILES * tiling.frame.channels) + plane(TILES * columns));
+    tiling.group * tiling.frame.len() + tiles + MR + 4 * columns + 4 * SLACK
 }
 
-/// `G w Gᵀ` in panels: `[position, panel, channel, column]`.
+/// `G w Gᵀ` in panels: `[position, panel, channel, column]`. The kernel is laid out first, and
+/// transformed in place.
 #[inline(always)]
-pub(super) fn pack<T: Elem, const NR: usize, const L: usize>(
+fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
     w: &[T],
     packed: &mut [T],
 ) {
     let extents = [job.depth, job.columns];
-    let plane = job.depth * job.columns.next_multiple_of(MOST_LANES);
-    for j in (0..job.columns).step_by(L) {
-        for k in 0..job.depth {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            for a in 0..3 {
-                for b in 0..3 {
-                    let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
-                    tile[4 * a + b] = job.weights(tap).lanes(w, k, j);
-                }
-            }
-            tile = both::<T, L>(tile, kernel);
-            let at = packed_at::<NR, L>(extents, k, j);
-            for (p, value) in tile.iter().enumerate() {
-                save(&mut packed[p * plane + at..][..L], value);
+    let step = plane(job.depth * job.columns.next_multiple_of(MOST_LANES));
+    for a in 0..3 {
+        for b in 0..3 {
+            let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
+            pack_tap::<T, NR, L>(job, w, tap, extents, 0, &mut packed[(4 * a + b) * step..]);
+        }
+    }
+}
+
+#[inline(always)]
+fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    packed: &mut [T],
+    step: usize,
+    len: usize,
+) {
+    let n = len / L;
+    let mut planes = packed.chunks_exact_mut(step);
+    let mut rows: [&mut [[T; L]]; POSITIONS] = Default::default();
+    for row in &mut rows {
+        *row = registers_mut(planes.next().expect("a plane per position"), n);
+    }
+    for k in 0..n {
+        // Four rows of three columns, then four of four.
+        let column = |j: usize| kernel::<T, L>([rows[j][k], rows[4 + j][k], rows[8 + j][k]]);
+        let (left, middle, right) = (column(0), column(1), column(2));
+        for i in 0..4 {
+            let row = kernel::<T, L>([left[i], middle[i], right[i]]);
+            for j in 0..4 {
+                rows[4 * i + j][k] = row[j];
             }
         }
     }
+}
+
+/// Lays out the transformed kernel.
+pub(super) fn pack<T: Elem>(isa: Isa, job: &Correlation, w: &[T], packed: &mut [T]) {
+    lay_out(isa, job, w, packed);
+    let len = job.depth * job.columns.next_multiple_of(MOST_LANES);
+    transform(isa, packed, plane(len), len);
 }
 
 /// Some tiles that are worked on together.
@@ -215,6 +252,11 @@ impl Tiles<'_> {
         self.job.columns.next_multiple_of(MOST_LANES)
     }
 
+    /// Elements from one position to the next, of the source's side and of the output's.
+    fn planes(&self) -> [usize; 2] {
+        [plane(self.n * self.tiling.frame.channels), plane(self.n * self.width())]
+    }
+
     /// Where the tiles lie in a transformed source.
     fn places(&self) -> [Place; TILES] {
         std::array::from_fn(|t| Place {
@@ -223,8 +265,7 @@ impl Tiles<'_> {
         })
     }
 
-    /// The pixels of a tile that lie on the map, as rows and columns of the tile and as places in the
-    /// output.
+    /// The pixels of a tile that lie on the map: their numbers in the tile, and where the output has them.
     #[inline(always)]
     fn pixels(&self, tile: usize) -> impl Iterator<Item = (usize, usize)> {
         let ([image, y, x], [h, w]) = (self.tiling.place(self.first + tile), self.job.out);
@@ -232,7 +273,7 @@ impl Tiles<'_> {
         let (rows, right) = ((h - 2 * y).min(2), (w - 2 * x).min(2));
         let all = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter();
         all.filter(move |&(a, b)| a < rows && b < right)
-            .map(move |(a, b)| (4 * a + b, (corner + a * w + b) * columns))
+            .map(move |(a, b)| (2 * a + b, (corner + a * w + b) * columns))
     }
 }
 
@@ -247,30 +288,29 @@ pub(super) fn run<T: Elem>(
 ) {
     let tiling = Tiling::new(job);
     let width = job.columns.next_multiple_of(MOST_LANES);
-    let plane = job.depth * width;
+    let step = plane(job.depth * width);
     let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
-    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels);
-    let (products, _) = carve(rest, POSITIONS * TILES * width);
+    let (spread, rest) = carve(rest, POSITIONS * plane(TILES * tiling.frame.channels));
+    let (products, rest) = carve(rest, POSITIONS * plane(TILES * width));
+    let (quad, _) = carve(rest, 4 * width);
     let (images, maps) = tiling.groups(job);
     for (images, maps) in source.chunks(images).zip(out.chunks_mut(maps)) {
         for tiles in tiling.each(job, images, frames) {
-            let n = tiles.n;
             read(isa, &tiles, frames, spread);
             let places = tiles.places();
-            for (p, products) in
-                products[..POSITIONS * n * width].chunks_exact_mut(n * width).enumerate()
-            {
+            let [from, to] = tiles.planes();
+            for (p, products) in products.chunks_exact_mut(to).take(POSITIONS).enumerate() {
                 let product = Gather {
-                    source: &spread[p * n * tiling.frame.channels..],
+                    source: &spread[p * from..],
                     runs: 1,
                     run_step: 0,
                     run: job.depth,
-                    packed: &packed[p * plane..][..plane],
+                    packed: &packed[p * step..][..step],
                     columns: job.columns,
                 };
-                gather(isa, &product, &places[..n], products);
+                gather(isa, &product, &places[..tiles.n], products);
             }
-            write(isa, &tiles, products, maps);
+            write(isa, &tiles, products, maps, quad);
         }
     }
 }
@@ -286,25 +326,48 @@ pub(super) fn weight_grad_add<T: Elem>(
 ) {
     let tiling = Tiling::new(job);
     let width = job.columns.next_multiple_of(MOST_LANES);
-    let size = job.depth * job.columns;
+    let step = plane(job.depth * job.columns);
     let (frames, rest) = carve(scratch, tiling.group * tiling.frame.len());
-    let (spread, rest) = carve(rest, POSITIONS * TILES * tiling.frame.channels + MR);
-    let (spread_g, _) = carve(rest, POSITIONS * TILES * width);
+    let (spread, rest) = carve(rest, POSITIONS * plane(TILES * tiling.frame.channels) + MR);
+    let (spread_g, rest) = carve(rest, POSITIONS * plane(TILES * width));
+    let (quad, _) = carve(rest, 4 * width);
     let (images, maps) = tiling.groups(job);
     for (images, maps) in x.chunks(images).zip(g.chunks(maps)) {
         for tiles in tiling.each(job, images, frames) {
-            let n = tiles.n;
             read(isa, &tiles, frames, spread);
-            read_cotangent(isa, &tiles, maps, spread_g);
+            read_cotangent(isa, &tiles, maps, spread_g, quad);
             let places = tiles.places();
-            for (p, sum) in sum[..POSITIONS * size].chunks_exact_mut(size).enumerate() {
-                let product = Outer { rows: job.depth, columns: job.columns, step: width };
-                let source = &spread[p * n * tiling.frame.channels..];
-                let panel = &spread_g[p * n * width..][..n * width];
-                outer(isa, &product, source, &places[..n], panel, sum);
+            let [from, to] = tiles.planes();
+            let product = Outer { rows: job.depth, columns: job.columns, step: width };
+            for (p, sum) in sum.chunks_exact_mut(step).take(POSITIONS).enumerate() {
+                let (source, panel) = (&spread[p * from..], &spread_g[p * to..]);
+                outer(isa, &product, source, &places[..tiles.n], panel, sum);
             }
         }
     }
+}
+
+/// Registers of a row. Slices of registers and of one known length need no checks in the loops below,
+/// which would otherwise outweigh the sums.
+#[inline(always)]
+fn registers<T, const L: usize>(row: &[T], n: usize) -> &[[T; L]] {
+    &row.as_chunks().0[..n]
+}
+
+#[inline(always)]
+fn registers_mut<T, const L: usize>(row: &mut [T], n: usize) -> &mut [[T; L]] {
+    &mut row.as_chunks_mut().0[..n]
+}
+
+/// For every tile the rows of all positions, each in the plane of its own.
+#[inline(always)]
+fn rows_mut<T>(
+    planes: &mut [T],
+    step: usize,
+    width: usize,
+) -> [std::slice::ChunksExactMut<'_, T>; POSITIONS] {
+    let mut planes = planes.chunks_exact_mut(step);
+    std::array::from_fn(|_| planes.next().expect("a plane per position").chunks_exact_mut(width))
 }
 
 /// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
@@ -314,45 +377,68 @@ fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     frames: &[T],
     spread: &mut [T],
 ) {
-    let (tiling, n) = (tiles.tiling, tiles.n);
+    let (tiling, [step, _]) = (tiles.tiling, tiles.planes());
     let (channels, row) = (tiling.frame.channels, tiling.frame.row());
-    for t in 0..n {
+    let n = channels / L;
+    let mut rows = rows_mut(spread, step, channels);
+    for t in 0..tiles.n {
         let [image, y, x] = tiling.place(tiles.first + t);
         let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
-        for k in (0..channels).step_by(L) {
+        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
+        for i in 0..4 {
+            let pixels = &pixels[i * row..][..4 * channels];
+            for j in 0..4 {
+                from[4 * i + j] = registers(&pixels[j * channels..], n);
+            }
+        }
+        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
+        for p in 0..POSITIONS {
+            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
+        }
+        for k in 0..n {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for i in 0..4 {
-                for j in 0..4 {
-                    tile[4 * i + j] = load(&pixels[i * row + j * channels + k..][..L]);
-                }
+            for p in 0..POSITIONS {
+                tile[p] = from[p][k];
             }
             tile = both::<T, L>(tile, input);
-            for (p, value) in tile.iter().enumerate() {
-                save(&mut spread[(p * n + t) * channels + k..][..L], value);
+            for p in 0..POSITIONS {
+                to[p][k] = tile[p];
             }
         }
     }
 }
 
-/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map.
+/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map; `quad` holds one tile.
 #[inline(always)]
 fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     tiles: &Tiles<'_>,
     products: &[T],
     out: &mut [T],
+    quad: &mut [T],
 ) {
-    let (n, width) = (tiles.n, tiles.width());
-    for t in 0..n {
-        for j in (0..tiles.job.columns).step_by(L) {
+    let (width, [_, step]) = (tiles.width(), tiles.planes());
+    let n = width / L;
+    for t in 0..tiles.n {
+        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
+        for p in 0..POSITIONS {
+            from[p] = registers(&products[p * step + t * width..], n);
+        }
+        let (to, _) = quad[..4 * width].as_chunks_mut::<L>();
+        let (to0, rest) = to.split_at_mut(n);
+        let (to1, rest) = rest.split_at_mut(n);
+        let (to2, to3) = rest.split_at_mut(n);
+        let to3 = &mut to3[..n];
+        for k in 0..n {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for (p, value) in tile.iter_mut().enumerate() {
-                *value = load(&products[(p * n + t) * width + j..][..L]);
+            for p in 0..POSITIONS {
+                tile[p] = from[p][k];
             }
             tile = both::<T, L>(tile, output);
-            let columns = (tiles.job.columns - j).min(L);
-            for (value, at) in tiles.pixels(t) {
-                save(&mut out[at + j..][..columns], &tile[value]);
-            }
+            (to0[k], to1[k], to2[k], to3[k]) = (tile[0], tile[1], tile[4], tile[5]);
+        }
+        let columns = tiles.job.columns;
+        for (pixel, at) in tiles.pixels(t) {
+            out[at..at + columns].copy_from_slice(&quad[pixel * width..][..columns]);
         }
     }
 }
@@ -363,18 +449,31 @@ fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usiz
     tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
+    quad: &mut [T],
 ) {
-    let (n, width) = (tiles.n, tiles.width());
-    for t in 0..n {
-        for j in (0..tiles.job.columns).step_by(L) {
-            let columns = (tiles.job.columns - j).min(L);
+    let (width, [_, step]) = (tiles.width(), tiles.planes());
+    let n = width / L;
+    let columns = tiles.job.columns;
+    let mut rows = rows_mut(spread, step, width);
+    for t in 0..tiles.n {
+        let quad = &mut quad[..4 * width];
+        quad.fill(T::ZERO);
+        for (pixel, at) in tiles.pixels(t) {
+            quad[pixel * width..][..columns].copy_from_slice(&g[at..at + columns]);
+        }
+        let (from, _) = quad.as_chunks::<L>();
+        let (from0, from1) = (&from[..n], &from[n..][..n]);
+        let (from2, from3) = (&from[2 * n..][..n], &from[3 * n..][..n]);
+        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
+        for p in 0..POSITIONS {
+            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
+        }
+        for k in 0..n {
             let mut tile = [[T::ZERO; L]; POSITIONS];
-            for (value, at) in tiles.pixels(t) {
-                tile[value] = load(&g[at + j..][..columns]);
-            }
+            (tile[0], tile[1], tile[4], tile[5]) = (from0[k], from1[k], from2[k], from3[k]);
             tile = both::<T, L>(tile, output_adjoint);
-            for (p, value) in tile.iter().enumerate() {
-                save(&mut spread[(p * n + t) * width + j..][..L], value);
+            for p in 0..POSITIONS {
+                to[p][k] = tile[p];
             }
         }
     }
@@ -388,19 +487,54 @@ fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     gw: &mut [T],
 ) {
     let size = job.depth * job.columns;
-    for at in (0..size).step_by(L) {
-        let n = (size - at).min(L);
+    let (step, n) = (plane(size), size / L);
+    let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
+    for p in 0..POSITIONS {
+        from[p] = registers(&sum[p * step..], n);
+    }
+    let mut taps = gw.chunks_exact_mut(size);
+    let mut to: [&mut [[T; L]]; 9] = Default::default();
+    for to in &mut to {
+        *to = registers_mut(taps.next().expect("nine taps"), n);
+    }
+    for k in 0..n {
         let mut tile = [[T::ZERO; L]; POSITIONS];
-        for (p, value) in tile.iter_mut().enumerate() {
-            *value = load(&sum[p * size + at..][..n]);
+        for p in 0..POSITIONS {
+            tile[p] = from[p][k];
         }
         tile = both::<T, L>(tile, kernel_adjoint);
-        for a in 0..3 {
-            for b in 0..3 {
-                save(&mut gw[(3 * a + b) * size + at..][..n], &tile[4 * a + b]);
-            }
+        for p in 0..9 {
+            to[p][k] = tile[4 * (p / 3) + p % 3];
         }
     }
+    for k in n * L..size {
+        let mut tile = [[T::ZERO; 1]; POSITIONS];
+        for p in 0..POSITIONS {
+            tile[p] = [sum[p * step + k]];
+        }
+        tile = both::<T, 1>(tile, kernel_adjoint);
+        for p in 0..9 {
+            [gw[p * size + k]] = tile[4 * (p / 3) + p % 3];
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    job: &Correlation,
+    w: &[T],
+    packed: &mut [T],
+) {
+    blocked!(pack_lanes(job, w, packed));
+}
+
+#[inline(always)]
+fn transform_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    packed: &mut [T],
+    step: usize,
+    len: usize,
+) {
+    blocked!(transform_lanes(packed, step, len));
 }
 
 #[inline(always)]
@@ -417,8 +551,9 @@ fn write_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     products: &[T],
     out: &mut [T],
+    quad: &mut [T],
 ) {
-    blocked!(write_lanes(tiles, products, out));
+    blocked!(write_lanes(tiles, products, out, quad));
 }
 
 #[inline(always)]
@@ -426,8 +561,9 @@ fn read_cotangent_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
+    quad: &mut [T],
 ) {
-    blocked!(read_cotangent_lanes(tiles, g, spread));
+    blocked!(read_cotangent_lanes(tiles, g, spread, quad));
 }
 
 #[inline(always)]
@@ -440,16 +576,26 @@ fn finish_body<T: Elem, const FMA: bool, const BYTES: usize>(
 }
 
 dispatch! {
+    fn lay_out<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
+}
+
+dispatch! {
+    fn transform<T: Elem, BYTES>(packed: &mut [T], step: usize, len: usize) => transform_body
+}
+
+dispatch! {
     fn read<T: Elem, BYTES>(tiles: &Tiles<'_>, frames: &[T], spread: &mut [T]) => read_body
 }
 
 dispatch! {
-    fn write<T: Elem, BYTES>(tiles: &Tiles<'_>, products: &[T], out: &mut [T]) => write_body
+    fn write<T: Elem, BYTES>(
+        tiles: &Tiles<'_>, products: &[T], out: &mut [T], quad: &mut [T],
+    ) => write_body
 }
 
 dispatch! {
     fn read_cotangent<T: Elem, BYTES>(
-        tiles: &Tiles<'_>, g: &[T], spread: &mut [T],
+        tiles: &Tiles<'_>, g: &[T], spread: &mut [T], quad: &mut [T],
     ) => read_cotangent_body
 }
 
