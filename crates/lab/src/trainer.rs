@@ -50,17 +50,22 @@ pub struct Trainer {
     outer: Outer,
     learner: Learner,
     pool: ThreadPool,
-    workers: Vec<Mutex<Worker>>,
+    seats: Vec<Mutex<Seat>>,
     groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
     sums: Vec<f64>,
+}
+
+/// What one thread needs: memory to run a group of tasks in, and the tasks it is running.
+struct Seat {
+    worker: Worker,
+    episodes: Vec<Episode>,
 }
 
 /// Tasks of the meta-batch that run together.
 struct Group {
     /// The first one's number.
     first: usize,
-    episodes: Vec<Episode>,
     results: Vec<TaskResult>,
 }
 
@@ -78,13 +83,15 @@ impl Trainer {
         let result = learner.result(dtype);
         let group = |first: usize| {
             let n = learner.group().min(batch - first);
-            Group { first, episodes: vec![episode.clone(); n], results: vec![result.clone(); n] }
+            Group { first, results: vec![result.clone(); n] }
+        };
+        let seat = || Seat {
+            worker: learner.worker(dtype),
+            episodes: vec![episode.clone(); learner.group().min(batch)],
         };
         let gradient = learner.result(dtype).gradient;
         Ok(Trainer {
-            workers: (0..pool.current_num_threads())
-                .map(|_| Mutex::new(learner.worker(dtype)))
-                .collect(),
+            seats: (0..pool.current_num_threads()).map(|_| Mutex::new(seat())).collect(),
             groups: (0..batch).step_by(learner.group()).map(|i| Mutex::new(group(i))).collect(),
             optimizer: OptimizerState::new(&gradient),
             outer: Outer::new(config),
@@ -110,23 +117,24 @@ impl Trainer {
 
     /// Bytes of all workers' workspaces.
     pub fn bytes(&self) -> usize {
-        let worker =
-            self.workers.first().map_or(0, |w| w.lock().expect("no worker panicked").bytes());
-        worker * self.workers.len()
+        let bytes = |seat: &Mutex<Seat>| seat.lock().expect("no worker panicked").worker.bytes();
+        self.seats.iter().map(bytes).sum()
     }
 
     /// One outer iteration. On an error nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
         let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
-        let (workers, iteration) = (&self.workers, self.iteration);
+        let (seats, iteration) = (&self.seats, self.iteration);
         let seed = experiment.config.seed;
         let next = AtomicUsize::new(0);
         // Takes one group after another. Which worker runs a group changes no bit of its results.
-        let work = |worker: &Mutex<Worker>| {
-            let mut worker = worker.lock().expect("no worker panicked");
+        let work = |seat: &Mutex<Seat>| {
+            let mut seat = seat.lock().expect("no worker panicked");
+            let Seat { worker, episodes } = &mut *seat;
             while let Some(group) = self.groups.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut group = group.lock().expect("no worker panicked");
-                let Group { first, episodes, results } = &mut *group;
+                let Group { first, results } = &mut *group;
+                let episodes = &mut episodes[..results.len()];
                 let key =
                     |i: usize| episode_key(seed, Split::Train, iteration, (*first + i) as u64);
                 for (i, episode) in episodes.iter_mut().enumerate() {
@@ -141,17 +149,17 @@ impl Trainer {
                     .enumerate()
                     .map(|(i, (support, query))| TaskData { support, query, key: key(i) })
                     .collect();
-                learner.run_group(&mut worker, meta, &tasks, results);
+                learner.run_group(worker, meta, &tasks, results);
             }
         };
         // This thread works too: waking others and waiting for them costs as much as a small group.
-        let helpers = workers.len().min(self.groups.len()) - 1;
+        let helpers = seats.len().min(self.groups.len()) - 1;
         self.pool.in_place_scope(|scope| {
             let work = &work;
-            for worker in &workers[1..=helpers] {
-                scope.spawn(move |_| work(worker));
+            for seat in &seats[1..=helpers] {
+                scope.spawn(move |_| work(seat));
             }
-            work(&workers[0]);
+            work(&seats[0]);
         });
         let mut report = self.reduce()?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);

@@ -1,10 +1,31 @@
 //! The element types kernels are generic over.
 
+use bytemuck::Pod;
 use std::ops::{Add, AddAssign, Mul, Neg, Sub};
+
+/// What a position in a pooling window is written as.
+pub(super) trait Position: Copy + PartialEq {
+    fn position(at: usize) -> Self;
+}
+
+macro_rules! position {
+    ($($t:ty),*) => {$(
+        impl Position for $t {
+            #[inline(always)]
+            fn position(at: usize) -> Self {
+                at as $t
+            }
+        }
+    )*};
+}
+
+position!(f32, f64, u8, u16);
 
 /// `f32` or `f64`.
 pub(super) trait Elem:
     Copy
+    + Position
+    + Pod
     + PartialOrd
     + Add<Output = Self>
     + Sub<Output = Self>
@@ -15,6 +36,8 @@ pub(super) trait Elem:
     + Sync
     + 'static
 {
+    /// A whole number of a quarter of this type's size.
+    type Quarter: Position + Pod;
     const ZERO: Self;
     const ONE: Self;
     const LOWEST: Self;
@@ -34,8 +57,9 @@ pub(super) trait Elem:
 }
 
 macro_rules! elem {
-    ($t:ty) => {
+    ($t:ty, $quarter:ty) => {
         impl Elem for $t {
+            type Quarter = $quarter;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LOWEST: Self = <$t>::NEG_INFINITY;
@@ -91,5 +115,5 @@ macro_rules! elem {
     };
 }
 
-elem!(f32);
-elem!(f64);
+elem!(f32, u8);
+elem!(f64, u16);

@@ -6,19 +6,21 @@ mod elem;
 mod kernels;
 mod run;
 
-use crate::plan::{Items, KernelStep, Program, Slot, Step};
+use crate::plan::{Items, KernelStep, Program, Step, Tables};
 use crate::tensor::{Dtype, Tensor};
 use aligned::Aligned;
 use elem::Elem;
 pub use kernels::Isa;
 pub(crate) use kernels::kept_elements;
+use std::sync::Arc;
 
-/// The memory one worker needs to run one program: everything is allocated here, once.
+/// The memory one worker needs to run a program, or several of them in turn: everything is allocated here,
+/// once.
 pub struct Workspace {
     memory: Memory,
     isa: Isa,
-    inputs: Vec<(Option<Slot>, Vec<usize>)>,
-    outputs: Vec<(Slot, Vec<usize>)>,
+    /// What the program in work reads and writes.
+    tables: Arc<Tables>,
 }
 
 enum Memory {
@@ -37,17 +39,19 @@ struct Buffers<T> {
 }
 
 impl<T: Elem> Buffers<T> {
-    fn new(program: &Program) -> Buffers<T> {
-        let sweeps = program.sweeps.iter();
+    /// Room for any one of the programs at a time.
+    fn new(programs: &[&Program]) -> Buffers<T> {
+        let sweeps = programs.iter().flat_map(|program| &program.sweeps);
         let steps = sweeps.flat_map(|sweep| sweep.steps.iter().map(|step| (sweep.chunk, step)));
         let scratch = steps.map(|(chunk, step)| match step {
             Step::Kernel(kernel) => kernels::scratch(kernel, Items { first: 0, count: chunk }),
             Step::Loop(_) => 0,
         });
+        let most = |of: fn(&Program) -> usize| programs.iter().map(|p| of(p)).max().unwrap_or(0);
         Buffers {
-            arena: Aligned::zeros(program.arena),
-            registers: Aligned::zeros(kernels::registers_len(program.registers)),
-            sums: vec![0.0; program.sums],
+            arena: Aligned::zeros(most(|p| p.arena)),
+            registers: Aligned::zeros(kernels::registers_len(most(|p| p.registers))),
+            sums: vec![0.0; most(|p| p.sums)],
             row: Aligned::zeros(crate::plan::TILE),
             scratch: Aligned::zeros(scratch.max().unwrap_or(0)),
         }
@@ -70,19 +74,14 @@ impl Program {
     /// does not have it.
     #[track_caller]
     pub fn workspace_for(&self, dtype: Dtype, isa: Isa) -> Workspace {
-        assert!(isa.available(), "this machine does not have {isa:?}");
-        let memory = match dtype {
-            Dtype::F32 => Memory::F32(Buffers::new(self)),
-            Dtype::F64 => Memory::F64(Buffers::new(self)),
-        };
-        Workspace { memory, isa, inputs: self.inputs.clone(), outputs: self.outputs.clone() }
+        Workspace::new(&[self], dtype, isa)
     }
 
     /// Computes the outputs from the inputs set before. Inputs are overwritten on the way: set all of
     /// them again before the next run. Allocates nothing.
     #[track_caller]
     pub fn run(&self, workspace: &mut Workspace) {
-        let own = workspace.inputs == self.inputs && workspace.outputs == self.outputs;
+        let own = Arc::ptr_eq(&workspace.tables, &self.tables);
         assert!(own, "the workspace is that of another program");
         match &mut workspace.memory {
             Memory::F32(buffers) => run::run(self, buffers, workspace.isa),
@@ -92,6 +91,31 @@ impl Program {
 }
 
 impl Workspace {
+    /// Memory that some programs share: as much as the largest of them needs. It is set up for the first;
+    /// [`Workspace::enter`] turns to another. Panics without a program, and when this machine does not have
+    /// the instruction set.
+    #[track_caller]
+    pub fn new(programs: &[&Program], dtype: Dtype, isa: Isa) -> Workspace {
+        assert!(isa.available(), "this machine does not have {isa:?}");
+        let memory = match dtype {
+            Dtype::F32 => Memory::F32(Buffers::new(programs)),
+            Dtype::F64 => Memory::F64(Buffers::new(programs)),
+        };
+        Workspace { memory, isa, tables: Arc::clone(&programs[0].tables) }
+    }
+
+    /// Turns to a program, one of those this memory was made for: its inputs are set and its outputs read
+    /// from now on. The outputs of the one before are lost. Panics when there is too little room.
+    #[track_caller]
+    pub fn enter(&mut self, program: &Program) {
+        let arena = match &self.memory {
+            Memory::F32(buffers) => buffers.arena.len(),
+            Memory::F64(buffers) => buffers.arena.len(),
+        };
+        assert!(program.arena <= arena, "the workspace was not made for this program");
+        self.tables = Arc::clone(&program.tables);
+    }
+
     /// Element type of the arena.
     pub fn dtype(&self) -> Dtype {
         match self.memory {
@@ -112,7 +136,7 @@ impl Workspace {
     /// output depends on are ignored. Panics when the shape is not the declared one.
     #[track_caller]
     pub fn set(&mut self, input: usize, value: &Tensor) {
-        let (slot, shape) = &self.inputs[input];
+        let (slot, shape) = &self.tables.inputs[input];
         assert_eq!(shape, value.shape(), "input {input} has another shape");
         let Some(slot) = slot else { return };
         match &mut self.memory {
@@ -123,7 +147,7 @@ impl Workspace {
 
     /// Shape of an output.
     pub fn output_shape(&self, output: usize) -> &[usize] {
-        &self.outputs[output].1
+        &self.tables.outputs[output].1
     }
 
     /// A copy of an output of the last run.
@@ -136,7 +160,7 @@ impl Workspace {
     /// Copies an output of the last run into a tensor of the same shape and element type.
     #[track_caller]
     pub fn read(&self, output: usize, into: &mut Tensor) {
-        let (slot, shape) = &self.outputs[output];
+        let (slot, shape) = &self.tables.outputs[output];
         assert_eq!(shape, into.shape(), "output {output} has another shape");
         match &self.memory {
             Memory::F32(buffers) => {
@@ -151,7 +175,7 @@ impl Workspace {
     /// A scalar output of the last run.
     #[track_caller]
     pub fn read_scalar(&self, output: usize) -> f64 {
-        let (slot, _) = &self.outputs[output];
+        let (slot, _) = &self.tables.outputs[output];
         assert_eq!(slot.len, 1, "output {output} is not a scalar");
         match &self.memory {
             Memory::F32(buffers) => f64::from(buffers.arena[slot.offset]),

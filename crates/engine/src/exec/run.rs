@@ -137,15 +137,19 @@ fn run_kernel<T: Elem>(
             kernels::conv_weight_grad_add(isa, &sizes, operand(0), operand(1), out, scratch);
         }
         Op::PoolArgmax { window, .. } => {
-            kernels::pool_argmax(isa, operand(0), &image_of(0), *window, out, &image_out());
+            let argmax =
+                if step.packed { kernels::pool_argmax_packed } else { kernels::pool_argmax };
+            argmax(isa, operand(0), &image_of(0), *window, out, &image_out());
         }
         Op::PoolPick { window, .. } => {
             let (x, at) = (operand(0), operand(1));
-            kernels::pool_pick(isa, x, &image_of(0), at, *window, out, &image_out());
+            let pick = if step.packed { kernels::pool_pick_packed } else { kernels::pool_pick };
+            pick(isa, x, &image_of(0), at, *window, out, &image_out());
         }
         Op::PoolPut { window, .. } => {
             let (g, at) = (operand(0), operand(1));
-            kernels::pool_put(isa, g, &image_of(0), at, *window, out, &image_out());
+            let put = if step.packed { kernels::pool_put_packed } else { kernels::pool_put };
+            put(isa, g, &image_of(0), at, *window, out, &image_out());
         }
         Op::PoolSum { window, .. } => {
             kernels::pool_sum(isa, operand(0), &image_of(0), *window, out, &image_out());

@@ -5,8 +5,11 @@
 //! given back when the sweep ends.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::{Cost, Draft, KernelStep, LoopPlan, Planner, Program, Reach, Slot, Step, Sweep};
+use super::{
+    Cost, Draft, KernelStep, LoopPlan, Planner, Program, Reach, Slot, Step, Sweep, Tables,
+};
 use crate::exec::kept_elements;
 use crate::graph::{NodeId, Op};
 use crate::tensor::volume;
@@ -99,6 +102,11 @@ struct Access {
     by_item: bool,
 }
 
+/// The results of steps, each with its step.
+fn results(steps: &[(Vec<Access>, Vec<Access>)]) -> impl Iterator<Item = (usize, Access)> {
+    steps.iter().enumerate().flat_map(|(at, (_, results))| results.iter().map(move |&a| (at, a)))
+}
+
 impl Planner<'_> {
     /// Gives every stored value its place and writes the steps down.
     pub(super) fn finish(self, outputs: &[NodeId], n_inputs: usize) -> Program {
@@ -130,7 +138,8 @@ impl Planner<'_> {
         });
         let registers = registers.max().unwrap_or(0);
         let cost = Cost::of(&sweeps, places.top);
-        Program { inputs, outputs, arena: places.top, sums, registers, cost, sweeps }
+        let tables = Arc::new(Tables { inputs, outputs });
+        Program { tables, arena: places.top, sums, registers, cost, sweeps }
     }
 
     fn units(&self) -> Vec<Unit> {
@@ -150,7 +159,7 @@ impl Planner<'_> {
     fn sweep(&self, unit: &Unit, own: &UnitPlaces, places: &Places, sums: &mut usize) -> Sweep {
         let slot = |id: NodeId, by_item: bool| {
             let id = self.base_of(id);
-            let len = volume(&self.nodes[id as usize].shape);
+            let len = self.elements(id);
             match own.local.get(&id) {
                 Some(&offset) => Slot { offset, len: len / unit.items, reach: Reach::Local },
                 None if by_item && unit.items > 1 => {
@@ -176,6 +185,13 @@ impl Planner<'_> {
                     out: slot(*id, self.items[*id as usize] > 1),
                     shape: node.shape.clone(),
                     kept: Slot::whole(kept.0, kept.1),
+                    packed: match node.op {
+                        Op::PoolArgmax { .. } => self.packed[*id as usize],
+                        Op::PoolPick { at, .. } | Op::PoolPut { at, .. } => {
+                            self.packed[at as usize]
+                        }
+                        _ => false,
+                    },
                 })
             }
         };
@@ -244,7 +260,7 @@ impl Planner<'_> {
         }
         let mut free = Free::default();
         let mut shared: HashMap<NodeId, usize> = HashMap::new();
-        let size = |id: NodeId| volume(&self.nodes[id as usize].shape);
+        let size = |id: NodeId| self.elements(id);
         // Inputs are supplied before the first step and give way after their last reader.
         for &id in &self.order {
             if matches!(self.nodes[id as usize].op, Op::Input(_)) {
@@ -253,9 +269,27 @@ impl Planner<'_> {
         }
         let mut places = Vec::with_capacity(units.len());
         for (at, (unit, steps)) in units.iter().zip(&touched).enumerate() {
-            for access in steps.iter().flat_map(|(_, results)| results) {
-                if !self.is_local(access.value, unit) {
-                    shared.insert(access.value, free.take(size(access.value)));
+            let mut handed_on = Vec::new();
+            for (step, access) in results(steps) {
+                if self.is_local(access.value, unit) {
+                    continue;
+                }
+                // Item by item, a value may take the place of one that no later step needs.
+                let dying = |x: &NodeId| {
+                    last.get(x) == Some(&at)
+                        && !handed_on.contains(x)
+                        && shared.contains_key(x)
+                        && size(*x) == size(access.value)
+                };
+                let before = access.by_item.then(|| self.read_before(unit, steps, step));
+                match before.and_then(|values| values.into_iter().find(dying)) {
+                    Some(old) => {
+                        shared.insert(access.value, shared[&old]);
+                        handed_on.push(old);
+                    }
+                    None => {
+                        shared.insert(access.value, free.take(size(access.value)));
+                    }
                 }
             }
             let (own, region) = self.place_unit(unit, steps, &mut free);
@@ -270,6 +304,7 @@ impl Planner<'_> {
             for id in done {
                 if let Some(&offset) = shared.get(&id)
                     && !self.is_local(id, unit)
+                    && !handed_on.contains(&id)
                 {
                     free.give(offset, size(id));
                 }
@@ -281,6 +316,25 @@ impl Planner<'_> {
         Places { shared, units: places, top: free.top }
     }
 
+    /// Values that a sweep reads item by item, all of them before the given step.
+    fn read_before(
+        &self,
+        unit: &Unit,
+        steps: &[(Vec<Access>, Vec<Access>)],
+        step: usize,
+    ) -> Vec<NodeId> {
+        let reads = |range: std::ops::Range<usize>| {
+            steps[range].iter().flat_map(|(reads, results)| reads.iter().chain(results))
+        };
+        let later: Vec<NodeId> = reads(step..steps.len()).map(|access| access.value).collect();
+        let by_item = |x: NodeId| reads(0..step).all(|a| a.value != x || a.by_item);
+        let mut values: Vec<NodeId> = reads(0..step).map(|access| access.value).collect();
+        values.retain(|&x| !self.is_local(x, unit) && by_item(x) && !later.contains(&x));
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
     /// Lays out what a unit needs for itself. Returns the region of its local values as well.
     fn place_unit(
         &self,
@@ -288,7 +342,7 @@ impl Planner<'_> {
         steps: &[(Vec<Access>, Vec<Access>)],
         free: &mut Free,
     ) -> (UnitPlaces, (usize, usize)) {
-        let per_item = |id: NodeId| volume(&self.nodes[id as usize].shape) / unit.items;
+        let per_item = |id: NodeId| self.elements(id) / unit.items;
         let mut last: BTreeMap<NodeId, usize> = BTreeMap::new();
         let mut streamed: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (at, (reads, results)) in steps.iter().enumerate() {

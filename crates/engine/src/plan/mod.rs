@@ -17,9 +17,10 @@ mod sweeps;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::graph::{Graph, Node, NodeId, Op, Var, live};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, volume};
 pub use cost::Cost;
 pub(crate) use loops::{Instr, Load, LoopPlan, Place, Sum, TILE, Timing};
 use pattern::Pattern;
@@ -85,6 +86,8 @@ pub(crate) struct KernelStep {
     pub(crate) shape: Shape,
     /// Packed weights or sums that last as long as the sweep.
     pub(crate) kept: Slot,
+    /// Whether positions in pooling windows are packed.
+    pub(crate) packed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -103,12 +106,18 @@ pub(crate) struct Sweep {
     pub(crate) steps: Vec<Step>,
 }
 
-/// A compiled graph: what to run, and where every value lies.
-pub struct Program {
-    pub(crate) sweeps: Vec<Sweep>,
+/// Where what goes in and comes out lies.
+#[derive(Debug)]
+pub(crate) struct Tables {
     /// Place and shape of each declared input; nothing if no output depends on it.
     pub(crate) inputs: Vec<(Option<Slot>, Shape)>,
     pub(crate) outputs: Vec<(Slot, Shape)>,
+}
+
+/// A compiled graph: what to run, and where every value lies.
+pub struct Program {
+    pub(crate) sweeps: Vec<Sweep>,
+    pub(crate) tables: Arc<Tables>,
     /// Elements in the arena.
     pub(crate) arena: usize,
     /// Elements of double-precision accumulators.
@@ -139,7 +148,7 @@ impl Program {
 
     /// Number of outputs.
     pub fn n_outputs(&self) -> usize {
-        self.outputs.len()
+        self.tables.outputs.len()
     }
 
     /// Number of steps: loops and kernels.
@@ -181,6 +190,9 @@ struct Planner<'a> {
     batch: Vec<usize>,
     /// Whether a value computed item by item outlives its sweep.
     kept: Vec<bool>,
+    /// Whether a value holds positions in pooling windows that nothing but poolings reads: four of them lie
+    /// in the place of one number.
+    packed: Vec<bool>,
     groups: Vec<Group>,
     /// The group in which a stored value is first computed.
     home: Vec<Option<usize>>,
@@ -198,12 +210,14 @@ impl<'a> Planner<'a> {
             items: vec![1; nodes.len()],
             batch: vec![1; nodes.len()],
             kept: vec![false; nodes.len()],
+            packed: vec![false; nodes.len()],
             groups: Vec::new(),
             home: vec![None; nodes.len()],
         };
         planner.classify();
         planner.choose_stored(outputs);
         planner.split_conflicts();
+        planner.pack_positions(outputs);
         planner.gather_sweeps(outputs);
         planner
     }
@@ -285,6 +299,32 @@ impl<'a> Planner<'a> {
             stored[at] |= uses[at] > 1 && total > RECOMPUTE_LIMIT;
             recompute[at] = total;
         }
+    }
+
+    fn pack_positions(&mut self, outputs: &[NodeId]) {
+        for &id in &self.order {
+            if let Op::PoolArgmax { window, .. } = &self.nodes[id as usize].op {
+                let shape = &self.nodes[id as usize].shape;
+                let fits = window.size[0] * window.size[1] <= 256 && shape[3].is_multiple_of(4);
+                self.packed[id as usize] = fits && !outputs.contains(&id);
+            }
+        }
+        for &id in &self.order {
+            let op = &self.nodes[id as usize].op;
+            op.for_operands(|x| {
+                let read = match op {
+                    Op::PoolPick { at, .. } | Op::PoolPut { at, .. } => *at == x,
+                    _ => false,
+                };
+                self.packed[x as usize] &= read;
+            });
+        }
+    }
+
+    /// Elements that a stored value takes up.
+    fn elements(&self, id: NodeId) -> usize {
+        let n = volume(&self.nodes[id as usize].shape);
+        if self.packed[id as usize] { n / 4 } else { n }
     }
 
     fn base_of(&self, id: NodeId) -> NodeId {

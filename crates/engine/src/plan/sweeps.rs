@@ -239,7 +239,7 @@ impl Planner<'_> {
             self.kept[at] = true;
         } else if !self.groups[group].members.contains(&value) {
             match self.cost_again(value, group) {
-                Some(memory) if memory < volume(&self.nodes[at].shape) => self.again(value, group),
+                Some(memory) if memory < self.elements(value) => self.again(value, group),
                 _ => self.kept[at] = true,
             }
         }
@@ -274,7 +274,7 @@ impl Planner<'_> {
                 && !self.kept[at]
                 && !self.groups[group].members.contains(&need.value)
             {
-                let kept = volume(&self.nodes[at].shape);
+                let kept = self.elements(need.value);
                 memory += self.cost_again(need.value, group).map_or(kept, |again| again.min(kept));
             }
         }

@@ -4,7 +4,7 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::adjoint::step_program;
 use super::buffers::{Buffers, copy, read_all};
-use super::structure::{Compiled, Scope, Sources, Structure};
+use super::structure::{Compiled, Scope, Sources, Structure, workspace};
 use super::{MetaState, ONE, TaskData};
 use crate::{Algorithm, Problem};
 
@@ -19,8 +19,7 @@ pub struct Adapter {
 /// Memory of one thread for an [`Adapter`].
 pub struct AdaptWorker {
     buffers: Buffers,
-    step: Workspace,
-    predict: Workspace,
+    workspace: Workspace,
     fast: Vec<Tensor>,
     state: Vec<Tensor>,
     output: Tensor,
@@ -75,8 +74,7 @@ impl Adapter {
         let room = self.structure.result(dtype);
         AdaptWorker {
             buffers: Buffers::with_steps(&self.structure, dtype, self.steps),
-            step: self.step.program.workspace(dtype),
-            predict: self.predict.program.workspace(dtype),
+            workspace: workspace([&self.step, &self.predict].into_iter(), dtype),
             fast: room.fast.values().to_vec(),
             state: room.inner_state.values().to_vec(),
             output: room.output,
@@ -93,7 +91,7 @@ impl Adapter {
         evaluation: &mut Evaluation,
         mut visit: impl FnMut(Adapted<'_>),
     ) {
-        let AdaptWorker { buffers, step, predict, fast, state, output } = worker;
+        let AdaptWorker { buffers, workspace, fast, state, output } = worker;
         let tasks = &[task];
         buffers.gather(&self.structure, tasks);
         for (fast, name) in fast.iter_mut().zip(self.structure.adapted.names()) {
@@ -116,15 +114,15 @@ impl Adapter {
                 step,
                 k,
             };
-            self.predict.run(predict, sources(k.min(self.structure.steps)));
-            evaluation.query_losses.push(predict.read_scalar(0));
-            predict.read(1, output);
+            self.predict.run(workspace, sources(k.min(self.structure.steps)));
+            evaluation.query_losses.push(workspace.read_scalar(0));
+            workspace.read(1, output);
             visit(Adapted { k, output, fast });
             if k < self.steps {
-                self.step.run(step, sources(self.structure.step_index(k)));
-                evaluation.support_losses.push(step.read_scalar(0));
-                read_all(step, 1, fast);
-                read_all(step, 1 + self.structure.adapted.len(), state);
+                self.step.run(workspace, sources(self.structure.step_index(k)));
+                evaluation.support_losses.push(workspace.read_scalar(0));
+                read_all(workspace, 1, fast);
+                read_all(workspace, 1 + self.structure.adapted.len(), state);
             }
         }
     }

@@ -11,7 +11,7 @@ use innerloop_engine::{
 };
 
 use super::buffers::{Buffers, bytes_of, read_all, spread, take};
-use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
+use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss, workspace};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 
@@ -24,9 +24,8 @@ pub(super) struct Adjoint {
 }
 
 pub(super) struct Memory {
-    step: Workspace,
-    back: Option<Workspace>,
-    query: Option<Workspace>,
+    /// All programs run in the same memory, one after another.
+    workspace: Workspace,
     /// φ_0 … φ_K.
     trajectory: Vec<Vec<Tensor>>,
     state: Vec<Tensor>,
@@ -72,10 +71,9 @@ impl Adjoint {
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
+        let all = [Some(&self.step), self.back.as_ref(), self.query.as_ref()];
         Memory {
-            step: self.step.program.workspace(dtype),
-            back: self.back.as_ref().map(|back| back.program.workspace(dtype)),
-            query: self.query.as_ref().map(|query| query.program.workspace(dtype)),
+            workspace: workspace(all.into_iter().flatten(), dtype),
             trajectory: vec![structure.zeros(&structure.adapted, dtype); structure.steps + 1],
             state: structure.zeros(&structure.state, dtype),
             cotangent: structure.zeros(&structure.adapted, dtype),
@@ -94,8 +92,7 @@ impl Adjoint {
         tasks: &[TaskData<'_>],
         results: &mut [TaskResult],
     ) {
-        let Memory { step, back, query, trajectory, state, cotangent, totals, loss, output } =
-            memory;
+        let Memory { workspace, trajectory, state, cotangent, totals, loss, output } = memory;
         for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
             spread(fast, &meta.omega[name]);
         }
@@ -117,54 +114,62 @@ impl Adjoint {
                 step: structure.step_index(k),
                 k: structure.step_index(k),
             };
-            self.step.run(step, sources);
-            step.read(0, loss);
+            self.step.run(workspace, sources);
+            workspace.read(0, loss);
             for (result, loss) in results.iter_mut().zip(loss.iter()) {
                 result.support_losses.push(loss);
             }
             if k == structure.steps {
                 break;
             }
-            read_all(step, 1, &mut trajectory[k + 1]);
-            read_all(step, 1 + n, state);
-            read_all(step, 1 + n + n_state, &mut buffers.statistics);
+            read_all(workspace, 1, &mut trajectory[k + 1]);
+            read_all(workspace, 1 + n, state);
+            read_all(workspace, 1 + n + n_state, &mut buffers.statistics);
             buffers.hand_out_statistics(k, results);
         }
         for (member, result) in results.iter_mut().enumerate() {
             take_all(result.fast.values_mut(), &trajectory[structure.steps], member);
             take_all(result.inner_state.values_mut(), state, member);
         }
-        let (Some(program), Some(query)) = (&self.query, query) else {
+        let Some(query) = &self.query else {
             return results.iter_mut().for_each(|result| displacement(structure, meta, result));
         };
-        let sources = |fast, step, k| Sources {
+        let at = Sources {
             meta,
             tasks,
-            buffers: &*buffers,
-            fast,
+            buffers,
+            fast: &trajectory[structure.steps],
             state: &[],
             cotangent: &[],
             totals: &[],
-            step,
-            k,
+            step: structure.steps,
+            k: 0,
         };
-        program.run(query, sources(&trajectory[structure.steps], structure.steps, 0));
-        query.read(0, loss);
-        query.read(1, output);
-        read_all(query, 2, cotangent);
-        read_all(query, 2 + n, totals);
-        if let (Some(program), Some(back)) = (&self.back, back) {
+        query.run(workspace, at);
+        workspace.read(0, loss);
+        workspace.read(1, output);
+        read_all(workspace, 2, cotangent);
+        read_all(workspace, 2 + n, totals);
+        read_all(workspace, 2 + n + totals.len(), &mut buffers.statistics);
+        buffers.hand_out_statistics(structure.steps, results);
+        if let Some(back) = &self.back {
             for k in (0..structure.steps).rev() {
-                let mut sources = sources(&trajectory[k], structure.step_index(k), k);
-                sources.cotangent = cotangent;
-                sources.totals = totals;
-                program.run(back, sources);
-                read_all(back, 0, cotangent);
-                read_all(back, n, totals);
+                let at = Sources {
+                    meta,
+                    tasks,
+                    buffers,
+                    fast: &trajectory[k],
+                    state: &[],
+                    cotangent,
+                    totals,
+                    step: structure.step_index(k),
+                    k,
+                };
+                back.run(workspace, at);
+                read_all(workspace, 0, cotangent);
+                read_all(workspace, n, totals);
             }
         }
-        read_all(query, 2 + n + totals.len(), &mut buffers.statistics);
-        buffers.hand_out_statistics(structure.steps, results);
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);
@@ -181,11 +186,9 @@ impl Adjoint {
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
-        let workspaces = [Some(&self.step), self.back.as_ref(), self.query.as_ref()];
         let tensors = self.trajectory.iter().flatten().chain([&self.loss, &self.output]);
         let tensors = tensors.chain(&self.state).chain(&self.cotangent).chain(&self.totals);
-        workspaces.iter().flatten().map(|w| w.bytes()).sum::<usize>()
-            + tensors.map(bytes_of).sum::<usize>()
+        self.workspace.bytes() + tensors.map(bytes_of).sum::<usize>()
     }
 }
 

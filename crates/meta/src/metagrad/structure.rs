@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use innerloop_engine::{
-    Dtype, Graph, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
+    Dtype, Graph, Isa, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
 };
 
 use super::buffers::Buffers;
@@ -330,6 +330,7 @@ pub(super) struct Sources<'a> {
 
 impl Compiled {
     pub(super) fn run(&self, workspace: &mut Workspace, from: Sources<'_>) {
+        workspace.enter(&self.program);
         for (input, bind) in self.binds.iter().enumerate() {
             let value = match *bind {
                 Bind::Fast(i) => &from.fast[i],
@@ -348,6 +349,15 @@ impl Compiled {
         }
         self.program.run(workspace);
     }
+}
+
+/// Memory in which the programs run one after another.
+pub(super) fn workspace<'a>(
+    programs: impl Iterator<Item = &'a Compiled>,
+    dtype: Dtype,
+) -> Workspace {
+    let programs: Vec<_> = programs.map(|compiled| &compiled.program).collect();
+    Workspace::new(&programs, dtype, Isa::detect())
 }
 
 /// Whether the support loss after the last step is asked for.

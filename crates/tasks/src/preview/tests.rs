@@ -35,7 +35,8 @@ fn colours_are_shown_as_they_are() {
 
 #[test]
 fn curves_are_not_pictures() {
-    let error = contact_sheet(&Sinusoid { shots: 5, query: 5, train_query: 5 }, Split::Test, 1, 1).unwrap_err();
+    let error = contact_sheet(&Sinusoid { shots: 5, query: 5, train_query: 5 }, Split::Test, 1, 1)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
     assert!(error.to_string().starts_with("sinusoid has examples of shape [1]"), "{error}");
 }

@@ -25,7 +25,10 @@ pub(super) use layout::{
     argmax, concat, deviation, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
 };
 pub(super) use matmul::{MatMulSizes, matmul};
-pub(super) use pool::{pool_argmax, pool_pick, pool_put, pool_spread, pool_sum};
+pub(super) use pool::{
+    pool_argmax, pool_argmax_packed, pool_pick, pool_pick_packed, pool_put, pool_put_packed,
+    pool_spread, pool_sum,
+};
 
 /// Instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

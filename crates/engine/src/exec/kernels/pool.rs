@@ -1,9 +1,10 @@
 //! Pooling over `[n, h, w, c]`, a channel row at a time. Positions in a window are held as whole numbers
-//! of the element type, so that they live in the arena like any value.
+//! of the element type, so that they live in the arena like any value, or packed four to an element.
 
-use super::super::elem::Elem;
+use super::super::elem::{Elem, Position};
 use super::dispatch;
 use crate::graph::Window;
+use bytemuck::{cast_slice, cast_slice_mut};
 
 /// Channels handled together while looking for maxima.
 const LANES: usize = 32;
@@ -86,11 +87,11 @@ impl Iterator for Windows {
 }
 
 #[inline(always)]
-fn argmax_body<T: Elem, const FMA: bool>(
+fn argmax_body<T: Elem, P: Position>(
     x: &[T],
     input: &[usize],
     window: Window,
-    out: &mut [T],
+    out: &mut [P],
     output: &[usize],
 ) {
     let c = input[3];
@@ -98,29 +99,29 @@ fn argmax_body<T: Elem, const FMA: bool>(
         let (blocks, tail) = out[covered.out..covered.out + c].as_chunks_mut::<LANES>();
         let start = c - tail.len();
         for (i, out) in blocks.iter_mut().enumerate() {
-            *out = first_maxima::<T, LANES>(x, i * LANES, window.size, covered);
+            *out = first_maxima::<T, P, LANES>(x, i * LANES, window.size, covered);
         }
         for (i, out) in tail.iter_mut().enumerate() {
-            [*out] = first_maxima::<T, 1>(x, start + i, window.size, covered);
+            [*out] = first_maxima::<T, P, 1>(x, start + i, window.size, covered);
         }
     }
 }
 
 /// Positions of the first maxima of some channels.
 #[inline(always)]
-fn first_maxima<T: Elem, const N: usize>(
+fn first_maxima<T: Elem, P: Position, const N: usize>(
     x: &[T],
     channel: usize,
     [kh, kw]: [usize; 2],
     covered: Covered,
-) -> [T; N] {
+) -> [P; N] {
     let mut best = [T::LOWEST; N];
-    let mut at = [T::ZERO; N];
+    let mut at = [P::position(0); N];
     let mut first = true;
     for ky in 0..kh {
         for kx in 0..kw {
             let Some(from) = covered.pixel(ky, kx) else { continue };
-            let position = T::from_f64((ky * kw + kx) as f64);
+            let position = P::position(ky * kw + kx);
             let values: &[T; N] = x[from + channel..].first_chunk().expect("channels of a pixel");
             for j in 0..N {
                 // A NaN wins over every number, so that it shows.
@@ -135,10 +136,10 @@ fn first_maxima<T: Elem, const N: usize>(
 }
 
 #[inline(always)]
-fn pick_body<T: Elem, const FMA: bool>(
+fn pick_body<T: Elem, P: Position>(
     x: &[T],
     input: &[usize],
-    at: &[T],
+    at: &[P],
     window: Window,
     out: &mut [T],
     output: &[usize],
@@ -150,20 +151,20 @@ fn pick_body<T: Elem, const FMA: bool>(
         let (ats, at_tail) = at[here].as_chunks::<LANES>();
         let start = c - tail.len();
         for (i, (out, at)) in blocks.iter_mut().zip(ats).enumerate() {
-            *out = picked::<T, LANES>(x, i * LANES, at, window.size, covered);
+            *out = picked::<T, P, LANES>(x, i * LANES, at, window.size, covered);
         }
         for (i, (out, &at)) in tail.iter_mut().zip(at_tail).enumerate() {
-            [*out] = picked::<T, 1>(x, start + i, &[at], window.size, covered);
+            [*out] = picked::<T, P, 1>(x, start + i, &[at], window.size, covered);
         }
     }
 }
 
 /// The elements at the given positions of some channels.
 #[inline(always)]
-fn picked<T: Elem, const N: usize>(
+fn picked<T: Elem, P: Position, const N: usize>(
     x: &[T],
     channel: usize,
-    at: &[T; N],
+    at: &[P; N],
     [kh, kw]: [usize; 2],
     covered: Covered,
 ) -> [T; N] {
@@ -171,7 +172,7 @@ fn picked<T: Elem, const N: usize>(
     for ky in 0..kh {
         for kx in 0..kw {
             let Some(from) = covered.pixel(ky, kx) else { continue };
-            let position = T::from_f64((ky * kw + kx) as f64);
+            let position = P::position(ky * kw + kx);
             // A copy, so that every lane is loaded and none branches.
             let values: [T; N] = *x[from + channel..].first_chunk().expect("channels of a pixel");
             for j in 0..N {
@@ -192,10 +193,10 @@ fn tiles(window: &Window, input: &[usize], output: &[usize]) -> bool {
 }
 
 #[inline(always)]
-fn put_body<T: Elem, const FMA: bool>(
+fn put_body<T: Elem, P: Position>(
     g: &[T],
     output: &[usize],
-    at: &[T],
+    at: &[P],
     window: Window,
     out: &mut [T],
     input: &[usize],
@@ -210,7 +211,7 @@ fn put_body<T: Elem, const FMA: bool>(
         for ky in 0..kh {
             for kx in 0..kw {
                 let Some(to) = covered.pixel(ky, kx) else { continue };
-                let position = T::from_f64((ky * kw + kx) as f64);
+                let position = P::position(ky * kw + kx);
                 let out = &mut out[to..to + c];
                 if tiles {
                     for j in 0..c {
@@ -274,25 +275,116 @@ fn spread_body<T: Elem, const FMA: bool>(
     }
 }
 
+#[inline(always)]
+fn argmax_whole<T: Elem, const FMA: bool>(
+    x: &[T],
+    input: &[usize],
+    window: Window,
+    out: &mut [T],
+    output: &[usize],
+) {
+    argmax_body::<T, T>(x, input, window, out, output);
+}
+
+#[inline(always)]
+fn argmax_packed<T: Elem, const FMA: bool>(
+    x: &[T],
+    input: &[usize],
+    window: Window,
+    out: &mut [T],
+    output: &[usize],
+) {
+    argmax_body::<T, T::Quarter>(x, input, window, cast_slice_mut(out), output);
+}
+
+#[inline(always)]
+fn pick_whole<T: Elem, const FMA: bool>(
+    x: &[T],
+    input: &[usize],
+    at: &[T],
+    window: Window,
+    out: &mut [T],
+    output: &[usize],
+) {
+    pick_body::<T, T>(x, input, at, window, out, output);
+}
+
+#[inline(always)]
+fn pick_packed<T: Elem, const FMA: bool>(
+    x: &[T],
+    input: &[usize],
+    at: &[T],
+    window: Window,
+    out: &mut [T],
+    output: &[usize],
+) {
+    pick_body::<T, T::Quarter>(x, input, cast_slice(at), window, out, output);
+}
+
+#[inline(always)]
+fn put_whole<T: Elem, const FMA: bool>(
+    g: &[T],
+    output: &[usize],
+    at: &[T],
+    window: Window,
+    out: &mut [T],
+    input: &[usize],
+) {
+    put_body::<T, T>(g, output, at, window, out, input);
+}
+
+#[inline(always)]
+fn put_packed<T: Elem, const FMA: bool>(
+    g: &[T],
+    output: &[usize],
+    at: &[T],
+    window: Window,
+    out: &mut [T],
+    input: &[usize],
+) {
+    put_body::<T, T::Quarter>(g, output, cast_slice(at), window, out, input);
+}
+
 dispatch! {
     /// Position of the first maximum of each window.
     fn pool_argmax<T: Elem>(
         x: &[T], input: &[usize], window: Window, out: &mut [T], output: &[usize],
-    ) => argmax_body
+    ) => argmax_whole
+}
+
+dispatch! {
+    /// The same, four positions in the place of one number.
+    fn pool_argmax_packed<T: Elem>(
+        x: &[T], input: &[usize], window: Window, out: &mut [T], output: &[usize],
+    ) => argmax_packed
 }
 
 dispatch! {
     /// The element of each window at the given position.
     fn pool_pick<T: Elem>(
         x: &[T], input: &[usize], at: &[T], window: Window, out: &mut [T], output: &[usize],
-    ) => pick_body
+    ) => pick_whole
+}
+
+dispatch! {
+    /// The same with packed positions.
+    fn pool_pick_packed<T: Elem>(
+        x: &[T], input: &[usize], at: &[T], window: Window, out: &mut [T], output: &[usize],
+    ) => pick_packed
 }
 
 dispatch! {
     /// Each element of `g` added to zeros at the given position of its window.
     fn pool_put<T: Elem>(
         g: &[T], output: &[usize], at: &[T], window: Window, out: &mut [T], input: &[usize],
-    ) => put_body
+    ) => put_whole
+}
+
+dispatch! {
+    /// The same with packed positions.
+    fn pool_put_packed<T: Elem>(
+        g: &[T], output: &[usize], at: &[T], window: Window, out: &mut [T], input: &[usize],
+    ) => put_packed
 }
 
 dispatch! {
