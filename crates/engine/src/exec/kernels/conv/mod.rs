@@ -15,6 +15,7 @@
 mod correlate;
 mod frame;
 mod planar;
+mod transforms;
 mod weight_grad;
 mod winograd;
 

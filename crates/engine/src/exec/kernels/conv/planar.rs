@@ -53,25 +53,22 @@ impl Planes {
     }
 
     fn copy<T: Elem>(&self, sizes: &ConvSizes, frame: &Frame, from: &[T], planes: &mut [T]) {
-        let stride = sizes.window.stride;
-        let [rows, columns] = self.size;
-        for (i, row) in planes[..self.len(sizes.c) - MR].chunks_exact_mut(columns).enumerate() {
+        let (c, stride) = (sizes.c, sizes.window.stride);
+        let ([rows, columns], [down, across]) = (self.size, self.phases);
+        let (planes, rest) = planes.split_at_mut(self.len(c) - MR);
+        for (i, row) in planes.chunks_exact_mut(columns).enumerate() {
             let (plane, y) = (i / rows, i % rows);
-            let (k, phase) = (
-                plane / (self.phases[0] * self.phases[1]),
-                plane % (self.phases[0] * self.phases[1]),
-            );
-            let y = y * stride[0] + phase / self.phases[1];
-            let x = phase % self.phases[1];
+            let (k, phase) = (plane / (down * across), plane % (down * across));
+            let (y, x) = (y * stride[0] + phase / across, phase % across);
             // Past the frame no output pixel that is kept reads.
             row.fill(T::ZERO);
             if y < frame.size[0] {
                 let line = &from[y * frame.row()..][..frame.row()];
-                let pixels = line[x * sizes.c + k..].iter().step_by(stride[1] * sizes.c);
+                let pixels = line[x * c + k..].iter().step_by(stride[1] * c);
                 row.iter_mut().zip(pixels).for_each(|(to, &from)| *to = from);
             }
         }
-        planes[self.len(sizes.c) - MR..][..MR].fill(T::ZERO);
+        rest.fill(T::ZERO);
     }
 }
 
@@ -119,17 +116,30 @@ fn blocks<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     packed: &[T],
     y: &mut [T],
 ) {
+    for j0 in (0..lines.columns).step_by(NR) {
+        if lines.columns - j0 > L {
+            panel::<T, FMA, NR>(lines, pixels, offsets, packed, j0, y);
+        } else {
+            panel::<T, FMA, L>(lines, pixels, offsets, packed, j0, y);
+        }
+    }
+}
+
+/// All pixels, a panel's columns.
+#[inline(always)]
+fn panel<T: Elem, const FMA: bool, const C: usize>(
+    lines: &Lines,
+    pixels: &[T],
+    offsets: &[usize],
+    packed: &[T],
+    j0: usize,
+    y: &mut [T],
+) {
     let Lines { map, plane, columns } = *lines;
     let rows = y.len() / (map * columns);
-    for j0 in (0..columns).step_by(NR) {
-        let panel = &packed[j0 * offsets.len()..];
-        for at in (0..(rows - 1) * plane + map).step_by(MR) {
-            if columns - j0 > L {
-                block::<T, FMA, MR, NR>(lines, pixels, offsets, panel, [at, j0], y);
-            } else {
-                block::<T, FMA, MR, L>(lines, pixels, offsets, panel, [at, j0], y);
-            }
-        }
+    let panel = &packed[j0 * offsets.len()..][..C * offsets.len()];
+    for at in (0..(rows - 1) * plane + map).step_by(MR) {
+        block::<T, FMA, MR, C>(lines, pixels, offsets, panel, [at, j0], y);
     }
 }
 

@@ -6,14 +6,19 @@
 //! the kernel takes the same route backwards, `Gᵀ [Σ (Bᵀ x B) ⊙ (A g Aᵀ)] G`, and leaves the last step to
 //! the end of the sum.
 //!
+//! Errors stay those of single precision: on 64 channels of random numbers, the outputs and both gradients
+//! differ from direct products in double precision by 2.0 to 2.8·10⁻⁷ of their norm.
+//!
 //! Tiles that stick out of the map are computed whole and cut. A pixel that is not a number reaches every
 //! output it belongs to, and its neighbours in the tile.
 
 use super::super::super::elem::Elem;
-use super::super::micro::{Gather, MOST_LANES, MR, Outer, Place, blocked, gather, outer};
-use super::super::{Isa, dispatch};
-use super::correlate::{Correlation, pack_tap};
+use super::super::Isa;
+use super::super::micro::{Gather, MOST_LANES, MR, Outer, Place, gather, outer};
+use super::correlate::Correlation;
 use super::frame::{Frame, SLACK, carve};
+pub(super) use super::transforms::weight_grad_finish;
+use super::transforms::{lay_out, read, read_cotangent, transform, write};
 use crate::graph::Window;
 
 /// Products per tile and pair of channels.
@@ -27,7 +32,7 @@ const SMALLEST: usize = 4;
 
 /// Elements from one position to the next, for so many at each: an odd number of cache lines, or the
 /// sixteen streams of a transform would share one set of the first-level cache, which has fewer ways.
-fn plane(len: usize) -> usize {
+pub(super) fn plane(len: usize) -> usize {
     (len.div_ceil(MOST_LANES) | 1) * MOST_LANES
 }
 
@@ -51,7 +56,7 @@ pub(super) fn suits(window: &Window, out: [usize; 2], few: usize) -> bool {
 /// Tiles along both axes, and the blocks of tiles worked on at a time.
 pub(super) struct Tiling {
     tiles: [usize; 2],
-    frame: Frame,
+    pub(super) frame: Frame,
     /// Images whose frames are held together.
     group: usize,
 }
@@ -98,86 +103,10 @@ impl Tiling {
     }
 
     /// Image, row and column of a tile.
-    fn place(&self, tile: usize) -> [usize; 3] {
+    pub(super) fn place(&self, tile: usize) -> [usize; 3] {
         let (image, tile) = (tile / self.per_image(), tile % self.per_image());
         [image, tile / self.tiles[1], tile % self.tiles[1]]
     }
-}
-
-type Lanes<T, const L: usize> = [T; L];
-
-#[inline(always)]
-fn add<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
-    for l in 0..L {
-        a[l] += b[l];
-    }
-    a
-}
-
-#[inline(always)]
-fn sub<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
-    for l in 0..L {
-        a[l] = a[l] - b[l];
-    }
-    a
-}
-
-#[inline(always)]
-fn half<T: Elem, const L: usize>(mut a: Lanes<T, L>) -> Lanes<T, L> {
-    for x in &mut a {
-        *x = *x * T::from_f64(0.5);
-    }
-    a
-}
-
-/// Applies a transform of four values along the columns and the rows of a 4×4 tile.
-#[inline(always)]
-fn both<T: Elem, const L: usize>(
-    mut tile: [Lanes<T, L>; 16],
-    f: impl Fn([Lanes<T, L>; 4]) -> [Lanes<T, L>; 4],
-) -> [Lanes<T, L>; 16] {
-    for j in 0..4 {
-        [tile[j], tile[4 + j], tile[8 + j], tile[12 + j]] =
-            f([tile[j], tile[4 + j], tile[8 + j], tile[12 + j]]);
-    }
-    for i in 0..4 {
-        let i = 4 * i;
-        [tile[i], tile[i + 1], tile[i + 2], tile[i + 3]] =
-            f([tile[i], tile[i + 1], tile[i + 2], tile[i + 3]]);
-    }
-    tile
-}
-
-/// `Bᵀ`.
-#[inline(always)]
-fn input<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    [sub(a, c), add(b, c), sub(c, b), sub(b, d)]
-}
-
-/// `G`.
-#[inline(always)]
-fn kernel<T: Elem, const L: usize>([a, b, c]: [Lanes<T, L>; 3]) -> [Lanes<T, L>; 4] {
-    let (even, odd) = (half(add(a, c)), half(b));
-    [a, add(even, odd), sub(even, odd), c]
-}
-
-/// `Gᵀ`, in the first three values.
-#[inline(always)]
-fn kernel_adjoint<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    let (even, odd) = (half(add(b, c)), half(sub(b, c)));
-    [add(a, even), odd, add(even, d), [T::ZERO; L]]
-}
-
-/// `Aᵀ`, in the first two values.
-#[inline(always)]
-fn output<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    [add(add(a, b), c), sub(sub(b, c), d), [T::ZERO; L], [T::ZERO; L]]
-}
-
-/// `A`, of the first two values.
-#[inline(always)]
-fn output_adjoint<T: Elem, const L: usize>([a, b, ..]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    [a, add(a, b), sub(a, b), sub([T::ZERO; L], b)]
 }
 
 /// Elements of scratch for an output, or for a sum over one: frames, and transformed tiles of both sides.
@@ -186,49 +115,6 @@ pub(super) fn scratch(job: &Correlation) -> usize {
     let columns = job.columns.next_multiple_of(MOST_LANES);
     let tiles = POSITIONS * (plane(TILES * tiling.frame.channels) + plane(TILES * columns));
     tiling.group * tiling.frame.len() + tiles + MR + 4 * columns + 4 * SLACK
-}
-
-/// `G w Gᵀ` in panels: `[position, panel, channel, column]`. The kernel is laid out first, and
-/// transformed in place.
-#[inline(always)]
-fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    job: &Correlation,
-    w: &[T],
-    packed: &mut [T],
-) {
-    let extents = [job.depth, job.columns];
-    let step = plane(job.depth * job.columns.next_multiple_of(MOST_LANES));
-    for a in 0..3 {
-        for b in 0..3 {
-            let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
-            pack_tap::<T, NR, L>(job, w, tap, extents, 0, &mut packed[(4 * a + b) * step..]);
-        }
-    }
-}
-
-#[inline(always)]
-fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    packed: &mut [T],
-    step: usize,
-    len: usize,
-) {
-    let n = len / L;
-    let mut planes = packed.chunks_exact_mut(step);
-    let mut rows: [&mut [[T; L]]; POSITIONS] = Default::default();
-    for row in &mut rows {
-        *row = registers_mut(planes.next().expect("a plane per position"), n);
-    }
-    for k in 0..n {
-        // Four rows of three columns, then four of four.
-        let column = |j: usize| kernel::<T, L>([rows[j][k], rows[4 + j][k], rows[8 + j][k]]);
-        let (left, middle, right) = (column(0), column(1), column(2));
-        for i in 0..4 {
-            let row = kernel::<T, L>([left[i], middle[i], right[i]]);
-            for j in 0..4 {
-                rows[4 * i + j][k] = row[j];
-            }
-        }
-    }
 }
 
 /// Lays out the transformed kernel.
@@ -240,20 +126,20 @@ pub(super) fn pack<T: Elem>(isa: Isa, job: &Correlation, w: &[T], packed: &mut [
 
 /// Some tiles that are worked on together.
 pub(super) struct Tiles<'a> {
-    job: &'a Correlation,
-    tiling: &'a Tiling,
-    first: usize,
-    n: usize,
+    pub(super) job: &'a Correlation,
+    pub(super) tiling: &'a Tiling,
+    pub(super) first: usize,
+    pub(super) n: usize,
 }
 
 impl Tiles<'_> {
     /// Width of the output's side.
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.job.columns.next_multiple_of(MOST_LANES)
     }
 
     /// Elements from one position to the next, of the source's side and of the output's.
-    fn planes(&self) -> [usize; 2] {
+    pub(super) fn planes(&self) -> [usize; 2] {
         [plane(self.n * self.tiling.frame.channels), plane(self.n * self.width())]
     }
 
@@ -267,7 +153,7 @@ impl Tiles<'_> {
 
     /// The pixels of a tile that lie on the map: their numbers in the tile, and where the output has them.
     #[inline(always)]
-    fn pixels(&self, tile: usize) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn pixels(&self, tile: usize) -> impl Iterator<Item = (usize, usize)> {
         let ([image, y, x], [h, w]) = (self.tiling.place(self.first + tile), self.job.out);
         let (corner, columns) = ((image * h + 2 * y) * w + 2 * x, self.job.columns);
         let (rows, right) = ((h - 2 * y).min(2), (w - 2 * x).min(2));
@@ -345,263 +231,4 @@ pub(super) fn weight_grad_add<T: Elem>(
             }
         }
     }
-}
-
-/// Registers of a row. Slices of registers and of one known length need no checks in the loops below,
-/// which would otherwise outweigh the sums.
-#[inline(always)]
-fn registers<T, const L: usize>(row: &[T], n: usize) -> &[[T; L]] {
-    &row.as_chunks().0[..n]
-}
-
-#[inline(always)]
-fn registers_mut<T, const L: usize>(row: &mut [T], n: usize) -> &mut [[T; L]] {
-    &mut row.as_chunks_mut().0[..n]
-}
-
-/// For every tile the rows of all positions, each in the plane of its own.
-#[inline(always)]
-fn rows_mut<T>(
-    planes: &mut [T],
-    step: usize,
-    width: usize,
-) -> [std::slice::ChunksExactMut<'_, T>; POSITIONS] {
-    let mut planes = planes.chunks_exact_mut(step);
-    std::array::from_fn(|_| planes.next().expect("a plane per position").chunks_exact_mut(width))
-}
-
-/// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
-#[inline(always)]
-fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    tiles: &Tiles<'_>,
-    frames: &[T],
-    spread: &mut [T],
-) {
-    let (tiling, [step, _]) = (tiles.tiling, tiles.planes());
-    let (channels, row) = (tiling.frame.channels, tiling.frame.row());
-    let n = channels / L;
-    let mut rows = rows_mut(spread, step, channels);
-    for t in 0..tiles.n {
-        let [image, y, x] = tiling.place(tiles.first + t);
-        let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
-        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
-        for i in 0..4 {
-            let pixels = &pixels[i * row..][..4 * channels];
-            for j in 0..4 {
-                from[4 * i + j] = registers(&pixels[j * channels..], n);
-            }
-        }
-        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
-        for p in 0..POSITIONS {
-            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
-        }
-        for k in 0..n {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            for p in 0..POSITIONS {
-                tile[p] = from[p][k];
-            }
-            tile = both::<T, L>(tile, input);
-            for p in 0..POSITIONS {
-                to[p][k] = tile[p];
-            }
-        }
-    }
-}
-
-/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map; `quad` holds one tile.
-#[inline(always)]
-fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    tiles: &Tiles<'_>,
-    products: &[T],
-    out: &mut [T],
-    quad: &mut [T],
-) {
-    let (width, [_, step]) = (tiles.width(), tiles.planes());
-    let n = width / L;
-    for t in 0..tiles.n {
-        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
-        for p in 0..POSITIONS {
-            from[p] = registers(&products[p * step + t * width..], n);
-        }
-        let (to, _) = quad[..4 * width].as_chunks_mut::<L>();
-        let (to0, rest) = to.split_at_mut(n);
-        let (to1, rest) = rest.split_at_mut(n);
-        let (to2, to3) = rest.split_at_mut(n);
-        let to3 = &mut to3[..n];
-        for k in 0..n {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            for p in 0..POSITIONS {
-                tile[p] = from[p][k];
-            }
-            tile = both::<T, L>(tile, output);
-            (to0[k], to1[k], to2[k], to3[k]) = (tile[0], tile[1], tile[4], tile[5]);
-        }
-        let columns = tiles.job.columns;
-        for (pixel, at) in tiles.pixels(t) {
-            out[at..at + columns].copy_from_slice(&quad[pixel * width..][..columns]);
-        }
-    }
-}
-
-/// `A g Aᵀ` of the cotangents under all tiles, zeros off the map: `[position, tile, column]`.
-#[inline(always)]
-fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    tiles: &Tiles<'_>,
-    g: &[T],
-    spread: &mut [T],
-    quad: &mut [T],
-) {
-    let (width, [_, step]) = (tiles.width(), tiles.planes());
-    let n = width / L;
-    let columns = tiles.job.columns;
-    let mut rows = rows_mut(spread, step, width);
-    for t in 0..tiles.n {
-        let quad = &mut quad[..4 * width];
-        quad.fill(T::ZERO);
-        for (pixel, at) in tiles.pixels(t) {
-            quad[pixel * width..][..columns].copy_from_slice(&g[at..at + columns]);
-        }
-        let (from, _) = quad.as_chunks::<L>();
-        let (from0, from1) = (&from[..n], &from[n..][..n]);
-        let (from2, from3) = (&from[2 * n..][..n], &from[3 * n..][..n]);
-        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
-        for p in 0..POSITIONS {
-            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
-        }
-        for k in 0..n {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            (tile[0], tile[1], tile[4], tile[5]) = (from0[k], from1[k], from2[k], from3[k]);
-            tile = both::<T, L>(tile, output_adjoint);
-            for p in 0..POSITIONS {
-                to[p][k] = tile[p];
-            }
-        }
-    }
-}
-
-/// `Gᵀ m G`.
-#[inline(always)]
-fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    job: &Correlation,
-    sum: &[T],
-    gw: &mut [T],
-) {
-    let size = job.depth * job.columns;
-    let (step, n) = (plane(size), size / L);
-    let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
-    for p in 0..POSITIONS {
-        from[p] = registers(&sum[p * step..], n);
-    }
-    let mut taps = gw.chunks_exact_mut(size);
-    let mut to: [&mut [[T; L]]; 9] = Default::default();
-    for to in &mut to {
-        *to = registers_mut(taps.next().expect("nine taps"), n);
-    }
-    for k in 0..n {
-        let mut tile = [[T::ZERO; L]; POSITIONS];
-        for p in 0..POSITIONS {
-            tile[p] = from[p][k];
-        }
-        tile = both::<T, L>(tile, kernel_adjoint);
-        for p in 0..9 {
-            to[p][k] = tile[4 * (p / 3) + p % 3];
-        }
-    }
-    for k in n * L..size {
-        let mut tile = [[T::ZERO; 1]; POSITIONS];
-        for p in 0..POSITIONS {
-            tile[p] = [sum[p * step + k]];
-        }
-        tile = both::<T, 1>(tile, kernel_adjoint);
-        for p in 0..9 {
-            [gw[p * size + k]] = tile[4 * (p / 3) + p % 3];
-        }
-    }
-}
-
-#[inline(always)]
-fn pack_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    job: &Correlation,
-    w: &[T],
-    packed: &mut [T],
-) {
-    blocked!(pack_lanes(job, w, packed));
-}
-
-#[inline(always)]
-fn transform_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    packed: &mut [T],
-    step: usize,
-    len: usize,
-) {
-    blocked!(transform_lanes(packed, step, len));
-}
-
-#[inline(always)]
-fn read_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    tiles: &Tiles<'_>,
-    frames: &[T],
-    spread: &mut [T],
-) {
-    blocked!(read_lanes(tiles, frames, spread));
-}
-
-#[inline(always)]
-fn write_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    tiles: &Tiles<'_>,
-    products: &[T],
-    out: &mut [T],
-    quad: &mut [T],
-) {
-    blocked!(write_lanes(tiles, products, out, quad));
-}
-
-#[inline(always)]
-fn read_cotangent_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    tiles: &Tiles<'_>,
-    g: &[T],
-    spread: &mut [T],
-    quad: &mut [T],
-) {
-    blocked!(read_cotangent_lanes(tiles, g, spread, quad));
-}
-
-#[inline(always)]
-fn finish_body<T: Elem, const FMA: bool, const BYTES: usize>(
-    job: &Correlation,
-    sum: &[T],
-    gw: &mut [T],
-) {
-    blocked!(finish_lanes(job, sum, gw));
-}
-
-dispatch! {
-    fn lay_out<T: Elem, BYTES>(job: &Correlation, w: &[T], packed: &mut [T]) => pack_body
-}
-
-dispatch! {
-    fn transform<T: Elem, BYTES>(packed: &mut [T], step: usize, len: usize) => transform_body
-}
-
-dispatch! {
-    fn read<T: Elem, BYTES>(tiles: &Tiles<'_>, frames: &[T], spread: &mut [T]) => read_body
-}
-
-dispatch! {
-    fn write<T: Elem, BYTES>(
-        tiles: &Tiles<'_>, products: &[T], out: &mut [T], quad: &mut [T],
-    ) => write_body
-}
-
-dispatch! {
-    fn read_cotangent<T: Elem, BYTES>(
-        tiles: &Tiles<'_>, g: &[T], spread: &mut [T], quad: &mut [T],
-    ) => read_cotangent_body
-}
-
-dispatch! {
-    /// `gw = Gᵀ sum G`.
-    fn weight_grad_finish<T: Elem, BYTES>(
-        job: &Correlation, sum: &[T], gw: &mut [T],
-    ) => finish_body
 }
