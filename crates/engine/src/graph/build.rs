@@ -2,6 +2,7 @@
 //!
 //! Folding assumes finite values: `x · 0` is the constant 0.
 
+use super::pooling::is_same_in_windows;
 use super::{Binary, Graph, Op, Unary, Var, Window};
 use crate::tensor::{Shape, volume};
 
@@ -276,6 +277,12 @@ impl<'g> Var<'g> {
             }
             _ => {}
         }
+        if from.len() == 4
+            && is_same_in_windows(shape)
+            && let Some(windows) = self.summed_in_windows()
+        {
+            return windows.sum_to(shape);
+        }
         self.graph.node(Op::SumTo(self.id), shape.to_vec())
     }
 
@@ -435,62 +442,12 @@ impl<'g> Var<'g> {
     }
 
     #[track_caller]
-    fn bilinear(self, other: Var<'g>, op: Op, shape: Shape) -> Var<'g> {
+    pub(super) fn bilinear(self, other: Var<'g>, op: Op, shape: Shape) -> Var<'g> {
         self.assert_same_graph(other);
         if self.constant() == Some(0.0) || other.constant() == Some(0.0) {
             return self.graph.full(&shape, 0.0);
         }
         self.graph.node(op, shape)
-    }
-
-    /// Largest element of each window; among equals the first in row-major order gets the derivative.
-    /// Padding never wins.
-    #[track_caller]
-    pub fn max_pool(self, window: Window) -> Var<'g> {
-        self.pool_pick(self.pool_argmax(window), window)
-    }
-
-    /// Position, row-major in the window, of each window's first maximum; its derivative is 0.
-    #[track_caller]
-    pub(crate) fn pool_argmax(self, window: Window) -> Var<'g> {
-        let shape = self.pooled(window);
-        self.graph.node(Op::PoolArgmax { x: self.id, window }, shape)
-    }
-
-    /// Mean over each window; padding counts as zeros.
-    #[track_caller]
-    pub fn avg_pool(self, window: Window) -> Var<'g> {
-        self.pool_sum(window) * (1.0 / (window.size[0] * window.size[1]) as f64)
-    }
-
-    #[track_caller]
-    fn pooled(self, window: Window) -> Shape {
-        let x = self.shape();
-        assert_eq!(x.len(), 4, "pooling of {x:?}");
-        let [oh, ow] = window.output([x[1], x[2]]);
-        vec![x[0], oh, ow, x[3]]
-    }
-
-    pub(crate) fn pool_pick(self, at: Var<'g>, window: Window) -> Var<'g> {
-        let shape = self.pooled(window);
-        self.bilinear(at.full_like(1.0), Op::PoolPick { x: self.id, at: at.id, window }, shape)
-    }
-
-    pub(crate) fn pool_put(self, at: Var<'g>, window: Window, input: [usize; 2]) -> Var<'g> {
-        let g = self.shape();
-        let shape = vec![g[0], input[0], input[1], g[3]];
-        self.bilinear(at.full_like(1.0), Op::PoolPut { g: self.id, at: at.id, window }, shape)
-    }
-
-    pub(crate) fn pool_sum(self, window: Window) -> Var<'g> {
-        let shape = self.pooled(window);
-        self.graph.node(Op::PoolSum { x: self.id, window }, shape)
-    }
-
-    pub(crate) fn pool_spread(self, window: Window, input: [usize; 2]) -> Var<'g> {
-        let g = self.shape();
-        let shape = vec![g[0], input[0], input[1], g[3]];
-        self.graph.node(Op::PoolSpread { g: self.id, window }, shape)
     }
 
     /// Index of the first maximum along the last axis, `[.., n] -> [..]`; its derivative is 0.

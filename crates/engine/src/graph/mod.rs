@@ -3,6 +3,7 @@
 mod build;
 mod decisions;
 mod op;
+mod pooling;
 mod print;
 mod var;
 

@@ -239,7 +239,7 @@ impl Planner<'_> {
             self.kept[at] = true;
         } else if !self.groups[group].members.contains(&value) {
             match self.cost_again(value, group) {
-                Some(memory) if memory < self.elements(value) => self.again(value, group),
+                Some(memory) if memory <= self.elements(value) => self.again(value, group),
                 _ => self.kept[at] = true,
             }
         }
