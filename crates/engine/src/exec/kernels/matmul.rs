@@ -8,7 +8,7 @@
 use super::super::elem::Elem;
 use super::dispatch;
 use super::micro::{
-    Block, MOST_COLUMNS, MR, blocked, fma, rows_times_panel, save, strip_times_panel,
+    Block, MOST_COLUMNS, MR, blocked, fma, rows_times_panel, save, save_whole, strip_times_panel,
 };
 use crate::tensor::volume;
 
@@ -163,9 +163,14 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         rows_times_panel::<T, FMA, R, C>(&mut acc, first, panel.values, panel.step);
         rows_times_panel::<T, FMA, R, C>(&mut acc, last, panel.packed, C);
     }
-    let columns = (n - j0).min(C);
-    for r in 0..R {
-        save(&mut out[(i0 + r) * n + j0..][..columns], &acc[r]);
+    if n - j0 >= C {
+        for r in 0..R {
+            save_whole(&mut out[(i0 + r) * n + j0..], &acc[r]);
+        }
+    } else {
+        for r in 0..R {
+            save(&mut out[(i0 + r) * n + j0..][..n - j0], &acc[r]);
+        }
     }
 }
 

@@ -51,19 +51,6 @@ pub(super) fn fma<T: Elem, const FMA: bool>(a: T, b: T, c: T) -> T {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// As many elements as there are, zeros for the rest.
-#[inline(always)]
-pub(super) fn load<T: Elem, const C: usize>(from: &[T]) -> [T; C] {
-    match from.first_chunk::<C>() {
-        Some(whole) => *whole,
-        None => {
-            let mut row = [T::ZERO; C];
-            row[..from.len()].copy_from_slice(from);
-            row
-        }
-    }
-}
-
 /// As many elements as there is place for.
 #[inline(always)]
 pub(super) fn save<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
@@ -71,6 +58,13 @@ pub(super) fn save<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
         Some(whole) => *whole = *row,
         None => to.copy_from_slice(&row[..to.len()]),
     }
+}
+
+/// All of a row. Where both kinds of saving stood side by side, the compiler would make one call of them
+/// that copies a varying number of bytes.
+#[inline(always)]
+pub(super) fn save_whole<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
+    *to.first_chunk_mut().expect("a whole row") = *row;
 }
 
 /// `acc[r][j] += Σ_k rows[r][k] · panel[k·step + j]`, every row as long as the product is deep.
@@ -182,9 +176,14 @@ fn gather_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         }
         rows_times_panel::<T, FMA, R, C>(&mut acc, rows, panel, C);
     }
-    let columns = (columns - j0).min(C);
-    for (place, row) in places.iter().zip(&acc) {
-        save(&mut out[place.out + j0..][..columns], row);
+    if columns - j0 >= C {
+        for (place, row) in places.iter().zip(&acc) {
+            save_whole(&mut out[place.out + j0..], row);
+        }
+    } else {
+        for (place, row) in places.iter().zip(&acc) {
+            save(&mut out[place.out + j0..][..columns - j0], row);
+        }
     }
 }
 
@@ -255,13 +254,20 @@ pub(super) fn add_rows<T: Elem, const R: usize, const C: usize>(
     step: usize,
     columns: usize,
 ) {
-    for (acc, sum) in acc[..rows.min(R)].iter().zip(sum.chunks_mut(step)) {
-        let sum = &mut sum[..columns];
-        let mut total = load::<T, C>(sum);
-        for j in 0..C {
-            total[j] += acc[j];
+    let rows = acc[..rows.min(R)].iter().zip(sum.chunks_mut(step));
+    if columns == C {
+        for (acc, sum) in rows {
+            let sum: &mut [T; C] = sum.first_chunk_mut().expect("a whole row");
+            for j in 0..C {
+                sum[j] += acc[j];
+            }
         }
-        save(sum, &total);
+    } else {
+        for (acc, sum) in rows {
+            for (sum, &acc) in sum[..columns].iter_mut().zip(acc) {
+                *sum += acc;
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::super::super::elem::Elem;
 use super::super::micro::{
-    Block, MR, add_rows, blocked, rows_times_panel, save, strip_times_panel,
+    Block, MR, add_rows, blocked, rows_times_panel, save, save_whole, strip_times_panel,
 };
 use super::super::{Isa, dispatch};
 use super::frame::{Frame, SLACK, aligned, carve};
@@ -139,12 +139,16 @@ fn panel<T: Elem, const FMA: bool, const C: usize>(
     let rows = y.len() / (map * columns);
     let panel = &packed[j0 * offsets.len()..][..C * offsets.len()];
     for at in (0..(rows - 1) * plane + map).step_by(MR) {
-        block::<T, FMA, MR, C>(lines, pixels, offsets, panel, [at, j0], y);
+        if columns - j0 >= C {
+            block::<T, FMA, MR, C, true>(lines, pixels, offsets, panel, [at, j0], y);
+        } else {
+            block::<T, FMA, MR, C, false>(lines, pixels, offsets, panel, [at, j0], y);
+        }
     }
 }
 
 #[inline(always)]
-fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
+fn block<T: Elem, const FMA: bool, const R: usize, const C: usize, const WHOLE: bool>(
     lines: &Lines,
     pixels: &[T],
     offsets: &[usize],
@@ -155,13 +159,16 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
     let mut acc: Block<T, R, C> = [[T::ZERO; C]; R];
     let depth = offsets.len();
     strip_times_panel::<T, FMA, R, C>(&mut acc, &pixels[at..], |t| offsets[t], depth, panel, C);
-    let columns = (lines.columns - j0).min(C);
     let (mut row, mut column) = (at / lines.plane, at % lines.plane);
     for acc in &acc {
         // Past the last output row there is nothing to write to.
         let to = (row * lines.map + column) * lines.columns + j0;
         if column < lines.map && to < y.len() {
-            save(&mut y[to..][..columns], acc);
+            if WHOLE {
+                save_whole(&mut y[to..], acc);
+            } else {
+                save(&mut y[to..][..lines.columns - j0], acc);
+            }
         }
         column += 1;
         if column == lines.plane {
