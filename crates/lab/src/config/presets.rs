@@ -313,7 +313,7 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 3
+train_query = 2
 split = "vinyals"
 rotations = "train"
 
@@ -328,14 +328,15 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-lr = 3e-3
+lr = 2e-3
 schedule = "cosine"
 meta_batch_size = 8
-iterations = 1500
+iterations = 10_000
 
 [evaluation]
 steps = 3
-validate_every = 500
+validate_every = 2500
+validation_tasks = 200
 
 [run]
 minutes = 20
@@ -346,7 +347,7 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 3
+train_query = 2
 split = "vinyals"
 rotations = "train"
 
@@ -357,18 +358,19 @@ variant = "max_pool"
 
 [algorithm]
 name = "fomaml"
-inner_lr = 0.4
+inner_lr = 0.1
 adaptation_steps = 1
 
 [outer]
-lr = 3e-3
+lr = 2e-3
 schedule = "cosine"
 meta_batch_size = 8
-iterations = 1500
+iterations = 10_000
 
 [evaluation]
 steps = 3
-validate_every = 500
+validate_every = 2500
+validation_tasks = 200
 
 [run]
 minutes = 20
@@ -402,11 +404,12 @@ optimizer = "sgd"
 lr = 1.0
 schedule = "linear"
 meta_batch_size = 5
-iterations = 1500
+iterations = 10_000
 
 [evaluation]
 steps = 10
-validate_every = 500
+validate_every = 2500
+validation_tasks = 200
 
 [run]
 minutes = 20
@@ -417,7 +420,7 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 3
+train_query = 2
 split = "vinyals"
 rotations = "train"
 
@@ -432,14 +435,15 @@ inner_lr = 0.4
 adaptation_steps = 1
 
 [outer]
-lr = 3e-3
+lr = 2e-3
 schedule = "cosine"
 meta_batch_size = 8
-iterations = 1500
+iterations = 10_000
 
 [evaluation]
 steps = 3
-validate_every = 500
+validate_every = 2500
+validation_tasks = 200
 
 [run]
 minutes = 20
@@ -450,7 +454,7 @@ family = "omniglot"
 ways = 5
 shots = 1
 query = 15
-train_query = 3
+train_query = 2
 split = "vinyals"
 rotations = "train"
 
@@ -466,14 +470,15 @@ inner_lr = 0.1
 adaptation_steps = 1
 
 [outer]
-lr = 3e-3
+lr = 2e-3
 schedule = "cosine"
 meta_batch_size = 8
-iterations = 1500
+iterations = 10_000
 
 [evaluation]
 steps = 3
-validate_every = 500
+validate_every = 2500
+validation_tasks = 200
 
 [run]
 minutes = 20
