@@ -202,12 +202,11 @@ impl Planner<'_> {
     /// Operands of a kernel as the graph names them, and which of them it reads item by item.
     fn operands(&self, id: NodeId, items: usize) -> Vec<Access> {
         let op = &self.nodes[id as usize].op;
-        let weights = match op {
-            Op::Conv { w, .. } | Op::ConvInputGrad { w, .. } => Some(*w),
-            _ => None,
-        };
-        let by_item = |x: NodeId| items > 1 && weights != Some(x);
-        op.operands().into_iter().map(|x| Access { value: x, by_item: by_item(x) }).collect()
+        // The second operand is the kernel, all of which is read; it may be the image's value as well.
+        let kernel = matches!(op, Op::Conv { .. } | Op::ConvInputGrad { .. });
+        let by_item = |i: usize| items > 1 && !(kernel && i == 1);
+        let operands = op.operands().into_iter().enumerate();
+        operands.map(|(i, value)| Access { value, by_item: by_item(i) }).collect()
     }
 
     /// Values a step reads, and those it writes.

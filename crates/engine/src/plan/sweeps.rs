@@ -16,6 +16,8 @@ use crate::tensor::volume;
 const CHEAP_DEPTH: usize = 32;
 /// Instructions per element up to which an elementwise value is cheaper to repeat than to keep.
 const CHEAP_WORK: usize = 12;
+/// Values looked at to find what repeating one takes; chains of cheap values are not cheap.
+const AGAIN_LIMIT: usize = 32;
 
 /// The values one sweep computes, in order.
 pub(super) struct Group {
@@ -24,6 +26,19 @@ pub(super) struct Group {
     pub(super) roots: Vec<NodeId>,
     /// The same as a set.
     pub(super) members: HashSet<NodeId>,
+}
+
+impl Group {
+    fn add(&mut self, id: NodeId) {
+        self.roots.push(id);
+        self.members.insert(id);
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        if self.members.remove(&id) {
+            self.roots.retain(|&root| root != id);
+        }
+    }
 }
 
 /// A stored value that a step reads, and whether the items in work suffice.
@@ -212,7 +227,7 @@ impl Planner<'_> {
                 self.groups.push(Group { items, roots: Vec::new(), members: HashSet::new() });
             }
             needs.into_iter().for_each(|need| self.provide(need, group));
-            self.add(id, group);
+            self.groups[group].add(id);
             self.home[id as usize] = Some(group);
         }
         for &id in outputs {
@@ -221,32 +236,31 @@ impl Planner<'_> {
         }
     }
 
-    fn add(&mut self, id: NodeId, group: usize) {
-        let group = &mut self.groups[group];
-        group.roots.push(id);
-        group.members.insert(id);
-    }
-
     /// Sees to it that a value can be read in a sweep.
     fn provide(&mut self, need: Need, group: usize) {
         let value = need.value;
         let at = value as usize;
-        let by_item = need.by_item && self.items[at] == self.groups[group].items;
-        if self.items[at] == 1 || self.kept[at] {
+        if self.items[at] == 1 {
             return;
         }
-        if !by_item {
+        if !need.by_item || self.items[at] != self.groups[group].items {
             self.kept[at] = true;
-        } else if !self.groups[group].members.contains(&value) {
-            match self.cost_again(value, group) {
+            // What is computed again is there for a chunk only: everything in the sweep reads memory now.
+            if self.home[at] != Some(group) {
+                self.groups[group].remove(value);
+            }
+        } else if !self.kept[at] && !self.groups[group].members.contains(&value) {
+            match self.cost_again(value, group, &mut { AGAIN_LIMIT }) {
                 Some(memory) if memory <= self.elements(value) => self.again(value, group),
                 _ => self.kept[at] = true,
             }
         }
     }
 
-    /// Elements that would have to be kept to compute a value once more, or nothing if it is not cheap.
-    fn cost_again(&self, id: NodeId, group: usize) -> Option<usize> {
+    /// Elements that would have to be kept to compute a value once more, or nothing if it is not cheap: that
+    /// takes more than the given number of values, counted down.
+    fn cost_again(&self, id: NodeId, group: usize, limit: &mut usize) -> Option<usize> {
+        *limit = limit.checked_sub(1)?;
         let (cone, needs) = self.needs_again(id);
         match &self.nodes[id as usize].op {
             Op::Conv { w, .. } => {
@@ -275,7 +289,8 @@ impl Planner<'_> {
                 && !self.groups[group].members.contains(&need.value)
             {
                 let kept = self.elements(need.value);
-                memory += self.cost_again(need.value, group).map_or(kept, |again| again.min(kept));
+                let again = self.cost_again(need.value, group, limit);
+                memory += again.map_or(kept, |again| again.min(kept));
             }
         }
         Some(memory)
@@ -291,7 +306,7 @@ impl Planner<'_> {
     fn again(&mut self, id: NodeId, group: usize) {
         let (_, needs) = self.needs_again(id);
         needs.into_iter().for_each(|need| self.provide(need, group));
-        self.add(id, group);
+        self.groups[group].add(id);
     }
 
     /// The steps of a sweep: kernels, and loops as few as the dependences allow.

@@ -1,8 +1,10 @@
 //! Programs against plain evaluation, derivatives by several routes, and the corners in between.
 
+mod chunks;
 mod edges;
 mod exact;
 mod nets;
 mod passes;
 mod print;
 mod repeat;
+mod sweeps;

@@ -408,7 +408,9 @@ fn accumulate_deviation<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], 
         let columns = tile.columns;
         let shift = &mut row[..columns];
         if shifts[0].is_nan() {
-            for (j, shift) in shifts[..columns].iter_mut().enumerate() {
+            // The first tile, or the first column holds a NaN: then the others have their shifts.
+            let unknown = shifts[..columns].iter_mut().enumerate().filter(|(_, s)| s.is_nan());
+            for (j, shift) in unknown {
                 let column = x[j..].iter().step_by(columns);
                 *shift = column.map(|x| x.to_f64()).sum::<f64>() / tile.rows as f64;
             }

@@ -1,0 +1,120 @@
+//! Values that a batch is worked through for chunk by chunk, in the cases that are easiest to get wrong.
+
+use innerloop_engine::check::{assert_close, check_derivatives, random};
+use innerloop_engine::{Graph, Isa, Key, Program, Var, Window, volume};
+
+use crate::sweeps::run;
+
+/// Derivatives through sums over the batch, of several chunks, by finite differences.
+#[test]
+fn derivatives_across_chunks() {
+    let (n, h) = (9, 32);
+    let at = [
+        random(Key::new(53), &[n, h, h, 2], 1.0),
+        random(Key::new(54), &[3, 3, 2, 8], 0.3),
+        random(Key::new(54).at(1, 0), &[3, 3, 8, 6], 0.2),
+    ];
+    fn normal(y: Var<'_>) -> Var<'_> {
+        let channels = [y.shape()[3]];
+        let count = volume(&y.shape()) as f64 / channels[0] as f64;
+        let deviation = y.deviation_to(&channels) * (1.0 / count);
+        (y - y.mean_to(&channels)) * (deviation + 0.1).sqrt().recip()
+    }
+    fn sums<'g>(p: &[Var<'g>]) -> Vec<Var<'g>> {
+        let y = normal(p[0].conv(p[1], Window::square(3, 1, 1))).tanh();
+        let y = normal(y.avg_pool(Window::square(2, 2, 0)).conv(p[2], Window::square(3, 1, 1)));
+        let mean = y.mean_to(&[y.shape()[0], 1, 1, 1]);
+        vec![(y.sin() * mean).sum(), y.tanh().sum_to(&[6])]
+    }
+    check_derivatives(sums, &at, 2, 1e-5).unwrap();
+}
+
+/// Values by image that a later sweep computes again, and that it needs as a whole as well.
+#[test]
+fn computed_again_and_needed_whole() {
+    let (n, h) = (12, 40);
+    let x = random(Key::new(55), &[n, h, h, 3], 1.0);
+    let w = random(Key::new(56), &[3, 3, 3, n], 0.2);
+    let graph = Graph::new();
+    let (image, weights) = (graph.input("x", x.shape()), graph.input("w", w.shape()));
+    let y = image.conv(weights, Window::square(3, 1, 1));
+    let mean = y.mean_to(&[n, 1, 1, 1]);
+    let cheap = (mean + 0.5).tanh();
+    let total = y.mean_to(&[n]);
+    let centred = y - total;
+    // By image with its mean, then by image with the cheap value, then with all of the cheap values.
+    let first = (centred * mean).sum_to(&[n]);
+    let second = (centred * (cheap + centred)).sum_to(&[n]);
+    let third = (centred.tanh() * (cheap.reshape(&[n]) + centred)).sum_to(&[n]);
+    let outputs = [first, second, third];
+    let inputs = [x, w];
+    let together = run(&Program::compile(&graph, &outputs), &inputs, Isa::detect());
+    let whole = [outputs.as_slice(), &[y, mean, cheap, centred]].concat();
+    let stored = run(&Program::compile(&graph, &whole), &inputs, Isa::detect());
+    for (at, (&output, together)) in outputs.iter().zip(&together).enumerate() {
+        let alone = run(&Program::compile(&graph, &[output]), &inputs, Isa::detect());
+        assert_close("alone and together", &alone[0], together, 1e-12);
+        assert_close("stored and together", &stored[at], together, 1e-12);
+    }
+}
+
+/// Images that are the kernel as well.
+#[test]
+fn images_convolved_with_themselves() {
+    let (n, h, c) = (7, 64, 64);
+    let x = random(Key::new(57), &[n, h, c, c], 0.1);
+    let graph = Graph::new();
+    let image = graph.input("x", x.shape());
+    let y = image.tanh();
+    let window = Window { size: [n, h], stride: [1, 64], pad: [[0, 0], [0, 0]] };
+    let other = graph.input("x", x.shape());
+    let outputs = [y.conv(y, window), y.conv(other.tanh(), window)];
+    let got = run(&Program::compile(&graph, &outputs), &[x.clone(), x], Isa::detect());
+    assert_close("itself and a copy", &got[0], &got[1], 1e-12);
+}
+
+/// Chains of cheap values with two readers each: planning takes no time to speak of.
+#[test]
+fn long_chains_of_cheap_values() {
+    let x = random(Key::new(58), &[3, 6, 6, 2], 1.0);
+    let w = random(Key::new(59), &[1, 1, 2, 8], 1.0);
+    let graph = Graph::new();
+    let (image, weights) = (graph.input("x", x.shape()), graph.input("w", w.shape()));
+    let y = image.conv(weights, Window::square(1, 1, 0));
+    let (mut before, mut last) = (y, y.tanh());
+    for _ in 0..200 {
+        (before, last) = (last, last.tanh() + before);
+    }
+    let centred = last - last.mean_to(&[8]);
+    let outputs = [(centred * centred * centred).sum(), (centred * before).sum_to(&[8])];
+    let inputs = [x, w];
+    let program = Program::compile(&graph, &outputs);
+    let whole = Program::compile(&graph, &[outputs[0], outputs[1], last, before]);
+    let (a, b) = (run(&program, &inputs, Isa::detect()), run(&whole, &inputs, Isa::detect()));
+    assert_close("cubes", &a[0], &b[0], 1e-12);
+    assert_close("products", &a[1], &b[1], 1e-12);
+}
+
+/// A NaN in one column leaves the deviations of the others alone.
+#[test]
+fn deviations_beside_a_nan() {
+    for (rows, columns) in [(2000, 8), (900, 40), (5, 700)] {
+        let clean = random(Key::new(60), &[rows, columns], 1.0);
+        for at in [0, columns - 1, (rows - 1) * columns + 3] {
+            let mut x = clean.clone();
+            // Means that drift from tile to tile show a shift that was changed on the way.
+            (0..x.len()).for_each(|i| x.set(i, x.get(i) + (i / columns) as f64 * 0.01));
+            let mut broken = x.clone();
+            broken.set(at, f64::NAN);
+            let graph = Graph::new();
+            let deviation = graph.input("x", x.shape()).deviation_to(&[columns]);
+            let program = Program::compile(&graph, &[deviation]);
+            let want = run(&program, &[x], Isa::detect());
+            let got = run(&program, &[broken], Isa::detect());
+            for j in 0..columns {
+                let (got, want) = (got[0].get(j), want[0].get(j));
+                assert!(if j == at % columns { got.is_nan() } else { got == want }, "{j}: {got}");
+            }
+        }
+    }
+}
