@@ -178,9 +178,6 @@ impl Workload {
             milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         }
         let programs = trainer.learner().programs();
-        if std::env::var("DUMP").is_ok() {
-            eprintln!("{:?} worker {} MiB", programs, trainer.bytes() >> 20);
-        }
         let flops: u64 =
             programs.iter().map(|(_, cost, runs)| cost.product_flops * *runs as u64).sum();
         let tasks = trainer.experiment.config.outer.meta_batch_size as u64;
