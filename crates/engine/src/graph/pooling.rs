@@ -21,10 +21,43 @@ impl<'g> Var<'g> {
     }
 
     /// Position of the first maximum in each window; its derivative is zero.
+    ///
+    /// What is the same all over a window does not move its maximum, except by the sign of a factor, so
+    /// shifts and scales of whole channels are left out.
     #[track_caller]
     pub(crate) fn pool_argmax(self, window: Window) -> Var<'g> {
         let shape = self.pooled(window);
-        self.graph.node(Op::PoolArgmax { x: self.id, window }, shape)
+        let (plain, sign) = self.without_channel_affine();
+        let x = sign.map_or(plain, |sign| plain * sign);
+        self.graph.node(Op::PoolArgmax { x: x.id, window }, shape)
+    }
+
+    /// The value before shifts and scales that are the same all over a window, and the sign of the scales.
+    fn without_channel_affine(self) -> (Var<'g>, Option<Var<'g>>) {
+        let var = |id: NodeId| Var { graph: self.graph, id };
+        let by_channel = |id: NodeId| match var(id).op() {
+            Op::Expand(x) => is_same_in_windows(&var(x).shape()).then_some(var(x)),
+            _ => None,
+        };
+        match self.op() {
+            Op::Binary(Binary::Add, a, b) if by_channel(a).is_some() => {
+                var(b).without_channel_affine()
+            }
+            Op::Binary(Binary::Add | Binary::Sub, a, b) if by_channel(b).is_some() => {
+                var(a).without_channel_affine()
+            }
+            Op::Binary(Binary::Mul, a, b) => {
+                let (image, scale) = match (by_channel(a), by_channel(b)) {
+                    (_, Some(scale)) => (var(a), scale),
+                    (Some(scale), None) => (var(b), scale),
+                    (None, None) => return (self, None),
+                };
+                let (plain, sign) = image.without_channel_affine();
+                let scale = scale.sign().expand(&self.shape());
+                (plain, Some(sign.map_or(scale, |sign| sign * scale)))
+            }
+            _ => (self, None),
+        }
     }
 
     /// Mean over each window; padding counts as zeros.
