@@ -74,7 +74,8 @@ adaptation_steps = 5
 meta_batch_size = 4
 "#;
 
-/// Every workload, in order; `W6-K` for memory against the number `K` of inner steps.
+/// Every workload, in order; `W6-K` for memory against the number `K` of inner steps, `S1` for counting
+/// instructions.
 pub fn workloads() -> Vec<Workload> {
     let workload = |name: &str, about, repetitions, base: &str, settings: &[&str]| {
         let mut config = base.parse::<toml::Table>().expect("built-in configuration");
@@ -92,6 +93,7 @@ pub fn workloads() -> Vec<Workload> {
     const WAYS20: &str = "Conv4-64, 28×28, 20-way 1-shot, 300 queries, 16 tasks, 5 steps";
     const MINI: &str = "Conv4-32, 84×84×3, 5-way 1-shot, 75 queries, 4 tasks";
     const MINI5: &str = "Conv4-32, 84×84×3, 5-way 5-shot, 75 queries, 2 tasks, 5 steps";
+    const SMALL: &str = "Conv4-16, 28×28, 5-way 1-shot, 5 queries, 2 tasks";
     let one = ["algorithm.inner_lr=0.4", "algorithm.adaptation_steps=1"];
     let five = ["algorithm.inner_lr=0.1", "algorithm.adaptation_steps=5"];
     let mut all = vec![
@@ -121,6 +123,8 @@ pub fn workloads() -> Vec<Workload> {
         let setting = format!("algorithm.adaptation_steps={steps}");
         all.push(workload(&format!("W6-{steps}"), MINI, 3, MINI_IMAGENET, &[&setting]));
     }
+    let small = ["tasks.query=1", "model.filters=16", "outer.meta_batch_size=2"];
+    all.push(workload("S1", SMALL, 50, OMNIGLOT, &[one[0], one[1], small[0], small[1], small[2]]));
     all
 }
 
@@ -205,7 +209,7 @@ impl Workload {
                 Box::new(Sinusoid { shots, query, train_query })
             }
             crate::config::Network::Conv4(conv4) => {
-                let shape = if conv4.filters == 64 { [28, 28, 1] } else { [84, 84, 3] };
+                let shape = if conv4.filters == 32 { [84, 84, 3] } else { [28, 28, 1] };
                 let per_class = sizes.shots + sizes.query;
                 let images = noise(shape, sizes.ways + 1, per_class)?;
                 Box::new(ImageTasks::new("noise", images, sizes, Rotations::None)?)

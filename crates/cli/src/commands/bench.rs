@@ -32,7 +32,8 @@ impl Bench {
             return Ok(());
         }
         let chosen: Vec<_> = if self.workloads.is_empty() {
-            all.iter().filter(|w| !w.name.starts_with("W6")).collect()
+            let special = |w: &&bench::Workload| w.name.starts_with("W6") || w.name == "S1";
+            all.iter().filter(|w| !special(w)).collect()
         } else {
             let find = |name: &String| {
                 all.iter().find(|w| w.name == *name).ok_or_else(|| {

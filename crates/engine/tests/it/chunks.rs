@@ -1,7 +1,7 @@
 //! Values that a batch is worked through for chunk by chunk, in the cases that are easiest to get wrong.
 
 use innerloop_engine::check::{assert_close, check_derivatives, random};
-use innerloop_engine::{Graph, Isa, Key, Program, Var, Window, volume};
+use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, Window, volume};
 
 use crate::sweeps::run;
 
@@ -116,5 +116,56 @@ fn deviations_beside_a_nan() {
                 assert!(if j == at % columns { got.is_nan() } else { got == want }, "{j}: {got}");
             }
         }
+    }
+}
+
+/// A value that every image needs as a whole, as large as one that is computed image by image: the place
+/// of the one is not free before the last image is done.
+#[test]
+fn a_table_for_all_images() {
+    let (n, h, c) = (8, 32, 8);
+    let graph = Graph::new();
+    let shapes: [&[usize]; 4] = [&[n, h, h, c], &[3, 3, c, c], &[h, h, c], &[3, 3, c, c]];
+    let values: Vec<Tensor> =
+        (0..4).map(|i| random(Key::new(61).at(0, i), shapes[i as usize], 0.3)).collect();
+    let [x, first, table, second] = shapes.map(|shape| graph.input("x", shape));
+    let window = Window::square(3, 1, 1);
+    let maps = (x.conv(first, window) * table).conv(second, window);
+    // As many elements as the table has, after its last reader.
+    let by_image = maps.sum_to(&[n, h, h, 1]);
+    let got = run(&Program::compile(&graph, &[by_image]), &values, Isa::detect());
+    let kept = run(&Program::compile(&graph, &[by_image, table]), &values, Isa::detect());
+    assert_eq!(got[0], kept[0]);
+}
+
+/// Positions in pooling windows that something other than a pooling reads are numbers.
+#[test]
+fn positions_that_are_looked_at() {
+    let x = random(Key::new(62), &[3, 6, 6, 8], 1.0);
+    let graph = Graph::new();
+    let pooled = graph.input("x", x.shape()).max_pool(Window::square(2, 2, 0));
+    let outputs = [pooled, graph.decisions(&[pooled])[0], graph.decisions(&[pooled.relu()])[0]];
+    let mut programs = vec![Program::compile(&graph, &outputs)];
+    programs.extend(outputs.map(|output| Program::compile(&graph, &[output])));
+    let mut want = outputs.map(|_| Tensor::zeros(Dtype::F64, &pooled.shape()));
+    for i in 0..want[0].len() {
+        let (image, y, x0, channel) = (i / 72, i / 24 % 3, i / 8 % 3, i % 8);
+        let pixel = |at: usize| ((image * 6 + 2 * y + at / 2) * 6 + 2 * x0 + at % 2) * 8 + channel;
+        let best = (1..4).fold(
+            0,
+            |best, at| {
+                if x.get(pixel(at)) > x.get(pixel(best)) { at } else { best }
+            },
+        );
+        let value = x.get(pixel(best));
+        want[0].set(i, value);
+        want[1].set(i, best as f64);
+        want[2].set(i, if value > 0.0 { best as f64 + 1.0 } else { 0.0 });
+    }
+    let inputs = [x];
+    let mut got = run(&programs[0], &inputs, Isa::detect());
+    got.extend(programs[1..].iter().flat_map(|alone| run(alone, &inputs, Isa::detect())));
+    for (i, got) in got.iter().enumerate() {
+        assert_eq!(*got, want[i % 3], "output {}", i % 3);
     }
 }

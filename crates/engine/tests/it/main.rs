@@ -3,6 +3,7 @@
 mod chunks;
 mod edges;
 mod exact;
+mod memory;
 mod nets;
 mod passes;
 mod print;

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Counts the instructions of a meta-iteration under valgrind and compares them with benches/instructions.tsv.
+# Unlike a clock, a count hardly depends on the machine or on what else runs there. Valgrind has no AVX-512,
+# so it is the AVX2 kernels that are counted. Fails when a workload takes more than 5 % more than expected.
+#
+#   cargo build --release && benches/instructions.sh [--update]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+table=benches/instructions.tsv
+binary=${CARGO_TARGET_DIR:-target}/release/innerloop
+rustc=$(rustc --version)
+# Workload, and two numbers of iterations: their difference leaves set-up out.
+cases=("W1-1 5 25" "W1-5 2 10" "S1 1 4")
+
+skip() {
+  echo "instruction counts skipped: $1"
+  exit 0
+}
+
+update=false
+case "${1:-}" in
+  "") ;;
+  --update) update=true ;;
+  *) echo "usage: benches/instructions.sh [--update]" >&2; exit 2 ;;
+esac
+
+if ! $update; then
+  expected_rustc=$(sed -n 's/^# //p' "$table" | head -n 1)
+  [ "$rustc" = "$expected_rustc" ] || skip "counted with $expected_rustc, this is $rustc"
+fi
+[ "$(uname -m)" = x86_64 ] || skip "the counts are those of x86-64"
+grep -qw avx2 /proc/cpuinfo || skip "this machine has no AVX2"
+if ! command -v valgrind >/dev/null; then
+  (apt-get update && apt-get install -y valgrind) >/dev/null 2>&1 || skip "valgrind cannot be installed"
+fi
+
+# Instructions of the whole process for so many iterations of a workload.
+count() {
+  local report
+  report=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+    "$binary" bench --workload "$1" --repetitions "$2" --threads 1 --json 2>&1) || {
+    echo "$report" >&2
+    return 1
+  }
+  sed -n 's/.*Collected : *//p' <<<"$report"
+}
+
+counts=()
+failed=false
+for case in "${cases[@]}"; do
+  read -r workload few many <<<"$case"
+  first=$(count "$workload" "$few")
+  second=$(count "$workload" "$many")
+  # In thousands: hash seeds and the digits of printed times make up less.
+  now=$(((second - first) / (many - few) / 1000))
+  counts+=("$workload"$'\t'"$now")
+  $update && continue
+  expected=$(awk -F '\t' -v workload="$workload" '$1 == workload { print $2 }' "$table")
+  if [ -z "$expected" ]; then
+    echo "$workload: $now thousand instructions, none expected; run benches/instructions.sh --update" >&2
+    failed=true
+    continue
+  fi
+  change=$(awk -v now="$now" -v expected="$expected" 'BEGIN { printf "%+.2f", 100 * (now / expected - 1) }')
+  echo "$workload: $now thousand instructions an iteration, $change % against $expected"
+  if ((now * 100 > expected * 105)); then
+    echo "$workload takes more than 5 % more instructions than expected" >&2
+    failed=true
+  elif ((now * 100 < expected * 95)); then
+    echo "$workload takes more than 5 % fewer: run benches/instructions.sh --update and commit $table"
+  fi
+done
+
+if $update; then
+  {
+    echo "# $rustc"
+    echo "# Thousands of instructions in a meta-iteration, by benches/instructions.sh --update"
+    printf '%s\n' "${counts[@]}"
+  } >"$table"
+  cat "$table"
+elif $failed; then
+  exit 1
+fi
