@@ -1,5 +1,6 @@
 //! The command as a user meets it: what it prints, what it leaves on disk, and how it ends.
 
+mod bench;
 mod command;
 mod data;
 mod failures;

@@ -22,12 +22,13 @@ Commands:
   metagrad  Write the meta-gradient of given weights and one given episode
   verify    Recompute another framework's reference case and compare
   inspect   Show a configuration's parameters, programs, work and memory
+  bench     Time whole meta-iterations on built-in workloads
   data      List, check and look at task families and data sets
   help      Print this message or the help of the given subcommand(s)
 ";
     assert!(help.starts_with(expected), "{help}");
     assert!(place.run(&["--version"]).ok().starts_with("innerloop "));
-    for command in ["train", "evaluate", "metagrad", "verify", "inspect", "data"] {
+    for command in ["train", "evaluate", "metagrad", "verify", "inspect", "bench", "data"] {
         assert!(place.run(&[command, "--help"]).ok().contains("Usage: innerloop"), "{command}");
     }
     place.run(&["trian"]).fails(2, &["unrecognized subcommand 'trian'", "'train'"]);

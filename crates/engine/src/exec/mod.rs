@@ -19,7 +19,9 @@ use std::sync::Arc;
 pub struct Workspace {
     memory: Memory,
     isa: Isa,
-    /// What the program in work reads and writes.
+    /// What the programs it was made for read and write.
+    made_for: Vec<Arc<Tables>>,
+    /// The one in work.
     tables: Arc<Tables>,
 }
 
@@ -101,19 +103,17 @@ impl Workspace {
             Dtype::F32 => Memory::F32(Buffers::new(programs)),
             Dtype::F64 => Memory::F64(Buffers::new(programs)),
         };
-        Workspace { memory, isa, tables: Arc::clone(&programs[0].tables) }
+        let made_for: Vec<_> = programs.iter().map(|program| Arc::clone(&program.tables)).collect();
+        let tables = Arc::clone(made_for.first().expect("a program to make room for"));
+        Workspace { memory, isa, made_for, tables }
     }
 
     /// Turns to a program, one of those this memory was made for: its inputs are set and its outputs read
-    /// from now on. The outputs of the one before are lost. Panics when there is too little room.
+    /// from now on. The outputs of the one before are lost. Panics when it is none of them.
     #[track_caller]
     pub fn enter(&mut self, program: &Program) {
-        let arena = match &self.memory {
-            Memory::F32(buffers) => buffers.arena.len(),
-            Memory::F64(buffers) => buffers.arena.len(),
-        };
-        assert!(program.arena <= arena, "the workspace was not made for this program");
-        self.tables = Arc::clone(&program.tables);
+        let own = self.made_for.iter().find(|tables| Arc::ptr_eq(tables, &program.tables));
+        self.tables = Arc::clone(own.expect("the workspace was not made for this program"));
     }
 
     /// Element type of the arena.
