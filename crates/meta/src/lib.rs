@@ -79,7 +79,7 @@ pub mod outer;
 mod problem;
 mod rates;
 
-pub use algorithm::{Algorithm, InnerStep, MetaGradient, Moved};
+pub use algorithm::{Algorithm, InnerStep, MetaGradient, Moved, Sharing};
 pub use metagrad::{
     AdaptWorker, Adapted, Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup,
     Strategy, TaskData, TaskResult, Worker,

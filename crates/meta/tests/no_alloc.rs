@@ -8,7 +8,10 @@ use std::cell::Cell;
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile, SignMaml,
+    TruncatedMaml,
+};
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
     Setup, Strategy, TaskData,
@@ -114,6 +117,11 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(Reptile { inner: inner(), optimizer: adam }),
         Box::new(MetaSgd { inner: inner() }),
         Box::new(Anil { inner: inner(), head: "head".into() }),
+        Box::new(Boil { inner: inner(), head: "head".into() }),
+        Box::new(SignMaml { inner: inner() }),
+        Box::new(TruncatedMaml { inner: inner(), last: 2 }),
+        Box::new(BinomMaml { inner: inner(), degree: 2 }),
+        Box::new(HfMaml { inner: inner(), epsilon: 1e-2 }),
     ]
 }
 

@@ -53,7 +53,7 @@ impl Adapter {
         batch: Option<usize>,
     ) -> Adapter {
         let structure = Structure::new(problem, algorithm, trained_steps, batch);
-        let step = step_program(&structure, problem, algorithm).expect(ONE);
+        let step = step_program(&structure, problem, algorithm, 1).expect(ONE);
         let graph = Graph::new();
         let scope = Scope::new(&structure, &graph);
         let (omega, phi, at_step) = (scope.omega(), scope.fast(), scope.step());

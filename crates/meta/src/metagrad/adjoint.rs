@@ -4,35 +4,67 @@
 //! `u_k = (∂S/∂φ)ᵀ u_{k+1} + H(φ_k) ḡ_k`, `ḡ_k = (∂S/∂g)ᵀ u_{k+1}`: for plain gradient descent `ḡ = −α u`
 //! and `u_k = u_{k+1} − α H(φ_k) u_{k+1}`. The gradient of what the inner loop does not move (a frozen
 //! body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order products
-//! come from one forward-over-reverse sweep.
+//! come from one forward-over-reverse sweep. An inner optimizer's state is moved beside φ.
 
-use innerloop_engine::{
-    Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params, hvp, vjp,
-};
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params};
 
-use super::buffers::{Buffers, bytes_of, read_all, spread, take};
+use super::backward::Backward;
+use super::buffers::{Buffers, bytes_of, read_all, spread, take, take_all};
+use super::path::Run;
 use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss, workspace};
 use super::{MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, MetaGradient, Problem};
+use crate::{Algorithm, MetaGradient, Moved, Problem};
 
-/// Programs: a step forward, a step back, the query loss with its gradient.
+/// Programs: steps forward, steps back, the query loss with its gradient.
 pub(super) struct Adjoint {
-    step: Compiled,
-    back: Option<Compiled>,
+    step: Lengths,
+    back: Lengths,
     query: Option<Compiled>,
     final_loss: bool,
 }
 
+/// One program for each number of steps that share a gradient.
+struct Lengths(Vec<(usize, Compiled)>);
+
 pub(super) struct Memory {
     /// All programs run in the same memory, one after another.
     workspace: Workspace,
-    /// φ_0 … φ_K.
+    /// φ and the inner optimizer's state before each run of steps, and at the end.
     trajectory: Vec<Vec<Tensor>>,
-    state: Vec<Tensor>,
+    /// For each order: of φ and the state.
     cotangent: Vec<Tensor>,
+    /// For each order: of what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
     output: Tensor,
+}
+
+impl Lengths {
+    /// A program for every length among the runs.
+    fn new(
+        runs: impl Iterator<Item = Run>,
+        compile: impl Fn(usize) -> Result<Compiled, Unmappable>,
+    ) -> Result<Lengths, Unmappable> {
+        let mut lengths: Vec<usize> = runs.map(|run| run.length).collect();
+        lengths.dedup();
+        let programs = lengths.into_iter().map(|length| Ok((length, compile(length)?)));
+        Ok(Lengths(programs.collect::<Result<_, _>>()?))
+    }
+
+    fn of(&self, length: usize) -> &Compiled {
+        let fits = self.0.iter().find(|(of, _)| *of == length);
+        &fits.expect("a program for every length").1
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Compiled> {
+        self.0.iter().map(|(_, program)| program)
+    }
+
+    /// The work of each program and how many runs of steps it does.
+    fn costs(&self, runs: impl Iterator<Item = Run> + Clone) -> Vec<(Cost, usize)> {
+        let times = |length| runs.clone().filter(|run| run.length == length).count();
+        self.0.iter().map(|(length, p)| (*p.program.cost(), times(*length))).collect()
+    }
 }
 
 impl Adjoint {
@@ -42,42 +74,51 @@ impl Adjoint {
         algorithm: &dyn Algorithm,
         setup: Setup,
     ) -> Result<Adjoint, Unmappable> {
-        let exact = structure.kind == MetaGradient::Exact && structure.steps > 0;
+        let path = structure.path;
         let query = structure.kind != MetaGradient::Displacement;
+        let final_loss = wants_final_loss(setup);
+        // The loss after the last step is the first thing that one more step computes; without any step
+        // there is that one nonetheless, for a learner has a program.
+        let more = final_loss || path.steps == 0;
+        let one_more = more.then_some(Run { first: path.steps, length: 1 });
         Ok(Adjoint {
-            step: step_program(structure, problem, algorithm)?,
-            back: exact.then(|| back_program(structure, problem, algorithm)).transpose()?,
+            step: Lengths::new(path.forward().chain(one_more), |length| {
+                step_program(structure, problem, algorithm, length)
+            })?,
+            back: Lengths::new(path.backward(structure.kind), |length| {
+                back_program(structure, problem, algorithm, length)
+            })?,
             query: query.then(|| query_program(structure, problem)).transpose()?,
-            final_loss: wants_final_loss(setup),
+            final_loss,
         })
     }
 
     pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
-        let mut costs = vec![("step", *self.step.program.cost(), structure.steps)];
-        if let Some(back) = &self.back {
-            costs.push(("step back", *back.program.cost(), structure.steps));
-        }
-        if let Some(query) = &self.query {
-            costs.push(("query", *query.program.cost(), 1));
-        }
+        let path = structure.path;
+        let named = |name, costs: Vec<_>| costs.into_iter().map(move |(c, n)| (name, c, n));
+        let mut costs: Vec<_> = named("step", self.step.costs(path.forward())).collect();
+        costs.extend(named("step back", self.back.costs(path.backward(structure.kind))));
+        costs.extend(self.query.iter().map(|query| ("query", *query.program.cost(), 1)));
         costs
     }
 
     pub(super) fn graphs(&self) -> Vec<(&'static str, &str)> {
-        let mut graphs = vec![("step", self.step.text.as_str())];
-        graphs.extend(self.back.iter().map(|back| ("step back", back.text.as_str())));
-        graphs.extend(self.query.iter().map(|query| ("query", query.text.as_str())));
-        graphs
+        let step = self.step.programs().map(|p| ("step", p));
+        let back = self.back.programs().map(|p| ("step back", p));
+        let all = step.chain(back).chain(self.query.iter().map(|p| ("query", p)));
+        all.map(|(name, program)| (name, program.text.as_str())).collect()
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
-        let all = [Some(&self.step), self.back.as_ref(), self.query.as_ref()];
+        let all = self.step.programs().chain(self.back.programs()).chain(&self.query);
+        let moving = structure.zeros(&structure.moving(), dtype);
+        let places = structure.path.forward().count() + 1;
+        let orders = structure.orders();
         Memory {
-            workspace: workspace(all.into_iter().flatten(), dtype),
-            trajectory: vec![structure.zeros(&structure.adapted, dtype); structure.steps + 1],
-            state: structure.zeros(&structure.state, dtype),
-            cotangent: structure.zeros(&structure.adapted, dtype),
-            totals: structure.zeros(&structure.fixed, dtype),
+            workspace: workspace(all, dtype),
+            cotangent: vec![moving.clone(); orders].concat(),
+            totals: vec![structure.zeros(&structure.fixed, dtype); orders].concat(),
+            trajectory: vec![moving; places],
             loss: Tensor::zeros(dtype, &structure.stacked(&[])),
             output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
         }
@@ -92,84 +133,41 @@ impl Adjoint {
         tasks: &[TaskData<'_>],
         results: &mut [TaskResult],
     ) {
-        let Memory { workspace, trajectory, state, cotangent, totals, loss, output } = memory;
-        for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
-            spread(fast, &meta.omega[name]);
-        }
-        for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
-            spread(state, start);
-        }
-        results.iter_mut().for_each(|result| result.support_losses.clear());
+        self.forward(structure, memory, buffers, meta, tasks, results);
         let n = structure.adapted.len();
-        let n_state = structure.state.len();
-        for k in 0..structure.steps + usize::from(self.final_loss) {
-            let sources = Sources {
-                meta,
-                tasks,
-                buffers,
-                fast: &trajectory[k],
-                state,
-                cotangent: &[],
-                totals: &[],
-                step: structure.step_index(k),
-                k: structure.step_index(k),
-            };
-            self.step.run(workspace, sources);
-            workspace.read(0, loss);
-            for (result, loss) in results.iter_mut().zip(loss.iter()) {
-                result.support_losses.push(loss);
-            }
-            if k == structure.steps {
-                break;
-            }
-            read_all(workspace, 1, &mut trajectory[k + 1]);
-            read_all(workspace, 1 + n, state);
-            read_all(workspace, 1 + n + n_state, &mut buffers.statistics);
-            buffers.hand_out_statistics(k, results);
-        }
+        let end = structure.path.place(structure.steps);
         for (member, result) in results.iter_mut().enumerate() {
-            take_all(result.fast.values_mut(), &trajectory[structure.steps], member);
-            take_all(result.inner_state.values_mut(), state, member);
+            take_all(result.fast.values_mut(), &memory.trajectory[end][..n], member);
+            take_all(result.inner_state.values_mut(), &memory.trajectory[end][n..], member);
         }
         let Some(query) = &self.query else {
             return results.iter_mut().for_each(|result| displacement(structure, meta, result));
         };
-        let at = Sources {
-            meta,
-            tasks,
-            buffers,
-            fast: &trajectory[structure.steps],
-            state: &[],
-            cotangent: &[],
-            totals: &[],
-            step: structure.steps,
-            k: 0,
-        };
+        let Memory { workspace, trajectory, cotangent, totals, loss, output } = memory;
+        let step = structure.steps;
+        let at = Sources::at(meta, tasks, buffers, (&trajectory[end], n), (step, 0));
         query.run(workspace, at);
         workspace.read(0, loss);
         workspace.read(1, output);
-        read_all(workspace, 2, cotangent);
-        read_all(workspace, 2 + n, totals);
-        read_all(workspace, 2 + n + totals.len(), &mut buffers.statistics);
+        let (moving, fixed) = (n + structure.state.len(), structure.fixed.len());
+        let orders = structure.orders();
+        for m in 0..orders {
+            read_all(workspace, 2, &mut cotangent[m * moving..(m + 1) * moving]);
+            read_all(workspace, 2 + moving, &mut totals[m * fixed..(m + 1) * fixed]);
+        }
+        read_all(workspace, 2 + moving + fixed, &mut buffers.statistics);
         buffers.hand_out_statistics(structure.steps, results);
-        if let Some(back) = &self.back {
-            for k in (0..structure.steps).rev() {
-                let at = Sources {
-                    meta,
-                    tasks,
-                    buffers,
-                    fast: &trajectory[k],
-                    state: &[],
-                    cotangent,
-                    totals,
-                    step: structure.step_index(k),
-                    k,
-                };
-                back.run(workspace, at);
-                read_all(workspace, 0, cotangent);
-                read_all(workspace, n, totals);
+        for Run { first, length } in structure.path.backward(structure.kind).rev() {
+            let place = &trajectory[structure.path.place(first)];
+            let at = Sources::at(meta, tasks, buffers, (place, n), (first, first));
+            self.back.of(length).run(workspace, Sources { cotangent, totals, ..at });
+            for m in 0..orders {
+                let at = m * (moving + fixed);
+                read_all(workspace, at, &mut cotangent[m * moving..(m + 1) * moving]);
+                read_all(workspace, at + moving, &mut totals[m * fixed..(m + 1) * fixed]);
             }
         }
+        let (cotangent, totals) = (&cotangent[(orders - 1) * moving..], &totals[(orders - 1) * fixed..]);
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);
@@ -182,19 +180,51 @@ impl Adjoint {
             }
         }
     }
+
+    /// The trajectory, with support losses and statistics on the way.
+    fn forward(
+        &self,
+        structure: &Structure,
+        memory: &mut Memory,
+        buffers: &mut Buffers,
+        meta: &MetaState,
+        tasks: &[TaskData<'_>],
+        results: &mut [TaskResult],
+    ) {
+        let Memory { workspace, trajectory, loss, .. } = memory;
+        let n = structure.adapted.len();
+        for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
+            spread(fast, &meta.omega[name]);
+        }
+        for (state, start) in trajectory[0][n..].iter_mut().zip(meta.inner_state.values()) {
+            spread(state, start);
+        }
+        results.iter_mut().for_each(|result| result.support_losses.clear());
+        let one_more = self.final_loss.then_some(Run { first: structure.steps, length: 1 });
+        for (i, Run { first, length }) in structure.path.forward().chain(one_more).enumerate() {
+            let k = structure.step_index(first);
+            let at = Sources::at(meta, tasks, buffers, (&trajectory[i], n), (k, k));
+            self.step.of(length).run(workspace, at);
+            workspace.read(0, loss);
+            for (result, loss) in results.iter_mut().zip(loss.iter()) {
+                result.support_losses.extend(std::iter::repeat_n(loss, length));
+            }
+            if first == structure.steps {
+                break;
+            }
+            read_all(workspace, 1, &mut trajectory[i + 1]);
+            read_all(workspace, 1 + trajectory[i].len(), &mut buffers.statistics);
+            (first..first + length).for_each(|k| buffers.hand_out_statistics(k, results));
+        }
+    }
 }
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
         let tensors = self.trajectory.iter().flatten().chain([&self.loss, &self.output]);
-        let tensors = tensors.chain(&self.state).chain(&self.cotangent).chain(&self.totals);
+        let tensors = tensors.chain(&self.cotangent).chain(&self.totals);
         self.workspace.bytes() + tensors.map(bytes_of).sum::<usize>()
     }
-}
-
-/// One task's part of values of a group.
-fn take_all(one: &mut [Tensor], group: &[Tensor], member: usize) {
-    one.iter_mut().zip(group).for_each(|(one, group)| take(one, group, member));
 }
 
 /// `θ − φ_K` for what the inner loop moves; the rest of the gradient stays zero.
@@ -217,19 +247,21 @@ fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult
     }
 }
 
-/// `(φ, ω, batch) → (L_S, φ', state', statistics)`.
+/// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for so many steps with one gradient.
 pub(super) fn step_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
+    length: usize,
 ) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
-    let (omega, phi, state, step) = (scope.omega(), scope.fast(), scope.state(), scope.step());
-    let at = scope.point(&omega, &phi, step);
+    let (omega, steps) = (scope.omega(), scope.steps(length));
+    let start = Moved { phi: scope.fast(), state: scope.state() };
+    let at = scope.point(&omega, &start.phi, steps[0]);
     let loss = problem.support_loss(&at, &scope.batch(0));
-    let gradient = grad_params(loss.value, &phi);
-    let moved = algorithm.advance(&scope.inner_step(&omega, phi, gradient, (state, step)));
+    let gradient = grad_params(loss.value, &start.phi);
+    let moved = scope.advance(algorithm, &omega, &start, &gradient, &steps);
     let mut outputs = vec![loss.value];
     outputs.extend(moved.phi.values());
     outputs.extend(moved.state.values());
@@ -237,47 +269,41 @@ pub(super) fn step_program(
     scope.compile(&outputs)
 }
 
-/// `(φ_k, ω, batch, u, totals) → (u', totals')`.
+/// `(φ_k, state_k, ω, batch, u, totals) → (u', totals')` over so many steps with one gradient.
 fn back_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
+    length: usize,
 ) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
-    let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
-    let (u, totals) = (scope.cotangent(), scope.totals());
-    let at = scope.point(&omega, &phi, step);
-    let loss = problem.support_loss(&at, &scope.batch(0)).value;
-    // The step as a function of φ, ω and g, with g cut off from the φ it was computed at.
-    let g = grad_params(loss, &phi).map(|g| g.stop_gradient());
-    let inner = scope.inner_step(&omega, phi.clone(), g.clone(), (Default::default(), step));
-    let moved = algorithm.advance(&inner);
-    let fixed = totals.map_named(|name, _| omega[name]);
-    let of: Vec<_> = phi.values().iter().chain(fixed.values()).copied().collect();
-    let wrt: Vec<_> = of.iter().chain(g.values()).copied().collect();
-    let direct = vjp(moved.phi.values(), u.values(), &wrt);
-    let (direct, g_bar) = direct.split_at(of.len());
-    let second = hvp(loss, phi.values(), g_bar, &of);
-    let both = direct.iter().zip(&second).map(|(&a, &b)| a + b);
-    let outputs: Vec<_> = both
-        .enumerate()
-        .map(|(i, x)| if i < phi.len() { x } else { totals.values()[i - phi.len()] + x })
-        .collect();
+    let (omega, steps) = (scope.omega(), scope.steps(length));
+    let start = Moved { phi: scope.fast(), state: scope.state() };
+    let later = scope.cotangents();
+    let (at, batch) = (scope.point(&omega, &start.phi, steps[0]), scope.batch(0));
+    let back = Backward {
+        kind: structure.kind,
+        fixed: scope.fixed(&omega),
+        loss: &|phi| problem.support_loss(&scope.point_from(&at, phi, steps[0]), &batch).value,
+        advance: &|start, g| scope.advance(algorithm, &omega, start, g, &steps),
+        start,
+    };
+    let outputs = back.pull(&later).concat();
     scope.compile(&outputs)
 }
 
-/// `(φ_K, ω, support, query) → (L_Q, output, ∇_φ L_Q, ∇_η L_Q, statistics)`.
+/// `(φ_K, ω, support, query) → (L_Q, output, ∇_φ L_Q, zeros for the state, ∇_η L_Q, statistics)`.
 fn query_program(structure: &Structure, problem: &dyn Problem) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
     let at = scope.point(&omega, &phi, step);
     let loss = problem.query_loss(&at, &scope.support(), &scope.query());
-    let fixed = structure.fixed.map_named(|name, _| omega[name]);
-    let wrt: Vec<_> = phi.values().iter().chain(fixed.values()).copied().collect();
+    let (state, fixed) = (scope.state(), scope.fixed(&omega));
+    let wrt = phi.values().iter().chain(state.values()).chain(fixed.values());
     let mut outputs = vec![loss.value, loss.output];
-    outputs.extend(grad(loss.value, &wrt));
+    outputs.extend(grad(loss.value, &wrt.copied().collect::<Vec<_>>()));
     outputs.extend(loss.statistics.values());
     scope.compile(&outputs)
 }

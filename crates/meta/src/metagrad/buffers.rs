@@ -152,6 +152,11 @@ pub(super) fn take(one: &mut Tensor, group: &Tensor, member: usize) {
     copy_part(one, 0, group, member * n, n);
 }
 
+/// One task's part of values of a group.
+pub(super) fn take_all(one: &mut [Tensor], group: &[Tensor], member: usize) {
+    one.iter_mut().zip(group).for_each(|(one, group)| take(one, group, member));
+}
+
 /// Copies numbers into a tensor of the same shape, whose memory and element type stay.
 pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
     assert_eq!(to.shape(), from.shape(), "copy of a tensor of another shape");

@@ -3,13 +3,15 @@
 
 mod adapter;
 mod adjoint;
+mod backward;
 mod buffers;
+mod path;
 mod structure;
 mod unrolled;
 
 use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 
-use crate::{Algorithm, MetaGradient, Problem};
+use crate::{Algorithm, Problem};
 pub use adapter::{AdaptWorker, Adapted, Adapter, Evaluation};
 use buffers::Buffers;
 use structure::Structure;
@@ -161,14 +163,14 @@ enum Memory {
 const ONE: &str = "a program for a single task always compiles";
 
 impl Learner {
-    /// Compiles the meta-gradient. Panics when an exact algorithm's inner optimizer has a state, which
-    /// no rule here differentiates through.
+    /// Compiles the meta-gradient. Panics when an algorithm differentiates through an inner optimizer's
+    /// state that outlives the task, which no rule here does.
     #[track_caller]
     pub fn new(problem: &dyn Problem, algorithm: &dyn Algorithm, setup: Setup) -> Learner {
         let mut structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
         assert!(
-            structure.kind != MetaGradient::Exact || structure.state.is_empty(),
-            "{}: an exact meta-gradient through a stateful inner optimizer is not supported",
+            structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
+            "{}: a meta-gradient through a state that outlives the task is not supported",
             algorithm.name()
         );
         let compile = |structure: &Structure, strategy| {
@@ -286,7 +288,7 @@ impl Programs {
             Strategy::Unrolled => Ok(Programs::Unrolled(Box::new(unrolled()?))),
             Strategy::Adjoint => adjoint(),
             // Without second derivatives the step-by-step programs do no work twice.
-            Strategy::Auto if structure.kind != MetaGradient::Exact => adjoint(),
+            Strategy::Auto if structure.path.backward(structure.kind).count() == 0 => adjoint(),
             // An unrolled graph of many steps is not even worth building.
             Strategy::Auto if setup.steps > 10 => adjoint(),
             Strategy::Auto => {

@@ -9,13 +9,16 @@ use innerloop_engine::{
 
 use super::buffers::Buffers;
 use super::{Losses, MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, InnerStep, MetaGradient, Point, Problem, Vars};
+use super::path::Path;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved, Point, Problem, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.
 #[derive(Clone)]
 pub(super) struct Structure {
     pub(super) kind: MetaGradient,
     pub(super) steps: usize,
+    /// The inner loop.
+    pub(super) path: Path,
     /// Support examples per step, if not all.
     pub(super) batch: Option<usize>,
     /// Tasks that run together. Values of several tasks have a leading axis, one entry a task.
@@ -61,6 +64,7 @@ impl Structure {
         let mut structure = Structure {
             kind: algorithm.meta_gradient(),
             steps,
+            path: Path { steps, sharing: algorithm.sharing() },
             batch,
             group: 1,
             support_examples,
@@ -127,6 +131,19 @@ impl Structure {
             .map(|name| self.learned.position(name).expect("a part of learned"))
     }
 
+    /// What inner steps move: the adapted part of θ, and the inner optimizer's state.
+    pub(super) fn moving(&self) -> Params<Shape> {
+        self.adapted.merge(&self.state)
+    }
+
+    /// Cotangents that the recursion backwards carries: see [`super::backward::Backward::pull`].
+    pub(super) fn orders(&self) -> usize {
+        match self.kind {
+            MetaGradient::Binomial { degree } => degree.min(self.steps) + 1,
+            _ => 1,
+        }
+    }
+
     /// Zero-based index on the one-hot step axis at which the support pass of inner step `k` stands:
     /// steps beyond those trained repeat the last one's.
     pub(super) fn step_index(&self, k: usize) -> usize {
@@ -144,7 +161,8 @@ pub(super) enum Bind {
     Start(usize),
     /// The inner optimizer's current state.
     State(usize),
-    Step,
+    /// The one-hot row of the current step, or of one so many after it.
+    Step(usize),
     /// The whole support set's array.
     Support(usize),
     /// The array of the support examples of one inner step; the current one in step programs.
@@ -158,7 +176,7 @@ impl Bind {
     /// Whether each task of a group has a value of its own.
     fn differs_by_task(self) -> bool {
         match self {
-            Bind::Omega(_) | Bind::Carried(_) | Bind::Start(_) | Bind::Step => false,
+            Bind::Omega(_) | Bind::Carried(_) | Bind::Start(_) | Bind::Step(_) => false,
             Bind::Fast(_) | Bind::State(_) | Bind::Cotangent(_) | Bind::Total(_) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
@@ -220,7 +238,13 @@ impl<'g, 's> Scope<'g, 's> {
 
     /// The current step as an input.
     pub(super) fn step(&self) -> Var<'g> {
-        self.input("step", &[self.structure.steps + 1], Bind::Step)
+        self.steps(1)[0]
+    }
+
+    /// The current step and those after it as inputs.
+    pub(super) fn steps(&self, n: usize) -> Vec<Var<'g>> {
+        let axis = [self.structure.steps + 1];
+        (0..n).map(|after| self.input("step", &axis, Bind::Step(after))).collect()
     }
 
     /// A fixed step.
@@ -241,13 +265,21 @@ impl<'g, 's> Scope<'g, 's> {
         self.arrays("query", &self.structure.query, Bind::Query)
     }
 
-    pub(super) fn cotangent(&self) -> Vars<'g> {
-        self.inputs(&self.structure.adapted, Bind::Cotangent)
+    /// Every cotangent of φ and the inner optimizer's state, each followed by the running totals of the
+    /// gradient of what the inner loop does not move.
+    pub(super) fn cotangents(&self) -> Vec<Vec<Var<'g>>> {
+        let (moving, fixed) = (self.structure.moving(), &self.structure.fixed);
+        let one = |m: usize| {
+            let moving = self.inputs(&moving, |i| Bind::Cotangent(m * moving.len() + i));
+            let totals = self.inputs(fixed, |i| Bind::Total(m * fixed.len() + i));
+            [moving.values(), totals.values()].concat()
+        };
+        (0..self.structure.orders()).map(one).collect()
     }
 
-    /// Running totals of the gradient of what the inner loop does not move.
-    pub(super) fn totals(&self) -> Vars<'g> {
-        self.inputs(&self.structure.fixed, Bind::Total)
+    /// Learned meta-parameters that the inner loop does not move.
+    pub(super) fn fixed(&self, omega: &Vars<'g>) -> Vars<'g> {
+        self.structure.fixed.map_named(|name, _| omega[name])
     }
 
     /// All parameters with the fast weights in place.
@@ -276,15 +308,21 @@ impl<'g, 's> Scope<'g, 's> {
         omega.filter(|name| self.structure.rates.get(name).is_some())
     }
 
-    /// The inner step at a point whose support gradient is known.
-    pub(super) fn inner_step(
+    /// The inner steps that share a support gradient.
+    pub(super) fn advance(
         &self,
+        algorithm: &dyn Algorithm,
         omega: &Vars<'g>,
-        phi: Vars<'g>,
-        gradient: Vars<'g>,
-        (state, step): (Vars<'g>, Var<'g>),
-    ) -> InnerStep<'g> {
-        InnerStep { phi, gradient, rates: self.rates(omega), state, step }
+        start: &Moved<'g>,
+        gradient: &Vars<'g>,
+        steps: &[Var<'g>],
+    ) -> Moved<'g> {
+        let (gradient, rates) = (gradient.clone(), self.rates(omega));
+        let one = |Moved { phi, state }, &step: &Var<'g>| {
+            let (gradient, rates) = (gradient.clone(), rates.clone());
+            algorithm.advance(&InnerStep { phi, gradient, rates, state, step })
+        };
+        steps.iter().fold(start.clone(), one)
     }
 
     /// Compiles the outputs, for the tasks of a group at once if there are several: every output then has
@@ -328,6 +366,21 @@ pub(super) struct Sources<'a> {
     pub(super) k: usize,
 }
 
+impl<'a> Sources<'a> {
+    /// At a place on the trajectory, φ and then the state from the `n`-th tensor on, and at a step; no
+    /// cotangents.
+    pub(super) fn at(
+        meta: &'a MetaState,
+        tasks: &'a [TaskData<'a>],
+        buffers: &'a Buffers,
+        (place, n): (&'a [Tensor], usize),
+        (step, k): (usize, usize),
+    ) -> Sources<'a> {
+        let (fast, state) = place.split_at(n);
+        Sources { meta, tasks, buffers, fast, state, cotangent: &[], totals: &[], step, k }
+    }
+}
+
 impl Compiled {
     pub(super) fn run(&self, workspace: &mut Workspace, from: Sources<'_>) {
         workspace.enter(&self.program);
@@ -338,7 +391,7 @@ impl Compiled {
                 Bind::Carried(i) => &from.meta.carried.values()[i],
                 Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],
-                Bind::Step => &from.buffers.one_hot[from.step],
+                Bind::Step(after) => &from.buffers.one_hot[from.step + after],
                 Bind::Support(i) => from.buffers.support(from.tasks, i),
                 Bind::Batch(step, i) => from.buffers.batch(from.tasks, from.k + step, i),
                 Bind::Query(i) => from.buffers.query(from.tasks, i),

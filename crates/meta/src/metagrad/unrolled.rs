@@ -1,11 +1,13 @@
 //! The whole inner loop and its derivative as one graph: the definition of every algorithm's meta-gradient.
 
-use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Var, Workspace, grad, grad_params};
+use innerloop_engine::{Cost, Dtype, Graph, Params, Tensor, Unmappable, Var, Workspace, grad, grad_params};
 
+use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, take};
+use super::path::Run;
 use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, MetaGradient, Problem};
+use crate::{Algorithm, Loss, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
 pub(super) struct Unrolled {
     program: Compiled,
@@ -21,6 +23,146 @@ pub(super) struct Memory {
     outputs: Vec<Tensor>,
 }
 
+/// What a trace is made of.
+struct Trace<'a, 'g, 's> {
+    scope: &'a Scope<'g, 's>,
+    structure: &'a Structure,
+    problem: &'a dyn Problem,
+    algorithm: &'a dyn Algorithm,
+    omega: Vars<'g>,
+    support: Vec<Var<'g>>,
+    /// Support examples of every step.
+    batches: Vec<Vec<Var<'g>>>,
+    /// θ at step 0.
+    start: Point<'g>,
+}
+
+/// A traced inner loop.
+struct Trajectory<'g> {
+    /// φ and the state before each run of steps that share a gradient, and at the end.
+    places: Vec<Moved<'g>>,
+    /// The support loss before each step.
+    losses: Vec<Var<'g>>,
+    /// Those of each pass.
+    statistics: Vec<Var<'g>>,
+}
+
+impl<'g> Trajectory<'g> {
+    fn end(&self) -> &Moved<'g> {
+        &self.places[self.places.len() - 1]
+    }
+}
+
+impl<'a, 'g, 's> Trace<'a, 'g, 's> {
+    fn new(
+        scope: &'a Scope<'g, 's>,
+        structure: &'a Structure,
+        problem: &'a dyn Problem,
+        algorithm: &'a dyn Algorithm,
+    ) -> Trace<'a, 'g, 's> {
+        let (omega, support) = (scope.omega(), scope.support());
+        let batches = match structure.batch {
+            Some(_) => (0..structure.steps.max(1)).map(|k| scope.batch(k)).collect(),
+            None => vec![support.clone(); structure.steps.max(1)],
+        };
+        let theta = structure.adapted.map_named(|name, _| omega[name]);
+        let start = scope.point(&omega, &theta, scope.constant_step(0));
+        Trace { scope, structure, problem, algorithm, omega, support, batches, start }
+    }
+
+    fn point(&self, phi: &Vars<'g>, k: usize) -> Point<'g> {
+        self.scope.point_from(&self.start, phi, self.scope.constant_step(k))
+    }
+
+    fn support_loss(&self, phi: &Vars<'g>, k: usize) -> Loss<'g> {
+        self.problem.support_loss(&self.point(phi, k), &self.batches[k])
+    }
+
+    fn query_loss(&self, phi: &Vars<'g>) -> Loss<'g> {
+        let at = self.point(phi, self.structure.steps);
+        self.problem.query_loss(&at, &self.support, &self.scope.query())
+    }
+
+    fn advance(&self, from: &Moved<'g>, gradient: &Vars<'g>, run: Run) -> Moved<'g> {
+        let steps: Vec<_> =
+            (run.first..run.first + run.length).map(|k| self.scope.constant_step(k)).collect();
+        self.scope.advance(self.algorithm, &self.omega, from, gradient, &steps)
+    }
+
+    fn trajectory(&self) -> Trajectory<'g> {
+        let path = self.structure.path;
+        let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
+        let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
+        let (mut losses, mut statistics) = (Vec::new(), Vec::new());
+        // The gradient at the first of the steps that share its derivative.
+        let mut shared: Vars<'g> = Params::new();
+        for run in path.forward() {
+            let place = &places[places.len() - 1];
+            let loss = self.support_loss(&place.phi, run.first);
+            let mut gradient = grad_params(loss.value, &place.phi);
+            match path.sharing {
+                Sharing::Backward(width) if run.first % width != 0 => {
+                    gradient = gradient.zip_map(&shared, |g, shared| {
+                        g.stop_gradient() + (*shared - shared.stop_gradient())
+                    });
+                }
+                _ => shared = gradient.clone(),
+            }
+            places.push(self.advance(place, &gradient, run));
+            losses.extend(vec![loss.value; run.length]);
+            (0..run.length).for_each(|_| statistics.extend(loss.statistics.values()));
+        }
+        Trajectory { places, losses, statistics }
+    }
+
+    fn learned(&self) -> Vars<'g> {
+        self.structure.learned.map_named(|name, _| self.omega[name])
+    }
+
+    fn meta_gradient(&self, trajectory: &Trajectory<'g>, loss: Var<'g>) -> Vars<'g> {
+        let (path, kind) = (self.structure.path, self.structure.kind);
+        match kind {
+            MetaGradient::Binomial { .. } | MetaGradient::Differences { .. } => {
+                self.recursion(trajectory, loss)
+            }
+            // What the inner loop moves stands where the differentiated steps begin; the rest is
+            // differentiated where it is used from there on.
+            _ => {
+                let origin = &trajectory.places[path.place(path.cut(kind))];
+                grad_params(loss, &self.learned().overlay(&origin.phi))
+            }
+        }
+    }
+
+    /// The adjoint recursion, step by step: what is not the derivative of anything has no other definition.
+    fn recursion(&self, trajectory: &Trajectory<'g>, loss: Var<'g>) -> Vars<'g> {
+        let (path, kind) = (self.structure.path, self.structure.kind);
+        let (Moved { phi, state }, fixed) = (trajectory.end(), self.scope.fixed(&self.omega));
+        let all = phi.merge(state).merge(&fixed);
+        let mut u = vec![grad(loss, all.values()); self.structure.orders()];
+        for run in path.backward(kind).rev() {
+            let back = Backward {
+                kind,
+                start: trajectory.places[path.place(run.first)].clone(),
+                fixed: fixed.clone(),
+                loss: &|phi| self.support_loss(phi, run.first).value,
+                advance: &|start, g| self.advance(start, g, run),
+            };
+            u = back.pull(&u);
+        }
+        let all = all.with_values(u.swap_remove(u.len() - 1));
+        self.structure.learned.map_named(|name, _| all[name])
+    }
+
+    fn displacement(&self, trajectory: &Trajectory<'g>) -> Vars<'g> {
+        let phi = &trajectory.end().phi;
+        self.learned().map_named(|name, &theta| match phi.get(name) {
+            Some(&phi) => theta - phi,
+            None => theta.full_like(0.0),
+        })
+    }
+}
+
 impl Unrolled {
     pub(super) fn new(
         structure: &Structure,
@@ -30,64 +172,28 @@ impl Unrolled {
     ) -> Result<Unrolled, Unmappable> {
         let graph = Graph::new();
         let scope = Scope::new(structure, &graph);
-        let omega = scope.omega();
-        let support = scope.support();
-        let batches: Vec<_> = match structure.batch {
-            Some(_) => (0..structure.steps.max(1)).map(|k| scope.batch(k)).collect(),
-            None => vec![support.clone(); structure.steps.max(1)],
-        };
-        let theta = structure.adapted.map_named(|name, _| omega[name]);
-        let mut state = scope.start_state();
-        let start = scope.point(&omega, &theta, scope.constant_step(0));
-        let mut phi = theta.clone();
-        let mut losses = Vec::new();
-        let mut statistics: Vec<Var<'_>> = Vec::new();
-        for (k, batch) in batches.iter().enumerate().take(structure.steps) {
-            let step = scope.constant_step(k);
-            let loss = problem.support_loss(&scope.point_from(&start, &phi, step), batch);
-            let mut gradient = grad_params(loss.value, &phi);
-            if structure.kind != MetaGradient::Exact {
-                gradient = gradient.map(|g| g.stop_gradient());
-            }
-            let moved = algorithm.advance(&scope.inner_step(&omega, phi, gradient, (state, step)));
-            (phi, state) = (moved.phi, moved.state);
-            losses.push(loss.value);
-            statistics.extend(loss.statistics.values());
-        }
+        let trace = Trace::new(&scope, structure, problem, algorithm);
+        let mut trajectory = trace.trajectory();
         if wants_final_loss(setup) {
             let last = structure.step_index(structure.steps);
-            let at = scope.point_from(&start, &phi, scope.constant_step(last));
-            losses.push(problem.support_loss(&at, &batches[last]).value);
+            let loss = trace.support_loss(&trajectory.end().phi, last);
+            trajectory.losses.push(loss.value);
         }
-        let n_losses = losses.len();
-        let mut outputs = losses;
-        outputs.extend(phi.values());
-        outputs.extend(state.values());
         let query = structure.kind != MetaGradient::Displacement;
+        let losses = trajectory.losses.len();
+        let mut outputs = trajectory.losses.clone();
+        outputs.extend(trajectory.end().phi.values());
+        outputs.extend(trajectory.end().state.values());
         if query {
-            let at = scope.point_from(&start, &phi, scope.constant_step(structure.steps));
-            let loss = problem.query_loss(&at, &support, &scope.query());
+            let loss = trace.query_loss(&trajectory.end().phi);
             outputs.extend([loss.value, loss.output]);
-            let learned = structure.learned.map_named(|name, _| omega[name]);
-            outputs.extend(match structure.kind {
-                MetaGradient::Exact => grad(loss.value, learned.values()),
-                // What the inner loop moves stands at φ_K; the rest is differentiated where it is used.
-                _ => grad(loss.value, learned.overlay(&phi).values()),
-            });
-            statistics.extend(loss.statistics.values());
+            outputs.extend(trace.meta_gradient(&trajectory, loss.value).values());
+            trajectory.statistics.extend(loss.statistics.values());
         } else {
-            outputs.extend(
-                structure
-                    .learned
-                    .map_named(|name, shape| match phi.get(name) {
-                        Some(&phi) => omega[name] - phi,
-                        None => graph.full(shape, 0.0),
-                    })
-                    .values(),
-            );
+            outputs.extend(trace.displacement(&trajectory).values());
         }
-        outputs.extend(statistics);
-        Ok(Unrolled { program: scope.compile(&outputs)?, losses: n_losses, query })
+        outputs.extend(trajectory.statistics);
+        Ok(Unrolled { program: scope.compile(&outputs)?, losses, query })
     }
 
     pub(super) fn cost(&self) -> &Cost {

@@ -3,7 +3,10 @@
 //! With `L_S = ½ φᵀAφ − bᵀφ`: `g_k = A φ_k − b`, `H = A`, and `v = A_q φ_K − b_q`.
 
 use innerloop_engine::{Dtype, Params, Tensor};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile, SignMaml,
+    TruncatedMaml,
+};
 use innerloop_meta::{Rates, Setup, minibatch, rate_name};
 
 use crate::problems::{Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in};
@@ -145,6 +148,91 @@ fn anil() {
             assert_eq!(got.fast.names(), ["head"]);
             assert_vector("head", got.fast["head"].as_f64(), &phi[steps][2..]);
         }
+    }
+}
+
+/// BOIL is MAML whose rate is zero in the head.
+#[test]
+fn boil() {
+    let case = quadratic(2, Support::Quadratic);
+    let body_only = std::array::from_fn(|i| if i < 2 { case.rate } else { 0.0 });
+    let boil = Boil { inner: InnerLoop::new(case.rate), head: "head".into() };
+    for steps in [0, 1, 4] {
+        let rates = vec![body_only; steps];
+        let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+        for strategy in STRATEGIES {
+            let got = case.run(&boil, by(strategy, steps));
+            assert_vector("gradient", &vector(&got.gradient), &adjoint(&form, &rates, v)[0]);
+            assert_eq!(got.fast.names(), ["body"]);
+            assert_vector("body", got.fast["body"].as_f64(), &phi[steps][..2]);
+        }
+    }
+}
+
+#[test]
+fn sign_maml() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let form = Form::mean(&task.support, &all(2));
+    let mut phi = vector(&case.theta);
+    for _ in 0..3 {
+        let sign = form.gradient(&phi).map(f64::signum);
+        phi = minus(&phi, &[0.01; N], &sign);
+    }
+    let v = Form::mean(&task.query, &[0]).gradient(&phi);
+    for strategy in STRATEGIES {
+        let got = case.run(&SignMaml { inner: InnerLoop::new(0.01) }, by(strategy, 3));
+        assert_vector("fast weights", &vector(&got.fast), &phi);
+        assert_vector("gradient", &vector(&got.gradient), &v);
+    }
+}
+
+/// A quadratic's Hessian is the same everywhere: `(I − αA)^L v`, `Σ_{l≤L} C(K, l) (−αA)^l v`, and
+/// differences without an error. The steps' minibatches have Hessians of their own, which tells
+/// `H_1 H_2` from `H_2 H_1`.
+#[test]
+fn truncated_binomial_and_differences() {
+    let case = quadratic(4, Support::Quadratic);
+    let task = case.task(0);
+    let (steps, batch, rate) = (4, 3, case.rate);
+    let forms: Vec<Form> =
+        (0..steps).map(|k| Form::mean(&task.support, &minibatch(task.key, 4, batch, k))).collect();
+    let mut phi = vector(&case.theta);
+    for form in &forms {
+        phi = minus(&phi, &[rate; N], &form.gradient(&phi));
+    }
+    let v = Form::mean(&task.query, &[0]).gradient(&phi);
+    // The terms of every set of steps, the last step's factor next to v.
+    let sum_over = |keep: &dyn Fn(&[usize]) -> bool| -> Vector {
+        let mut sum = [0.0; N];
+        for set in 0..1_usize << steps {
+            let chosen: Vec<usize> = (0..steps).filter(|k| set >> k & 1 == 1).collect();
+            if keep(&chosen) {
+                let term = chosen
+                    .iter()
+                    .rev()
+                    .fold(v, |x, &k| minus(&[0.0; N], &[rate; N], &forms[k].times(&x)));
+                sum = minus(&sum, &[-1.0; N], &term);
+            }
+        }
+        sum
+    };
+    let inner = || InnerLoop::new(rate);
+    for strategy in STRATEGIES {
+        let setup = Setup { batch: Some(batch), ..by(strategy, steps) };
+        let gradient = |algorithm: &dyn innerloop_meta::Algorithm| {
+            vector(&case.run(algorithm, setup).gradient)
+        };
+        for kept in 0..=steps {
+            let last = sum_over(&|set| set.iter().all(|k| k + kept >= steps));
+            let got = gradient(&TruncatedMaml { inner: inner(), last: kept });
+            assert_vector("truncated", &got, &last);
+            let degree = sum_over(&|set| set.len() <= kept);
+            let got = gradient(&BinomMaml { inner: inner(), degree: kept });
+            assert_vector("binomial", &got, &degree);
+        }
+        let got = gradient(&HfMaml { inner: inner(), epsilon: 0.5 });
+        assert_vector("differences", &got, &sum_over(&|_| true));
     }
 }
 

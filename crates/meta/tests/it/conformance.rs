@@ -71,7 +71,9 @@ fn train(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> MetaState {
             }
         }
         adam.step(&mut meta.omega, &mean, 0.01, &mut state);
-        meta.inner_state = inner_state;
+        if algorithm.keeps_state() {
+            meta.inner_state = inner_state;
+        }
     }
     meta
 }

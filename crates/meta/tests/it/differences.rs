@@ -2,7 +2,7 @@
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, Maml, MetaSgd};
+use innerloop_meta::algorithms::{Anil, Boil, Fomaml, InnerLoop, Maml, MetaSgd, SignMaml};
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
 };
@@ -95,6 +95,8 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("maml", Box::new(maml(rate))),
         ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("sign-maml", Box::new(SignMaml { inner: inner() })),
         ("meta-sgd", Box::new(MetaSgd { inner: inner() })),
         (
             "frozen",

@@ -2,7 +2,10 @@
 
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile, SignMaml,
+    TruncatedMaml,
+};
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Strategy, TaskData,
     TaskResult, Worker,
@@ -175,6 +178,14 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("reptile, adam", Box::new(Reptile { inner: partly(), optimizer: adam })),
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("sign-maml", Box::new(SignMaml { inner: InnerLoop::new(0.1 * rate) })),
+        ("truncated maml", Box::new(TruncatedMaml { inner: uneven(), last: 2 })),
+        ("truncated maml, partly frozen", Box::new(TruncatedMaml { inner: partly(), last: 1 })),
+        ("binom-maml", Box::new(BinomMaml { inner: uneven(), degree: 2 })),
+        ("binom-maml, partly frozen", Box::new(BinomMaml { inner: partly(), degree: 1 })),
+        ("hf-maml", Box::new(HfMaml { inner: uneven(), epsilon: 1e-2 })),
+        ("hf-maml, partly frozen", Box::new(HfMaml { inner: partly(), epsilon: 1e-2 })),
     ]
 }
 
