@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
+    SignMaml, TruncatedMaml,
+};
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
@@ -271,7 +274,12 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
         Method::Maml => Box::new(Maml { inner, learn_rates }),
         Method::Fomaml => Box::new(Fomaml { inner }),
         Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
+        Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
+        Method::SignMaml => Box::new(SignMaml { inner }),
+        Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),
+        Method::BinomMaml { degree } => Box::new(BinomMaml { inner, degree }),
+        Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {
             inner,
             optimizer: match settings.inner_optimizer {

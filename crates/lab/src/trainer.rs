@@ -220,8 +220,10 @@ impl Trainer {
     fn carry_on(&mut self) {
         let groups = locked(&self.groups);
         let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-        for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-            average(out, results.iter().map(|r| &r.inner_state.values()[i]), &mut self.sums);
+        if self.experiment.algorithm.keeps_state() {
+            for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
+                average(out, results.iter().map(|r| &r.inner_state.values()[i]), &mut self.sums);
+            }
         }
         let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
         let momentum = conv4.batch_norm_momentum;

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::suggest;
 use super::{
-    Activation, BatchNorm, Head, Init, InnerOptimizer, Method, Rotations, Split, Strategy, Variant,
+    Activation, BatchNorm, Head, Init, InnerOptimizer, Rotations, Split, Strategy, Variant,
 };
 use crate::{Error, Result};
 
@@ -84,6 +84,20 @@ choices! {
     pub(super) NetworkName {
         Conv4 = "conv4",
         Mlp = "mlp",
+    }
+
+    /// `algorithm.name`
+    pub(super) MethodName {
+        Maml = "maml",
+        Fomaml = "fomaml",
+        Reptile = "reptile",
+        Anil = "anil",
+        Boil = "boil",
+        MetaSgd = "meta_sgd",
+        SignMaml = "sign_maml",
+        TruncatedMaml = "truncated_maml",
+        BinomMaml = "binom_maml",
+        HfMaml = "hf_maml",
     }
 
     /// `outer.optimizer`
@@ -169,7 +183,7 @@ sections! {
         init: Init,
     }
     AlgorithmFile in "algorithm" {
-        name: Method,
+        name: MethodName,
         inner_lr: f64,
         learn_inner_lr: bool,
         adaptation_steps: usize,
@@ -177,6 +191,9 @@ sections! {
         inner_optimizer: InnerOptimizer,
         frozen: Vec<String>,
         strategy: Strategy,
+        last_steps: usize,
+        degree: usize,
+        epsilon: f64,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

@@ -155,6 +155,16 @@ fn every_key_survives_a_round_trip() {
     ];
     assert_eq!(same, expected.map(|(key, value)| (key.to_string(), value.to_string())));
 
+    for method in [
+        "name = 'truncated_maml', last_steps = 3",
+        "name = 'binom_maml', degree = 0",
+        "name = 'hf_maml', epsilon = 0.5",
+    ] {
+        let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();
+        check_round_trip(&config);
+        let default = parse(&format!("algorithm = {{ {} }}", method.split(',').next().unwrap()));
+        assert_ne!(config, default.unwrap(), "{method}");
+    }
     check_round_trip(&parse("model = { kind = 'mlp', hidden = [], activation = 'tanh' }").unwrap());
     check_round_trip(
         &parse("outer = { optimizer = 'sgd', momentum = 0.9, schedule = 'linear' }").unwrap(),
@@ -168,13 +178,15 @@ fn flat_of(config: &Config) -> Vec<(String, String)> {
 #[test]
 fn every_preset_and_every_choice_in_it_is_legal() {
     assert!(presets::names().contains(&presets::DEFAULT));
-    for preset in presets::ALL {
+    for preset in presets::all() {
         let config = load(preset.name, &[]).unwrap_or_else(|error| panic!("{error}"));
         check_round_trip(&config);
-        for method in Method::ALL {
+        for method in file::MethodName::ALL {
             let name = format!("algorithm.name={method}");
             let config = load(preset.name, &[&name, "algorithm.inner_optimizer=sgd"]);
-            assert_eq!(config.unwrap_or_else(|error| panic!("{error}")).algorithm.method, *method);
+            let config = config.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(config.algorithm.method.to_string(), method.name());
+            check_round_trip(&config);
         }
     }
     let config = load(presets::DEFAULT, &[]).unwrap();
@@ -223,7 +235,7 @@ fn a_slip_in_a_name_gets_a_suggestion() {
         "xyzzy = 1",
         "unknown key `xyzzy`; known: preset, seed, tasks, model, algorithm, outer, evaluation, run",
     );
-    let names = "one of \"maml\", \"fomaml\", \"reptile\", \"anil\", \"meta_sgd\"";
+    let names = file::one_of(<file::MethodName as file::Setting>::names());
     check_text(
         "algorithm.name = 'Meta-SGD'",
         &format!("algorithm.name is \"Meta-SGD\", expected {names}; did you mean `meta_sgd`?"),
@@ -338,6 +350,10 @@ fn numbers_out_of_range_are_refused() {
         &format!("model.hidden is 0, expected {most}"),
     );
     check_text(
+        "algorithm = { name = 'hf_maml', epsilon = 0 }",
+        "algorithm.epsilon is 0, expected a finite number above 0",
+    );
+    check_text(
         "algorithm.inner_lr_of = { 'head.bias' = -1 }",
         "algorithm.inner_lr_of.\"head.bias\" is -1, expected a finite number, 0 or more",
     );
@@ -375,6 +391,16 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          nothing would adapt",
     );
     check_text(
+        "algorithm = { name = 'boil', learn_inner_lr = true }",
+        "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"boil\": the method is defined \
+         with rates that stay",
+    );
+    check_text(
+        "algorithm = { name = 'sign_maml', strategy = 'unrolled' }",
+        "algorithm.strategy is \"unrolled\", expected \"auto\" with algorithm.name = \"sign_maml\": a first-order \
+         method has no second derivatives to compute in one way or another",
+    );
+    check_text(
         "algorithm.frozen = ['']",
         "algorithm.frozen is a list with \"\", expected names of tensors: the empty name begins every other, and \
          nothing would adapt",
@@ -407,6 +433,17 @@ fn keys_of_another_choice_are_refused() {
         ("model.kind = 'conv4'", "model.activation = 'relu'", "conv4 always has relu"),
         ("model.kind = 'mlp'", "model.head = 'mean'", "an mlp has no convolutions"),
         ("model.kind = 'mlp'", "model.batch_norm = 'with_support'", "an mlp has no batch norm"),
+        (
+            "algorithm.name = 'maml'",
+            "algorithm.last_steps = 1",
+            "only truncated_maml leaves steps out",
+        ),
+        ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
+        (
+            "algorithm.name = 'binom_maml'",
+            "algorithm.epsilon = 0.1",
+            "only hf_maml takes differences of gradients",
+        ),
         ("outer.optimizer = 'sgd'", "outer.beta1 = 0.9", "sgd has none of Adam's settings"),
         ("outer.optimizer = 'adamw'", "outer.momentum = 0.9", "only sgd has it; Adam's is beta1"),
         (
@@ -435,6 +472,8 @@ fn a_layer_with_another_choice_drops_the_keys_of_the_old_one() {
     assert_eq!(sinusoid.tasks.family, Family::Sinusoid);
     let sets = ["outer.optimizer=sgd", "outer.momentum=0.5", "outer.optimizer=adam"];
     assert!(matches!(load("strokes-maml", &sets).unwrap().outer.optimizer, Optimizer::Adam(_)));
+    let config = load("strokes-hf-maml", &["algorithm.name=maml"]).unwrap();
+    assert_eq!(config.algorithm.method, Method::Maml);
 }
 
 #[test]

@@ -167,7 +167,8 @@ impl Adjoint {
                 read_all(workspace, at + moving, &mut totals[m * fixed..(m + 1) * fixed]);
             }
         }
-        let (cotangent, totals) = (&cotangent[(orders - 1) * moving..], &totals[(orders - 1) * fixed..]);
+        let (cotangent, totals) =
+            (&cotangent[(orders - 1) * moving..], &totals[(orders - 1) * fixed..]);
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);

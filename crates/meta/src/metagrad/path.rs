@@ -23,7 +23,10 @@ impl Path {
     }
 
     /// Runs that share a Hessian on the way back, in the order of the way forward, where there is one.
-    pub(super) fn backward(&self, kind: MetaGradient) -> impl DoubleEndedIterator<Item = Run> + Clone + use<> {
+    pub(super) fn backward(
+        &self,
+        kind: MetaGradient,
+    ) -> impl DoubleEndedIterator<Item = Run> + Clone + use<> {
         let width = match self.sharing {
             Sharing::None => 1,
             Sharing::Forward(width) | Sharing::Backward(width) => width.max(1),

@@ -8,8 +8,8 @@ use innerloop_engine::{
 };
 
 use super::buffers::Buffers;
-use super::{Losses, MetaState, Setup, TaskData, TaskResult};
 use super::path::Path;
+use super::{Losses, MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, InnerStep, MetaGradient, Moved, Point, Problem, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.

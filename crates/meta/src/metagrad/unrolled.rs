@@ -1,6 +1,8 @@
 //! The whole inner loop and its derivative as one graph: the definition of every algorithm's meta-gradient.
 
-use innerloop_engine::{Cost, Dtype, Graph, Params, Tensor, Unmappable, Var, Workspace, grad, grad_params};
+use innerloop_engine::{
+    Cost, Dtype, Graph, Params, Tensor, Unmappable, Var, Workspace, grad, grad_params,
+};
 
 use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, take};

@@ -4,8 +4,8 @@
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile, SignMaml,
-    TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Rates, Setup, minibatch, rate_name};
 

@@ -3,8 +3,8 @@
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile, SignMaml,
-    TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
@@ -175,10 +175,10 @@ fn truncated_and_binomial_lie_between_fomaml_and_maml() {
         let setup = by(strategy, steps);
         let (exact, first) =
             (case.run(&maml(case.rate), setup), case.run(&Fomaml { inner: inner() }, setup));
-        let families: [&dyn Fn(usize) -> Box<dyn Algorithm>; 2] = [
-            &|last| Box::new(TruncatedMaml { inner: inner(), last }),
-            &|degree| Box::new(BinomMaml { inner: inner(), degree }),
-        ];
+        let families: [&dyn Fn(usize) -> Box<dyn Algorithm>; 2] =
+            [&|last| Box::new(TruncatedMaml { inner: inner(), last }), &|degree| {
+                Box::new(BinomMaml { inner: inner(), degree })
+            }];
         for family in families {
             let run = |kept| case.run(family(kept).as_ref(), setup);
             assert_results("none", &run(0), &first, ROUNDING);
