@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep,
+    Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
-use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Strategy};
+use innerloop_meta::{
+    Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Sharing, Strategy,
+};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::omniglot::{self, OmniglotSplit};
 use innerloop_tasks::{
@@ -279,6 +281,14 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
         Method::SignMaml => Box::new(SignMaml { inner }),
         Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),
         Method::BinomMaml { degree } => Box::new(BinomMaml { inner, degree }),
+        Method::MultiStep { window, mode, momentum } => Box::new(MultiStep {
+            inner,
+            sharing: match mode {
+                config::WindowMode::Forward => Sharing::Forward(window),
+                config::WindowMode::Backward => Sharing::Backward(window),
+            },
+            momentum,
+        }),
         Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {
             inner,

@@ -81,8 +81,8 @@ mod rates;
 
 pub use algorithm::{Algorithm, InnerStep, MetaGradient, Moved, Sharing};
 pub use metagrad::{
-    AdaptWorker, Adapted, Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup,
-    Strategy, TaskData, TaskResult, Worker,
+    AdaptWorker, Adapted, Adapter, Derivatives, Evaluation, Grouping, Learner, Losses, MetaState,
+    Setup, Strategy, TaskData, TaskResult, Worker,
 };
 pub use minibatch::minibatch;
 pub use problem::{Loss, Point, Problem};

@@ -9,12 +9,12 @@ use std::cell::Cell;
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep,
+    Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
-    Setup, Strategy, TaskData,
+    Setup, Sharing, Strategy, TaskData,
 };
 
 thread_local! {
@@ -118,6 +118,8 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(MetaSgd { inner: inner() }),
         Box::new(Anil { inner: inner(), head: "head".into() }),
         Box::new(Boil { inner: inner(), head: "head".into() }),
+        Box::new(MultiStep { inner: inner(), sharing: Sharing::Forward(2), momentum: 0.5 }),
+        Box::new(MultiStep { inner: inner(), sharing: Sharing::Backward(2), momentum: 0.0 }),
         Box::new(SignMaml { inner: inner() }),
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),
         Box::new(BinomMaml { inner: inner(), degree: 2 }),

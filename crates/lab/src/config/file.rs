@@ -6,6 +6,7 @@ use innerloop_engine::Dtype;
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::method::WindowMode;
 use super::suggest;
 use super::{
     Activation, BatchNorm, Head, Init, InnerOptimizer, Rotations, Split, Strategy, Variant,
@@ -98,6 +99,7 @@ choices! {
         TruncatedMaml = "truncated_maml",
         BinomMaml = "binom_maml",
         HfMaml = "hf_maml",
+        MultiStep = "multi_step",
     }
 
     /// `outer.optimizer`
@@ -194,6 +196,9 @@ sections! {
         last_steps: usize,
         degree: usize,
         epsilon: f64,
+        window: usize,
+        window_mode: WindowMode,
+        inner_momentum: f64,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

@@ -5,6 +5,16 @@ use super::layers::Layers;
 use super::valid::MOST;
 use crate::Result;
 
+choices! {
+    /// Where a window of inner steps shares a gradient.
+    pub WindowMode {
+        /// Forward and backward: fewer gradients and fewer Hessian-vector products.
+        Forward = "forward",
+        /// Backward only: every step has its gradient, a window one Hessian.
+        Backward = "backward",
+    }
+}
+
 /// The meta-learning method: `algorithm.name`, and the keys that go with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
@@ -38,6 +48,16 @@ pub enum Method {
         /// ones miss curvature, in single precision much shorter ones drown in rounding.
         epsilon: f64,
     },
+    /// Kim et al. 2020, reconstructed from its abstract: inner steps share gradients in training; adaptation
+    /// afterwards does without.
+    MultiStep {
+        /// Steps that share one: 1 is MAML. Default 2.
+        window: usize,
+        /// `window_mode`. Default `forward`.
+        mode: WindowMode,
+        /// `inner_momentum` in [0, 1) of the inner loop. Default 0.
+        momentum: f64,
+    },
 }
 
 /// Keys of a method alone, with the reason why the others do not have it.
@@ -45,6 +65,9 @@ const KEYS: &[(MethodName, &str, &str)] = &[
     (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
     (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
     (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml takes differences of gradients"),
+    (MethodName::MultiStep, "algorithm.window", "only multi_step shares gradients"),
+    (MethodName::MultiStep, "algorithm.window_mode", "only multi_step shares gradients"),
+    (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
 ];
 
 impl MethodName {
@@ -80,6 +103,12 @@ impl Method {
                 let epsilon = file.epsilon.unwrap_or(0.01);
                 Method::HfMaml { epsilon: at.above_zero("algorithm.epsilon", epsilon)? }
             }
+            MethodName::MultiStep => Method::MultiStep {
+                window: at.count("algorithm.window", file.window.unwrap_or(2), 1..=MOST)?,
+                mode: file.window_mode.unwrap_or(WindowMode::Forward),
+                momentum: at
+                    .share("algorithm.inner_momentum", file.inner_momentum.unwrap_or(0.0))?,
+            },
         })
     }
 
@@ -90,6 +119,11 @@ impl Method {
             Method::TruncatedMaml { last_steps } => into.last_steps = Some(last_steps),
             Method::BinomMaml { degree } => into.degree = Some(degree),
             Method::HfMaml { epsilon } => into.epsilon = Some(epsilon),
+            Method::MultiStep { window, mode, momentum } => {
+                into.window = Some(window);
+                into.window_mode = Some(mode);
+                into.inner_momentum = Some(momentum);
+            }
             Method::Maml
             | Method::Fomaml
             | Method::Reptile
@@ -110,7 +144,8 @@ impl Method {
             | Method::SignMaml
             | Method::TruncatedMaml { .. }
             | Method::BinomMaml { .. }
-            | Method::HfMaml { .. } => Some("the method is defined with rates that stay"),
+            | Method::HfMaml { .. }
+            | Method::MultiStep { .. } => Some("the method is defined with rates that stay"),
         }
     }
 
@@ -131,6 +166,7 @@ impl Method {
             Method::TruncatedMaml { .. } => MethodName::TruncatedMaml,
             Method::BinomMaml { .. } => MethodName::BinomMaml,
             Method::HfMaml { .. } => MethodName::HfMaml,
+            Method::MultiStep { .. } => MethodName::MultiStep,
         }
     }
 }

@@ -159,6 +159,7 @@ fn every_key_survives_a_round_trip() {
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
         "name = 'hf_maml', epsilon = 0.5",
+        "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
     ] {
         let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();
         check_round_trip(&config);
@@ -350,6 +351,14 @@ fn numbers_out_of_range_are_refused() {
         &format!("model.hidden is 0, expected {most}"),
     );
     check_text(
+        "algorithm = { name = 'multi_step', window = 0 }",
+        "algorithm.window is 0, expected a whole number from 1 to 100000",
+    );
+    check_text(
+        "algorithm = { name = 'multi_step', inner_momentum = 1 }",
+        "algorithm.inner_momentum is 1, expected 0 or more and below 1",
+    );
+    check_text(
         "algorithm = { name = 'hf_maml', epsilon = 0 }",
         "algorithm.epsilon is 0, expected a finite number above 0",
     );
@@ -439,6 +448,7 @@ fn keys_of_another_choice_are_refused() {
             "only truncated_maml leaves steps out",
         ),
         ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
+        ("algorithm.name = 'maml'", "algorithm.window = 2", "only multi_step shares gradients"),
         (
             "algorithm.name = 'binom_maml'",
             "algorithm.epsilon = 0.1",

@@ -137,6 +137,15 @@ pub struct TaskResult {
     pub inner_state: Params<Tensor>,
 }
 
+/// Derivatives that a task's meta-gradient takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derivatives {
+    /// Gradients of the support loss and of the query loss.
+    pub gradients: usize,
+    /// Products of the support loss's Hessian with a vector.
+    pub hessian_products: usize,
+}
+
 /// An algorithm on a problem, compiled.
 pub struct Learner {
     structure: Structure,
@@ -207,6 +216,11 @@ impl Learner {
     /// that run together.
     pub fn programs(&self) -> Vec<(&'static str, Cost, usize)> {
         self.programs.costs(&self.structure)
+    }
+
+    /// Derivatives that a task's meta-gradient takes.
+    pub fn derivatives(&self) -> Derivatives {
+        self.structure.derivatives()
     }
 
     /// Printed graphs of the programs.

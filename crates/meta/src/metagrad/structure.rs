@@ -9,7 +9,7 @@ use innerloop_engine::{
 
 use super::buffers::Buffers;
 use super::path::Path;
-use super::{Losses, MetaState, Setup, TaskData, TaskResult};
+use super::{Derivatives, Losses, MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, InnerStep, MetaGradient, Moved, Point, Problem, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.
@@ -129,6 +129,18 @@ impl Structure {
             .names()
             .iter()
             .map(|name| self.learned.position(name).expect("a part of learned"))
+    }
+
+    pub(super) fn derivatives(&self) -> Derivatives {
+        let back = self.path.backward(self.kind).count();
+        let (differences, hessian_products) = match self.kind {
+            MetaGradient::Differences { .. } => (2 * back, 0),
+            MetaGradient::Binomial { .. } => (0, back * (self.orders() - 1)),
+            _ => (0, back),
+        };
+        let query = usize::from(self.kind != MetaGradient::Displacement);
+        let gradients = self.path.forward().count() + differences + query;
+        Derivatives { gradients, hessian_products }
     }
 
     /// What inner steps move: the adapted part of θ, and the inner optimizer's state.

@@ -7,9 +7,11 @@ use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
     SignMaml, TruncatedMaml,
 };
-use innerloop_meta::{Rates, Setup, minibatch, rate_name};
+use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
-use crate::problems::{Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in};
+use crate::problems::{
+    Case, N, STRATEGIES, Support, Task, by, flat, multi_step, norm, quadratic, run, run_in,
+};
 
 type Vector = [f64; N];
 
@@ -233,6 +235,67 @@ fn truncated_binomial_and_differences() {
         }
         let got = gradient(&HfMaml { inner: inner(), epsilon: 0.5 });
         assert_vector("differences", &got, &sum_over(&|_| true));
+    }
+}
+
+/// `(I − αWA)^M v` with the windows' big steps, or with the trajectory of small ones; the last window is
+/// shorter.
+#[test]
+fn multi_step_estimation() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let windows = [3.0, 3.0, 1.0].map(|width| [width * case.rate; N]);
+    let (form, phi, v) = trajectory(&case, &task, &windows);
+    let forward = adjoint(&form, &windows, v)[0];
+    let (_, small, v) = trajectory(&case, &task, &[[case.rate; N]; 7]);
+    let backward = adjoint(&form, &windows, v)[0];
+    for (sharing, end, want) in
+        [(Sharing::Forward(3), phi[3], forward), (Sharing::Backward(3), small[7], backward)]
+    {
+        for strategy in STRATEGIES {
+            let algorithm = multi_step(InnerLoop::new(case.rate), sharing, 0.0);
+            let got = case.run(&algorithm, by(strategy, 7));
+            assert_vector("fast weights", &vector(&got.fast), &end);
+            assert_vector("gradient", &vector(&got.gradient), &want);
+        }
+    }
+}
+
+/// A window with momentum in one: with `c = (1 − μ^W) / (1 − μ)`,
+///
+/// ```text
+/// w' = μ^W w + c g      φ' = φ − α [μ c w + (W − μ c) g / (1 − μ)]
+/// u = c z − α (W − μ c) / (1 − μ) p      p ← p + A u      z ← μ^W z − α μ c p
+/// ```
+///
+/// for the cotangents `p` of φ and `z` of the velocity `w`.
+#[test]
+fn multi_step_estimation_with_momentum() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let form = Form::mean(&task.support, &all(2));
+    let (alpha, mu, window, windows) = (case.rate, 0.6_f64, 3, 2);
+    let decay = mu.powi(window);
+    let c = (1.0 - decay) / (1.0 - mu);
+    let b = (f64::from(window) - mu * c) / (1.0 - mu);
+    let (mut phi, mut w) = (vector(&case.theta), [0.0; N]);
+    for _ in 0..windows {
+        let g = form.gradient(&phi);
+        phi = std::array::from_fn(|i| phi[i] - alpha * (mu * c * w[i] + b * g[i]));
+        w = std::array::from_fn(|i| decay * w[i] + c * g[i]);
+    }
+    let (mut p, mut z) = (Form::mean(&task.query, &[0]).gradient(&phi), [0.0; N]);
+    for _ in 0..windows {
+        let u = std::array::from_fn(|i| c * z[i] - alpha * b * p[i]);
+        z = std::array::from_fn(|i| decay * z[i] - alpha * mu * c * p[i]);
+        p = minus(&p, &[-1.0; N], &form.times(&u));
+    }
+    let algorithm = multi_step(InnerLoop::new(alpha), Sharing::Forward(window as usize), mu);
+    for strategy in STRATEGIES {
+        let got = case.run(&algorithm, by(strategy, windows * window as usize));
+        assert_vector("fast weights", &vector(&got.fast), &phi);
+        assert_vector("velocity", &vector(&got.inner_state), &w);
+        assert_vector("gradient", &vector(&got.gradient), &p);
     }
 }
 

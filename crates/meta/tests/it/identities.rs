@@ -7,13 +7,13 @@ use innerloop_meta::algorithms::{
     SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
-    Setup, rate_name,
+    Adapter, Algorithm, Derivatives, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved,
+    RATE_PREFIX, Setup, Sharing, rate_name,
 };
 
 use crate::problems::{
-    Case, STRATEGIES, Support, algorithms, assert_results, assert_same, by, conv, flat, maml, mlp,
-    norm, normalised, quadratic, run,
+    Case, STRATEGIES, Support, adapts_as_trained, algorithms, assert_results, assert_same, by,
+    conv, flat, maml, mlp, multi_step, norm, normalised, quadratic, run,
 };
 
 const ROUNDING: f64 = 1e-12;
@@ -195,6 +195,46 @@ fn truncated_and_binomial_lie_between_fomaml_and_maml() {
     }
 }
 
+/// A window of one is MAML to the bit, and one of all steps a single step with the sum of the rates; in
+/// between, each costs what it says.
+#[test]
+fn windows_reach_from_maml_to_one_big_step() {
+    let case = mlp(6, 4);
+    let inner = || InnerLoop::new(case.rate);
+    let steps = 6;
+    for strategy in STRATEGIES {
+        let setup = by(strategy, steps);
+        let exact = case.run(&maml(case.rate), setup);
+        for sharing in [Sharing::None, Sharing::Forward(1), Sharing::Backward(1)] {
+            let got = case.run(&multi_step(inner(), sharing, 0.0), setup);
+            assert_results("window of 1", &got, &exact, 0.0);
+        }
+        let big = maml(case.rate * steps as f64);
+        let one = case.run(&big, by(strategy, 1));
+        for window in [steps, steps + 1] {
+            let got = case.run(&multi_step(inner(), Sharing::Forward(window), 0.0), setup);
+            assert_same("one big step", &got.gradient, &one.gradient, ROUNDING);
+            assert_same("one big step", &got.fast, &one.fast, ROUNDING);
+        }
+        let backward = case.run(&multi_step(inner(), Sharing::Backward(2), 0.0), setup);
+        assert_same("the exact trajectory", &backward.fast, &exact.fast, 0.0);
+        let first = case.run(&Fomaml { inner: inner() }, setup).gradient;
+        let off = |g: &Params<Tensor>| relative_error(&flat(g), &flat(&exact.gradient));
+        assert!(off(&backward.gradient) >= 1e-6 && off(&backward.gradient) <= off(&first));
+    }
+    let counts =
+        |algorithm: &dyn Algorithm| case.learner(algorithm, Setup::new(steps)).derivatives();
+    let of = |gradients, hessian_products| Derivatives { gradients, hessian_products };
+    assert_eq!(counts(&maml(case.rate)), of(7, 6));
+    assert_eq!(counts(&Fomaml { inner: inner() }), of(7, 0));
+    assert_eq!(counts(&multi_step(inner(), Sharing::Forward(3), 0.0)), of(3, 2));
+    assert_eq!(counts(&multi_step(inner(), Sharing::Forward(4), 0.0)), of(3, 2));
+    assert_eq!(counts(&multi_step(inner(), Sharing::Backward(3), 0.0)), of(7, 2));
+    assert_eq!(counts(&TruncatedMaml { inner: inner(), last: 2 }), of(7, 2));
+    assert_eq!(counts(&BinomMaml { inner: inner(), degree: 2 }), of(7, 12));
+    assert_eq!(counts(&HfMaml { inner: inner(), epsilon: 0.1 }), of(19, 0));
+}
+
 /// The error of the differences falls with the square of their length, and a Hessian of nothing costs
 /// nothing: at a stationary point of the query loss the gradient is zero, not undefined.
 #[test]
@@ -295,6 +335,9 @@ fn all_losses_only_add_one() {
     let case = mlp(6, 4);
     for (name, algorithm) in algorithms(case.rate) {
         let algorithm = algorithm.as_ref();
+        if !adapts_as_trained(algorithm) {
+            continue;
+        }
         let adapter = Adapter::new(case.problem.as_ref(), algorithm, (3, 4), None);
         let mut evaluation = Evaluation::default();
         let meta = case.meta(algorithm, 3);

@@ -3,11 +3,11 @@
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep,
+    Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Strategy, TaskData,
+    Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
     TaskResult, Worker,
 };
 use innerloop_nn::{
@@ -179,6 +179,14 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("multi-step", Box::new(multi_step(uneven(), Sharing::Forward(2), 0.0))),
+        ("multi-step, partly frozen", Box::new(multi_step(partly(), Sharing::Forward(3), 0.0))),
+        ("multi-step, backward", Box::new(multi_step(uneven(), Sharing::Backward(2), 0.0))),
+        ("multi-step, momentum", Box::new(multi_step(partly(), Sharing::Forward(2), 0.5))),
+        (
+            "multi-step, backward, momentum",
+            Box::new(multi_step(inner(), Sharing::Backward(3), 0.5)),
+        ),
         ("sign-maml", Box::new(SignMaml { inner: InnerLoop::new(0.1 * rate) })),
         ("truncated maml", Box::new(TruncatedMaml { inner: uneven(), last: 2 })),
         ("truncated maml, partly frozen", Box::new(TruncatedMaml { inner: partly(), last: 1 })),
@@ -187,6 +195,15 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("hf-maml", Box::new(HfMaml { inner: uneven(), epsilon: 1e-2 })),
         ("hf-maml, partly frozen", Box::new(HfMaml { inner: partly(), epsilon: 1e-2 })),
     ]
+}
+
+pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> MultiStep {
+    MultiStep { inner, sharing, momentum }
+}
+
+/// Whether the inner loop of training is that of adaptation.
+pub(crate) fn adapts_as_trained(algorithm: &dyn Algorithm) -> bool {
+    !matches!(algorithm.sharing(), Sharing::Forward(window) if window > 1)
 }
 
 pub(crate) fn maml(rate: f64) -> Maml {

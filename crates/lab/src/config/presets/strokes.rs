@@ -140,6 +140,17 @@ epsilon = 0.01
 "#
         ),
     },
+    Preset {
+        name: "strokes-multi-step",
+        about: "multi-step estimation, 3 steps with one gradient, on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "multi_step"
+inner_lr = 0.15
+adaptation_steps = 3
+window = 3
+"#
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]
