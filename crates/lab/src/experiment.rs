@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep,
-    Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Fomaml, GradientSimilarity, HfMaml, InnerLoop,
+    InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -288,6 +288,21 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::WindowMode::Backward => Sharing::Backward(window),
             },
             momentum,
+        }),
+        Method::GradientSimilarity(of) => Box::new(GradientSimilarity {
+            inner,
+            cosine: of.cosine_weight,
+            l2: of.l2_weight,
+            magnitude: of.magnitude,
+            strength: of.strength,
+            decay: match of.strength_schedule {
+                config::StrengthSchedule::Constant => Decay::Constant,
+                config::StrengthSchedule::Linear => Decay::Linear,
+            },
+            comparison: match of.comparison {
+                config::Comparison::Whole => Comparison::Whole,
+                config::Comparison::PerTensor => Comparison::PerTensor,
+            },
         }),
         Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {

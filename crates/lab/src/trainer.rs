@@ -123,6 +123,8 @@ impl Trainer {
 
     /// One outer iteration. On an error nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
+        let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;
+        self.meta.schedule(self.experiment.algorithm.as_ref(), done);
         let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
         let (seats, iteration) = (&self.seats, self.iteration);
         let seed = experiment.config.seed;

@@ -28,6 +28,18 @@ pub struct Moved<'g> {
     pub state: Vars<'g>,
 }
 
+/// Where a first-order method stands after its inner loop.
+pub struct End<'g> {
+    /// `∇_φ L_Q(φ_K)`.
+    pub gradient: Vars<'g>,
+    /// The inner optimizer's state.
+    pub state: Vars<'g>,
+    /// [`Algorithm::scheduled`] of this iteration.
+    pub scheduled: Vars<'g>,
+    /// `K`.
+    pub steps: usize,
+}
+
 /// How the outer gradient follows from the inner trajectory.
 ///
 /// With `v = ∇L_Q(φ_K)` and plain gradient descent inside, the exact one is
@@ -108,4 +120,14 @@ pub trait Algorithm: Send + Sync {
 
     /// What the outer loop descends along.
     fn meta_gradient(&self) -> MetaGradient;
+
+    /// Values that change in the course of training, when a share `done` of it in [0, 1] is over.
+    fn scheduled(&self, _done: f64) -> Params<Tensor> {
+        Params::new()
+    }
+
+    /// What takes the place of `∇_φ L_Q(φ_K)` in a [`MetaGradient::FirstOrder`] method.
+    fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
+        end.gradient.clone()
+    }
 }

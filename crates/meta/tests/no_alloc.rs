@@ -9,8 +9,8 @@ use std::cell::Cell;
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep,
-    Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Fomaml, GradientSimilarity, HfMaml, InnerLoop,
+    InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
@@ -120,6 +120,15 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(Boil { inner: inner(), head: "head".into() }),
         Box::new(MultiStep { inner: inner(), sharing: Sharing::Forward(2), momentum: 0.5 }),
         Box::new(MultiStep { inner: inner(), sharing: Sharing::Backward(2), momentum: 0.0 }),
+        Box::new(GradientSimilarity {
+            inner: inner(),
+            cosine: 1.0,
+            l2: 1.0,
+            magnitude: 1.0,
+            strength: 0.2,
+            decay: Decay::Linear,
+            comparison: Comparison::Whole,
+        }),
         Box::new(SignMaml { inner: inner() }),
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),
         Box::new(BinomMaml { inner: inner(), degree: 2 }),

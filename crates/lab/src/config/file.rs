@@ -6,7 +6,7 @@ use innerloop_engine::Dtype;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::method::WindowMode;
+use super::method::{Comparison, StrengthSchedule, WindowMode};
 use super::suggest;
 use super::{
     Activation, BatchNorm, Head, Init, InnerOptimizer, Rotations, Split, Strategy, Variant,
@@ -100,6 +100,7 @@ choices! {
         BinomMaml = "binom_maml",
         HfMaml = "hf_maml",
         MultiStep = "multi_step",
+        GradientSimilarity = "gradient_similarity",
     }
 
     /// `outer.optimizer`
@@ -199,6 +200,12 @@ sections! {
         window: usize,
         window_mode: WindowMode,
         inner_momentum: f64,
+        cosine_weight: f64,
+        l2_weight: f64,
+        magnitude: f64,
+        strength: f64,
+        strength_schedule: StrengthSchedule,
+        comparison: Comparison,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

@@ -13,6 +13,22 @@ choices! {
         /// Backward only: every step has its gradient, a window one Hessian.
         Backward = "backward",
     }
+
+    /// How the strength of the gradient-similarity correction goes on in training.
+    pub StrengthSchedule {
+        /// It stays.
+        Constant = "constant",
+        /// In a straight line to zero at the last iteration.
+        Linear = "linear",
+    }
+
+    /// What the gradient-similarity correction compares as one vector.
+    pub Comparison {
+        /// All adapted parameters.
+        Whole = "whole",
+        /// Each tensor with its own.
+        PerTensor = "per_tensor",
+    }
 }
 
 /// The meta-learning method: `algorithm.name`, and the keys that go with it.
@@ -58,6 +74,26 @@ pub enum Method {
         /// `inner_momentum` in [0, 1) of the inner loop. Default 0.
         momentum: f64,
     },
+    /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML whose query gradient is moved
+    /// towards the inner gradients.
+    GradientSimilarity(SimilarityConfig),
+}
+
+/// Keys of `[algorithm]` that go with `name = "gradient_similarity"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SimilarityConfig {
+    /// Weight of the cosine in the similarity loss. Default 1.
+    pub cosine_weight: f64,
+    /// Weight of the squared distance; not 0 when `cosine_weight` is. Default 0.
+    pub l2_weight: f64,
+    /// Length of the correction relative to the query gradient. Default 1.
+    pub magnitude: f64,
+    /// Factor of the correction as training starts; 0 is first-order MAML. Default 0.2.
+    pub strength: f64,
+    /// Default `constant`.
+    pub strength_schedule: StrengthSchedule,
+    /// Default `whole`.
+    pub comparison: Comparison,
 }
 
 /// Keys of a method alone, with the reason why the others do not have it.
@@ -68,7 +104,14 @@ const KEYS: &[(MethodName, &str, &str)] = &[
     (MethodName::MultiStep, "algorithm.window", "only multi_step shares gradients"),
     (MethodName::MultiStep, "algorithm.window_mode", "only multi_step shares gradients"),
     (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
+    (MethodName::GradientSimilarity, "algorithm.cosine_weight", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.l2_weight", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.magnitude", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.strength", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.strength_schedule", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.comparison", NO_CORRECTION),
 ];
+const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradient";
 
 impl MethodName {
     /// Keys that do not go with the method, with the reasons.
@@ -109,6 +152,9 @@ impl Method {
                 momentum: at
                     .share("algorithm.inner_momentum", file.inner_momentum.unwrap_or(0.0))?,
             },
+            MethodName::GradientSimilarity => {
+                Method::GradientSimilarity(SimilarityConfig::check(at, file)?)
+            }
         })
     }
 
@@ -123,6 +169,14 @@ impl Method {
                 into.window = Some(window);
                 into.window_mode = Some(mode);
                 into.inner_momentum = Some(momentum);
+            }
+            Method::GradientSimilarity(of) => {
+                into.cosine_weight = Some(of.cosine_weight);
+                into.l2_weight = Some(of.l2_weight);
+                into.magnitude = Some(of.magnitude);
+                into.strength = Some(of.strength);
+                into.strength_schedule = Some(of.strength_schedule);
+                into.comparison = Some(of.comparison);
             }
             Method::Maml
             | Method::Fomaml
@@ -145,13 +199,17 @@ impl Method {
             | Method::TruncatedMaml { .. }
             | Method::BinomMaml { .. }
             | Method::HfMaml { .. }
-            | Method::MultiStep { .. } => Some("the method is defined with rates that stay"),
+            | Method::MultiStep { .. }
+            | Method::GradientSimilarity(_) => Some("the method is defined with rates that stay"),
         }
     }
 
     /// Whether no second derivative is taken.
     pub(super) fn is_first_order(&self) -> bool {
-        matches!(self, Method::Fomaml | Method::Reptile | Method::SignMaml)
+        matches!(
+            self,
+            Method::Fomaml | Method::Reptile | Method::SignMaml | Method::GradientSimilarity(_)
+        )
     }
 
     fn choice(&self) -> MethodName {
@@ -167,7 +225,30 @@ impl Method {
             Method::BinomMaml { .. } => MethodName::BinomMaml,
             Method::HfMaml { .. } => MethodName::HfMaml,
             Method::MultiStep { .. } => MethodName::MultiStep,
+            Method::GradientSimilarity(_) => MethodName::GradientSimilarity,
         }
+    }
+}
+
+impl SimilarityConfig {
+    fn check(at: &Layers, file: &AlgorithmFile) -> Result<SimilarityConfig> {
+        let not_negative = |key: &str, found: Option<f64>, default| {
+            at.not_negative(&format!("algorithm.{key}"), found.unwrap_or(default))
+        };
+        let of = SimilarityConfig {
+            cosine_weight: not_negative("cosine_weight", file.cosine_weight, 1.0)?,
+            l2_weight: not_negative("l2_weight", file.l2_weight, 0.0)?,
+            magnitude: not_negative("magnitude", file.magnitude, 1.0)?,
+            strength: not_negative("strength", file.strength, 0.2)?,
+            strength_schedule: file.strength_schedule.unwrap_or(StrengthSchedule::Constant),
+            comparison: file.comparison.unwrap_or(Comparison::Whole),
+        };
+        if of.cosine_weight == 0.0 && of.l2_weight == 0.0 {
+            let expected = "a number above 0 with algorithm.l2_weight = 0: without both there is no \
+                            correction; for that set algorithm.strength = 0";
+            return Err(at.bad("algorithm.cosine_weight", 0.0, expected));
+        }
+        Ok(of)
     }
 }
 

@@ -31,7 +31,7 @@ use innerloop_engine::Dtype;
 
 use crate::Result;
 use layers::Layers;
-pub use method::{Method, WindowMode};
+pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -229,7 +229,7 @@ pub struct MlpConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
     /// `name`: `maml` (default), `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `sign_maml`,
-    /// `truncated_maml`, `binom_maml`, `hf_maml` or `multi_step`.
+    /// `truncated_maml`, `binom_maml`, `hf_maml`, `multi_step` or `gradient_similarity`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
     /// 0.01 for sinusoids and 0.4 for images.

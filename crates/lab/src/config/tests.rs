@@ -159,6 +159,8 @@ fn every_key_survives_a_round_trip() {
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
         "name = 'hf_maml', epsilon = 0.5",
+        "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
+         strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
     ] {
         let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();
@@ -351,6 +353,11 @@ fn numbers_out_of_range_are_refused() {
         &format!("model.hidden is 0, expected {most}"),
     );
     check_text(
+        "algorithm = { name = 'gradient_similarity', cosine_weight = 0 }",
+        "algorithm.cosine_weight is 0, expected a number above 0 with algorithm.l2_weight = 0: without both there \
+         is no correction; for that set algorithm.strength = 0",
+    );
+    check_text(
         "algorithm = { name = 'multi_step', window = 0 }",
         "algorithm.window is 0, expected a whole number from 1 to 100000",
     );
@@ -448,6 +455,11 @@ fn keys_of_another_choice_are_refused() {
             "only truncated_maml leaves steps out",
         ),
         ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
+        (
+            "algorithm.name = 'fomaml'",
+            "algorithm.strength = 0.2",
+            "only gradient_similarity corrects the query gradient",
+        ),
         ("algorithm.name = 'maml'", "algorithm.window = 2", "only multi_step shares gradients"),
         (
             "algorithm.name = 'binom_maml'",

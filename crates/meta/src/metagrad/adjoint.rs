@@ -6,7 +6,7 @@
 //! body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order products
 //! come from one forward-over-reverse sweep. An inner optimizer's state is moved beside φ.
 
-use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params};
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad_params};
 
 use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, spread, take, take_all};
@@ -88,7 +88,7 @@ impl Adjoint {
             back: Lengths::new(path.backward(structure.kind), |length| {
                 back_program(structure, problem, algorithm, length)
             })?,
-            query: query.then(|| query_program(structure, problem)).transpose()?,
+            query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
             final_loss,
         })
     }
@@ -294,17 +294,29 @@ fn back_program(
     scope.compile(&outputs)
 }
 
-/// `(φ_K, ω, support, query) → (L_Q, output, ∇_φ L_Q, zeros for the state, ∇_η L_Q, statistics)`.
-fn query_program(structure: &Structure, problem: &dyn Problem) -> Result<Compiled, Unmappable> {
+/// `(φ_K, state, ω, support, query) → (L_Q, output, ∇_φ L_Q, zeros for the state, ∇_η L_Q, statistics)`; in
+/// place of `∇_φ L_Q` what a first-order method makes of it.
+fn query_program(
+    structure: &Structure,
+    problem: &dyn Problem,
+    algorithm: &dyn Algorithm,
+) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
     let at = scope.point(&omega, &phi, step);
     let loss = problem.query_loss(&at, &scope.support(), &scope.query());
     let (state, fixed) = (scope.state(), scope.fixed(&omega));
-    let wrt = phi.values().iter().chain(state.values()).chain(fixed.values());
+    let gradient = grad_params(loss.value, &phi.merge(&state).merge(&fixed));
+    let gradient = match structure.kind {
+        MetaGradient::FirstOrder => {
+            let of = phi.map_named(|name, _| gradient[name]);
+            gradient.overlay(&algorithm.direction(&scope.end(of, state)))
+        }
+        _ => gradient,
+    };
     let mut outputs = vec![loss.value, loss.output];
-    outputs.extend(grad(loss.value, &wrt.copied().collect::<Vec<_>>()));
+    outputs.extend(gradient.values());
     outputs.extend(loss.statistics.values());
     scope.compile(&outputs)
 }

@@ -105,6 +105,8 @@ pub struct MetaState {
     pub carried: Params<Tensor>,
     /// The inner optimizer's state that tasks start from.
     pub inner_state: Params<Tensor>,
+    /// [`Algorithm::scheduled`] of the current iteration.
+    pub scheduled: Params<Tensor>,
 }
 
 /// One task's arrays. `key` orders its minibatches.
@@ -379,6 +381,15 @@ impl MetaState {
             omega: theta.merge(&rates),
             carried,
             inner_state: structure.state.map(|shape| Tensor::zeros(dtype, shape)),
+            scheduled: structure.scheduled.map(|value| value.cast(dtype)),
+        }
+    }
+
+    /// Sets what the algorithm schedules to its values when a share `done` of training is over.
+    pub fn schedule(&mut self, algorithm: &dyn Algorithm, done: f64) {
+        let now = algorithm.scheduled(done);
+        for (value, now) in self.scheduled.values_mut().iter_mut().zip(now.values()) {
+            buffers::copy(value, now);
         }
     }
 }

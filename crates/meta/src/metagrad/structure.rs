@@ -10,7 +10,7 @@ use innerloop_engine::{
 use super::buffers::Buffers;
 use super::path::Path;
 use super::{Derivatives, Losses, MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, InnerStep, MetaGradient, Moved, Point, Problem, Vars};
+use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Point, Problem, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub(super) struct Structure {
     /// Those of `learned` that the inner loop does not move.
     pub(super) fixed: Params<Shape>,
     pub(super) state: Params<Shape>,
+    /// Values of the iteration, as training starts.
+    pub(super) scheduled: Params<Tensor>,
     carried: Params<Shape>,
     pub(super) statistics: Params<Shape>,
     pub(super) support: Vec<Shape>,
@@ -69,6 +71,7 @@ impl Structure {
             group: 1,
             support_examples,
             state: algorithm.state(&adapted),
+            scheduled: algorithm.scheduled(0.0),
             theta,
             adapted,
             rates,
@@ -169,6 +172,7 @@ pub(super) enum Bind {
     Fast(usize),
     Omega(usize),
     Carried(usize),
+    Scheduled(usize),
     /// The inner optimizer's state that every task starts from.
     Start(usize),
     /// The inner optimizer's current state.
@@ -188,7 +192,8 @@ impl Bind {
     /// Whether each task of a group has a value of its own.
     fn differs_by_task(self) -> bool {
         match self {
-            Bind::Omega(_) | Bind::Carried(_) | Bind::Start(_) | Bind::Step(_) => false,
+            Bind::Omega(_) | Bind::Carried(_) | Bind::Scheduled(_) => false,
+            Bind::Start(_) | Bind::Step(_) => false,
             Bind::Fast(_) | Bind::State(_) | Bind::Cotangent(_) | Bind::Total(_) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
@@ -237,6 +242,11 @@ impl<'g, 's> Scope<'g, 's> {
 
     pub(super) fn carried(&self) -> Vars<'g> {
         self.inputs(&self.structure.carried, Bind::Carried)
+    }
+
+    pub(super) fn scheduled(&self) -> Vars<'g> {
+        let shapes = self.structure.scheduled.map(|value| value.shape().to_vec());
+        self.inputs(&shapes, Bind::Scheduled)
     }
 
     /// The state every task's inner optimizer starts from.
@@ -337,6 +347,11 @@ impl<'g, 's> Scope<'g, 's> {
         steps.iter().fold(start.clone(), one)
     }
 
+    /// Where the inner loop ends, for a first-order method.
+    pub(super) fn end(&self, gradient: Vars<'g>, state: Vars<'g>) -> End<'g> {
+        End { gradient, state, scheduled: self.scheduled(), steps: self.structure.steps }
+    }
+
     /// Compiles the outputs, for the tasks of a group at once if there are several: every output then has
     /// a leading axis.
     pub(super) fn compile(self, outputs: &[Var<'g>]) -> Result<Compiled, Unmappable> {
@@ -401,6 +416,7 @@ impl Compiled {
                 Bind::Fast(i) => &from.fast[i],
                 Bind::Omega(i) => &from.meta.omega.values()[i],
                 Bind::Carried(i) => &from.meta.carried.values()[i],
+                Bind::Scheduled(i) => &from.meta.scheduled.values()[i],
                 Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],
                 Bind::Step(after) => &from.buffers.one_hot[from.step + after],

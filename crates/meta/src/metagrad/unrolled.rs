@@ -131,7 +131,15 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             // differentiated where it is used from there on.
             _ => {
                 let origin = &trajectory.places[path.place(path.cut(kind))];
-                grad_params(loss, &self.learned().overlay(&origin.phi))
+                let gradient = grad_params(loss, &self.learned().overlay(&origin.phi));
+                match kind {
+                    MetaGradient::FirstOrder => {
+                        let of = origin.phi.map_named(|name, _| gradient[name]);
+                        let end = self.scope.end(of, origin.state.clone());
+                        gradient.overlay(&self.algorithm.direction(&end))
+                    }
+                    _ => gradient,
+                }
             }
         }
     }

@@ -184,6 +184,7 @@ fn single_precision_is_close_to_double() {
                     omega: meta.omega.map(single),
                     carried: meta.carried.map(single),
                     inner_state: meta.inner_state.map(single),
+                    scheduled: meta.scheduled.map(single),
                 };
                 let task = case.task(0).map(single);
                 let mut worker = learner.worker(Dtype::F32);

@@ -6,3 +6,4 @@ mod conformance;
 mod differences;
 mod identities;
 mod problems;
+mod similarity;

@@ -3,8 +3,8 @@
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep,
-    Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Fomaml, GradientSimilarity, HfMaml, InnerLoop,
+    InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -179,6 +179,15 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("gradient similarity", Box::new(similarity(uneven()))),
+        (
+            "gradient similarity, per tensor",
+            Box::new(GradientSimilarity {
+                l2: 0.7,
+                comparison: Comparison::PerTensor,
+                ..similarity(partly())
+            }),
+        ),
         ("multi-step", Box::new(multi_step(uneven(), Sharing::Forward(2), 0.0))),
         ("multi-step, partly frozen", Box::new(multi_step(partly(), Sharing::Forward(3), 0.0))),
         ("multi-step, backward", Box::new(multi_step(uneven(), Sharing::Backward(2), 0.0))),
@@ -199,6 +208,18 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
 
 pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> MultiStep {
     MultiStep { inner, sharing, momentum }
+}
+
+pub(crate) fn similarity(inner: InnerLoop) -> GradientSimilarity {
+    GradientSimilarity {
+        inner,
+        cosine: 1.0,
+        l2: 0.0,
+        magnitude: 1.0,
+        strength: 0.2,
+        decay: Decay::Constant,
+        comparison: Comparison::Whole,
+    }
 }
 
 /// Whether the inner loop of training is that of adaptation.

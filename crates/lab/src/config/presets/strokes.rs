@@ -151,6 +151,18 @@ window = 3
 "#
         ),
     },
+    Preset {
+        name: "strokes-gradient-similarity",
+        about: "gradient-similarity correction on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "gradient_similarity"
+inner_lr = 0.4
+adaptation_steps = 1
+strength = 0.2
+strength_schedule = "linear"
+"#
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]
