@@ -40,6 +40,27 @@ pub struct End<'g> {
     pub steps: usize,
 }
 
+/// A second inner loop from θ on the same support set, beside the one that is adaptation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Companion {
+    /// Its steps; each has a gradient of its own.
+    pub steps: usize,
+    /// Factor of the inner rates.
+    pub scale: f64,
+    /// Whether the outer objective is differentiated with respect to where it ends.
+    pub differentiated: bool,
+}
+
+/// Where an inner loop leads on the query set.
+pub struct Outcome<'g> {
+    /// Fast weights after the last step.
+    pub phi: Vars<'g>,
+    /// The query loss there.
+    pub loss: Var<'g>,
+    /// The network's output there, one row per example.
+    pub output: Var<'g>,
+}
+
 /// How the outer gradient follows from the inner trajectory.
 ///
 /// With `v = ∇L_Q(φ_K)` and plain gradient descent inside, the exact one is
@@ -124,6 +145,16 @@ pub trait Algorithm: Send + Sync {
     /// Values that change in the course of training, when a share `done` of it in [0, 1] is over.
     fn scheduled(&self, _done: f64) -> Params<Tensor> {
         Params::new()
+    }
+
+    /// The second inner loop, if the method has one; `steps` is `K`.
+    fn companion(&self, _steps: usize) -> Option<Companion> {
+        None
+    }
+
+    /// The outer objective where both inner loops end, in place of the query loss of the first.
+    fn objective<'g>(&self, base: &Outcome<'g>, _companion: &Outcome<'g>) -> Var<'g> {
+        base.loss
     }
 
     /// What takes the place of `∇_φ L_Q(φ_K)` in a [`MetaGradient::FirstOrder`] method.

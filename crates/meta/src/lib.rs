@@ -79,7 +79,7 @@ pub mod outer;
 mod problem;
 mod rates;
 
-pub use algorithm::{Algorithm, End, InnerStep, MetaGradient, Moved, Sharing};
+pub use algorithm::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, Sharing};
 pub use metagrad::{
     AdaptWorker, Adapted, Adapter, Derivatives, Evaluation, Grouping, Learner, Losses, MetaState,
     Setup, Strategy, TaskData, TaskResult, Worker,

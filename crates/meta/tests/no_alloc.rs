@@ -9,8 +9,9 @@ use std::cell::Cell;
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Fomaml, GradientSimilarity, HfMaml, InnerLoop,
-    InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
@@ -129,6 +130,12 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             decay: Decay::Linear,
             comparison: Comparison::Whole,
         }),
+        Box::new(Shot::new(
+            Box::new(Maml { inner: inner(), learn_rates: true }),
+            0.1,
+            Distance::ReferenceToTarget,
+            (Role::Reference, 1),
+        )),
         Box::new(SignMaml { inner: inner() }),
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),
         Box::new(BinomMaml { inner: inner(), degree: 2 }),

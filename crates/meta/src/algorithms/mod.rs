@@ -10,6 +10,7 @@ mod maml;
 mod meta_sgd;
 mod multi_step;
 mod reptile;
+mod shot;
 mod sign_maml;
 mod truncated_maml;
 
@@ -23,6 +24,7 @@ pub use maml::Maml;
 pub use meta_sgd::MetaSgd;
 pub use multi_step::MultiStep;
 pub use reptile::{InnerOptimizer, Reptile};
+pub use shot::{Distance, Role, Shot};
 pub use sign_maml::SignMaml;
 pub use truncated_maml::TruncatedMaml;
 

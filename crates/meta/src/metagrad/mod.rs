@@ -5,13 +5,15 @@ mod adapter;
 mod adjoint;
 mod backward;
 mod buffers;
+mod lane;
+mod objective;
 mod path;
 mod structure;
 mod unrolled;
 
 use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 
-use crate::{Algorithm, Problem};
+use crate::{Algorithm, MetaGradient, Problem};
 pub use adapter::{AdaptWorker, Adapted, Adapter, Evaluation};
 use buffers::Buffers;
 use structure::Structure;
@@ -182,6 +184,11 @@ impl Learner {
         assert!(
             structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
             "{}: a meta-gradient through a state that outlives the task is not supported",
+            algorithm.name()
+        );
+        assert!(
+            structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
+            "{}: a method without a query set has no outer objective to add to",
             algorithm.name()
         );
         let compile = |structure: &Structure, strategy| {

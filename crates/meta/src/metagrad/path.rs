@@ -7,6 +7,10 @@ use crate::{MetaGradient, Sharing};
 pub(super) struct Path {
     pub(super) steps: usize,
     pub(super) sharing: Sharing,
+    /// Factor of its rates.
+    pub(super) scale: f64,
+    /// Whether the outer objective depends on where it ends.
+    pub(super) differentiated: bool,
 }
 
 /// Consecutive inner steps.
@@ -38,12 +42,18 @@ impl Path {
     /// The first step that is differentiated.
     pub(super) fn cut(&self, kind: MetaGradient) -> usize {
         match kind {
+            _ if !self.differentiated => self.steps,
             MetaGradient::FirstOrder | MetaGradient::Displacement => self.steps,
             MetaGradient::Truncated { last } => self.steps.saturating_sub(last),
             MetaGradient::Exact
             | MetaGradient::Binomial { .. }
             | MetaGradient::Differences { .. } => 0,
         }
+    }
+
+    /// Number of the minibatch that a step takes; after the last step, that of the last one.
+    pub(super) fn batch(&self, step: usize) -> usize {
+        step.min(self.steps.saturating_sub(1))
     }
 
     /// Number of the forward run that begins at a step.

@@ -7,10 +7,10 @@ use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
 };
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, read_all};
 use super::path::Path;
 use super::{Derivatives, Losses, MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Point, Problem, Vars};
+use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub(super) struct Structure {
     pub(super) steps: usize,
     /// The inner loop.
     pub(super) path: Path,
+    /// The second inner loop, if there is one.
+    pub(super) companion: Option<Path>,
     /// Support examples per step, if not all.
     pub(super) batch: Option<usize>,
     /// Tasks that run together. Values of several tasks have a leading axis, one entry a task.
@@ -66,7 +68,13 @@ impl Structure {
         let mut structure = Structure {
             kind: algorithm.meta_gradient(),
             steps,
-            path: Path { steps, sharing: algorithm.sharing() },
+            path: Path { steps, sharing: algorithm.sharing(), scale: 1.0, differentiated: true },
+            companion: algorithm.companion(steps).map(|beside| Path {
+                steps: beside.steps,
+                sharing: Sharing::None,
+                scale: beside.scale,
+                differentiated: beside.differentiated,
+            }),
             batch,
             group: 1,
             support_examples,
@@ -135,20 +143,62 @@ impl Structure {
     }
 
     pub(super) fn derivatives(&self) -> Derivatives {
-        let back = self.path.backward(self.kind).count();
+        let paths = || std::iter::once(self.path).chain(self.companion);
+        let back = paths().map(|path| path.backward(self.kind).count()).sum::<usize>();
         let (differences, hessian_products) = match self.kind {
             MetaGradient::Differences { .. } => (2 * back, 0),
             MetaGradient::Binomial { .. } => (0, back * (self.orders() - 1)),
             _ => (0, back),
         };
         let query = usize::from(self.kind != MetaGradient::Displacement);
-        let gradients = self.path.forward().count() + differences + query;
+        let forward = paths().map(|path| path.forward().count()).sum::<usize>();
+        let gradients = forward + differences + query;
         Derivatives { gradients, hessian_products }
     }
 
     /// What inner steps move: the adapted part of θ, and the inner optimizer's state.
     pub(super) fn moving(&self) -> Params<Shape> {
         self.adapted.merge(&self.state)
+    }
+
+    /// Number of the values that inner steps move.
+    pub(super) fn moves(&self) -> usize {
+        self.adapted.len() + self.state.len()
+    }
+
+    /// Reads what the recursion backwards has come to from outputs that begin with `first`: for each order
+    /// the cotangents of φ and the state, then the totals.
+    pub(super) fn read_orders(
+        &self,
+        workspace: &Workspace,
+        first: usize,
+        cotangent: &mut [Tensor],
+        totals: &mut [Tensor],
+    ) {
+        let (moving, fixed) = (self.moves(), self.fixed.len());
+        for m in 0..self.orders() {
+            let at = first + m * (moving + fixed);
+            read_all(workspace, at, &mut cotangent[m * moving..(m + 1) * moving]);
+            read_all(workspace, at + moving, &mut totals[m * fixed..(m + 1) * fixed]);
+        }
+    }
+
+    /// Reads what every order of that recursion starts from.
+    pub(super) fn read_start(
+        &self,
+        workspace: &Workspace,
+        first: usize,
+        cotangent: &mut [Tensor],
+        totals: &mut [Tensor],
+    ) {
+        let (moving, fixed) = (self.moves(), self.fixed.len());
+        cotangent.chunks_mut(moving.max(1)).for_each(|all| read_all(workspace, first, all));
+        totals.chunks_mut(fixed.max(1)).for_each(|all| read_all(workspace, first + moving, all));
+    }
+
+    /// Inner steps of the longer inner loop.
+    pub(super) fn most_steps(&self) -> usize {
+        self.companion.map_or(self.steps, |path| path.steps.max(self.steps))
     }
 
     /// Cotangents that the recursion backwards carries: see [`super::backward::Backward::pull`].
@@ -170,6 +220,8 @@ impl Structure {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Bind {
     Fast(usize),
+    /// φ of the companion.
+    Companion(usize),
     Omega(usize),
     Carried(usize),
     Scheduled(usize),
@@ -194,7 +246,8 @@ impl Bind {
         match self {
             Bind::Omega(_) | Bind::Carried(_) | Bind::Scheduled(_) => false,
             Bind::Start(_) | Bind::Step(_) => false,
-            Bind::Fast(_) | Bind::State(_) | Bind::Cotangent(_) | Bind::Total(_) => true,
+            Bind::Fast(_) | Bind::Companion(_) | Bind::State(_) => true,
+            Bind::Cotangent(_) | Bind::Total(_) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
     }
@@ -238,6 +291,11 @@ impl<'g, 's> Scope<'g, 's> {
     /// Fast weights φ as inputs.
     pub(super) fn fast(&self) -> Vars<'g> {
         self.inputs(&self.structure.adapted, Bind::Fast)
+    }
+
+    /// Fast weights of the companion as inputs.
+    pub(super) fn companion(&self) -> Vars<'g> {
+        self.inputs(&self.structure.adapted, Bind::Companion)
     }
 
     pub(super) fn carried(&self) -> Vars<'g> {
@@ -337,9 +395,12 @@ impl<'g, 's> Scope<'g, 's> {
         omega: &Vars<'g>,
         start: &Moved<'g>,
         gradient: &Vars<'g>,
-        steps: &[Var<'g>],
+        (path, steps): (Path, &[Var<'g>]),
     ) -> Moved<'g> {
-        let (gradient, rates) = (gradient.clone(), self.rates(omega));
+        let rates = match path.scale {
+            1.0 => self.rates(omega),
+            scale => self.rates(omega).map(|&rate| rate * scale),
+        };
         let one = |Moved { phi, state }, &step: &Var<'g>| {
             let (gradient, rates) = (gradient.clone(), rates.clone());
             algorithm.advance(&InnerStep { phi, gradient, rates, state, step })
@@ -387,6 +448,7 @@ pub(super) struct Sources<'a> {
     pub(super) state: &'a [Tensor],
     pub(super) cotangent: &'a [Tensor],
     pub(super) totals: &'a [Tensor],
+    pub(super) companion: &'a [Tensor],
     /// Index on the one-hot step axis.
     pub(super) step: usize,
     /// The inner step whose minibatch is read.
@@ -404,7 +466,9 @@ impl<'a> Sources<'a> {
         (step, k): (usize, usize),
     ) -> Sources<'a> {
         let (fast, state) = place.split_at(n);
-        Sources { meta, tasks, buffers, fast, state, cotangent: &[], totals: &[], step, k }
+        let none: &[Tensor] = &[];
+        let (cotangent, totals, companion) = (none, none, none);
+        Sources { meta, tasks, buffers, fast, state, cotangent, totals, companion, step, k }
     }
 }
 
@@ -414,6 +478,7 @@ impl Compiled {
         for (input, bind) in self.binds.iter().enumerate() {
             let value = match *bind {
                 Bind::Fast(i) => &from.fast[i],
+                Bind::Companion(i) => &from.companion[i],
                 Bind::Omega(i) => &from.meta.omega.values()[i],
                 Bind::Carried(i) => &from.meta.carried.values()[i],
                 Bind::Scheduled(i) => &from.meta.scheduled.values()[i],
