@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Fomaml, GradientSimilarity, HfMaml, InnerLoop,
-    InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -17,7 +18,7 @@ use innerloop_tasks::{
     self as tasks, EpisodeSpec, FewShot as Sizes, Sinusoid, Split, Strokes, TaskFamily,
 };
 
-use crate::config::{self, Config, Family, Method, Network};
+use crate::config::{self, Config, Family, Method, Network, Regularizer};
 use crate::few_shot::{FewShot, Phase};
 use crate::{Error, Result};
 
@@ -272,7 +273,7 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
     let rates = Rates { default: settings.inner_lr, of };
     let inner = InnerLoop { rates, frozen: settings.frozen.clone() };
     let learn_rates = settings.learn_inner_lr;
-    match settings.method {
+    let method: Box<dyn Algorithm> = match settings.method {
         Method::Maml => Box::new(Maml { inner, learn_rates }),
         Method::Fomaml => Box::new(Fomaml { inner }),
         Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
@@ -312,6 +313,25 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
             },
         }),
+    };
+    match settings.regularizer {
+        Regularizer::None => method,
+        Regularizer::Shot(shot) => {
+            let distance = match shot.distance {
+                config::ShotDistance::ReferenceToTarget => Distance::ReferenceToTarget,
+                config::ShotDistance::TargetToReference => Distance::TargetToReference,
+                config::ShotDistance::CrossEntropy => Distance::CrossEntropy,
+                config::ShotDistance::Outputs => Distance::Outputs,
+                config::ShotDistance::Parameters => Distance::Parameters,
+            };
+            let role = match shot.base {
+                config::ShotBase::Reference => Role::Reference,
+                config::ShotBase::Target => Role::Target,
+            };
+            let mut regularized = Shot::new(method, shot.weight, distance, (role, shot.steps));
+            regularized.travel = shot.travel;
+            Box::new(regularized)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::method::{Comparison, StrengthSchedule, WindowMode};
+use super::regularizer::{ShotBase, ShotDistance};
 use super::suggest;
 use super::{
     Activation, BatchNorm, Head, Init, InnerOptimizer, Rotations, Split, Strategy, Variant,
@@ -101,6 +102,12 @@ choices! {
         HfMaml = "hf_maml",
         MultiStep = "multi_step",
         GradientSimilarity = "gradient_similarity",
+    }
+
+    /// `algorithm.regularizer`
+    pub(super) RegularizerName {
+        None = "none",
+        Shot = "shot",
     }
 
     /// `outer.optimizer`
@@ -206,6 +213,12 @@ sections! {
         strength: f64,
         strength_schedule: StrengthSchedule,
         comparison: Comparison,
+        regularizer: RegularizerName,
+        shot_weight: f64,
+        shot_distance: ShotDistance,
+        shot_base: ShotBase,
+        shot_steps: usize,
+        shot_travel: f64,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

@@ -121,6 +121,7 @@ impl Layers {
             above.tasks.family.map(|name| name.strangers().to_vec()),
             above.model.kind.map(|name| name.strangers().to_vec()),
             above.algorithm.name.map(MethodName::strangers),
+            above.algorithm.regularizer.map(|name| name.strangers().to_vec()),
             above.outer.optimizer.map(|name| name.strangers().to_vec()),
             above.outer.schedule.map(|name| name.strangers().to_vec()),
         ];

@@ -20,6 +20,7 @@ mod file;
 mod layers;
 mod method;
 pub mod presets;
+mod regularizer;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use innerloop_engine::Dtype;
 use crate::Result;
 use layers::Layers;
 pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
+pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -250,6 +252,8 @@ pub struct AlgorithmConfig {
     pub frozen: Vec<String>,
     /// Default `auto`.
     pub strategy: Strategy,
+    /// `regularizer`: `none` (default) or `shot`.
+    pub regularizer: Regularizer,
 }
 
 /// The outer loop: `[outer]`.

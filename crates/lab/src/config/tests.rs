@@ -148,6 +148,7 @@ fn every_key_survives_a_round_trip() {
         flat_of(&config).into_iter().filter(|entry| flat_of(&family).contains(entry)).collect();
     let expected = [
         ("algorithm.inner_optimizer", "\"sgd\""),
+        ("algorithm.regularizer", "\"none\""),
         ("model.head", "\"flatten\""),
         ("model.kind", "\"conv4\""),
         ("tasks.family", "\"omniglot\""),
@@ -159,6 +160,9 @@ fn every_key_survives_a_round_trip() {
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
         "name = 'hf_maml', epsilon = 0.5",
+        "name = 'boil', adaptation_steps = 3, regularizer = 'shot', shot_weight = 0.2, shot_steps = 2, \
+         shot_distance = 'parameters', shot_travel = 0.5",
+        "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
         "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
@@ -186,7 +190,8 @@ fn every_preset_and_every_choice_in_it_is_legal() {
         check_round_trip(&config);
         for method in file::MethodName::ALL {
             let name = format!("algorithm.name={method}");
-            let config = load(preset.name, &[&name, "algorithm.inner_optimizer=sgd"]);
+            let plain = ["algorithm.inner_optimizer=sgd", "algorithm.regularizer=none"];
+            let config = load(preset.name, &[&name, plain[0], plain[1]]);
             let config = config.unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(config.algorithm.method.to_string(), method.name());
             check_round_trip(&config);
@@ -417,6 +422,30 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          method has no second derivatives to compute in one way or another",
     );
     check_text(
+        "algorithm = { name = 'reptile', regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": Reptile has no query set to compare two inner loops \
+         on",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 0, regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_steps = 3 }",
+        "algorithm.shot_steps is 3, expected fewer than algorithm.adaptation_steps, 3, with algorithm.shot_base = \
+         \"reference\"",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 1, regularizer = 'shot', shot_steps = 1 }",
+        "algorithm.shot_steps is 1, expected more than algorithm.adaptation_steps, 1, with algorithm.shot_base = \
+         \"target\"",
+    );
+    check_text(
+        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_distance = 'cross_entropy' }",
+        "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": sinusoid tasks have \
+         no classes",
+    );
+    check_text(
         "algorithm.frozen = ['']",
         "algorithm.frozen is a list with \"\", expected names of tensors: the empty name begins every other, and \
          nothing would adapt",
@@ -455,6 +484,11 @@ fn keys_of_another_choice_are_refused() {
             "only truncated_maml leaves steps out",
         ),
         ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
+        (
+            "algorithm.regularizer = 'none'",
+            "algorithm.shot_weight = 0.2",
+            "only the regularizer shot has a second inner loop",
+        ),
         (
             "algorithm.name = 'fomaml'",
             "algorithm.strength = 0.2",

@@ -171,12 +171,15 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
     let steps = file.adaptation_steps.unwrap_or(1);
+    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
+    let regression = tasks.family == Family::Sinusoid;
     Ok(AlgorithmConfig {
+        regularizer: Regularizer::check(at, file, (method, steps, regression))?,
         method,
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
-        adaptation_steps: at.count("algorithm.adaptation_steps", steps, 0..=MOST)?,
+        adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
         inner_optimizer,
         frozen,
@@ -387,6 +390,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         ..AlgorithmFile::default()
     };
     algorithm.method.write(&mut file.algorithm);
+    algorithm.regularizer.write(&mut file.algorithm);
 
     let into = &mut file.outer;
     let name = match outer.optimizer {

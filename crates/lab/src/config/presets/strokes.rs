@@ -163,6 +163,18 @@ strength_schedule = "linear"
 "#
         ),
     },
+    Preset {
+        name: "strokes-shot",
+        about: "MAML with SHOT's regularizer on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "maml"
+inner_lr = 0.2
+adaptation_steps = 3
+regularizer = "shot"
+shot_weight = 0.1
+"#
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]
