@@ -198,6 +198,9 @@ impl Protocol {
             algorithm: experiment.algorithm.name().to_string(),
             order: match experiment.algorithm.meta_gradient() {
                 MetaGradient::Exact => "exact second order",
+                MetaGradient::Truncated { .. } => "second order through the last steps",
+                MetaGradient::Binomial { .. } => "terms of few Hessians",
+                MetaGradient::Differences { .. } => "second order by differences",
                 MetaGradient::FirstOrder => "first order",
                 MetaGradient::Displacement => "displacement",
             },

@@ -3,16 +3,22 @@
 use std::path::PathBuf;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
+};
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
-use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Strategy};
+use innerloop_meta::{
+    Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Sharing, Strategy,
+};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::omniglot::{self, OmniglotSplit};
 use innerloop_tasks::{
     self as tasks, EpisodeSpec, FewShot as Sizes, Sinusoid, Split, Strokes, TaskFamily,
 };
 
-use crate::config::{self, Config, Family, Method, Network};
+use crate::config::{self, Config, Family, Method, Network, Regularizer};
 use crate::few_shot::{FewShot, Phase};
 use crate::{Error, Result};
 
@@ -267,11 +273,39 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
     let rates = Rates { default: settings.inner_lr, of };
     let inner = InnerLoop { rates, frozen: settings.frozen.clone() };
     let learn_rates = settings.learn_inner_lr;
-    match settings.method {
+    let method: Box<dyn Algorithm> = match settings.method {
         Method::Maml => Box::new(Maml { inner, learn_rates }),
         Method::Fomaml => Box::new(Fomaml { inner }),
         Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
+        Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
+        Method::SignMaml => Box::new(SignMaml { inner }),
+        Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),
+        Method::BinomMaml { degree } => Box::new(BinomMaml { inner, degree }),
+        Method::MultiStep { window, mode, momentum } => Box::new(MultiStep {
+            inner,
+            sharing: match mode {
+                config::WindowMode::Forward => Sharing::Forward(window),
+                config::WindowMode::Backward => Sharing::Backward(window),
+            },
+            momentum,
+        }),
+        Method::GradientSimilarity(of) => Box::new(GradientSimilarity {
+            inner,
+            cosine: of.cosine_weight,
+            l2: of.l2_weight,
+            magnitude: of.magnitude,
+            strength: of.strength,
+            decay: match of.strength_schedule {
+                config::StrengthSchedule::Constant => Decay::Constant,
+                config::StrengthSchedule::Linear => Decay::Linear,
+            },
+            comparison: match of.comparison {
+                config::Comparison::Whole => Comparison::Whole,
+                config::Comparison::PerTensor => Comparison::PerTensor,
+            },
+        }),
+        Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {
             inner,
             optimizer: match settings.inner_optimizer {
@@ -279,6 +313,25 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
             },
         }),
+    };
+    match settings.regularizer {
+        Regularizer::None => method,
+        Regularizer::Shot(shot) => {
+            let distance = match shot.distance {
+                config::ShotDistance::ReferenceToTarget => Distance::ReferenceToTarget,
+                config::ShotDistance::TargetToReference => Distance::TargetToReference,
+                config::ShotDistance::CrossEntropy => Distance::CrossEntropy,
+                config::ShotDistance::Outputs => Distance::Outputs,
+                config::ShotDistance::Parameters => Distance::Parameters,
+            };
+            let role = match shot.base {
+                config::ShotBase::Reference => Role::Reference,
+                config::ShotBase::Target => Role::Target,
+            };
+            let mut regularized = Shot::new(method, shot.weight, distance, (role, shot.steps));
+            regularized.travel = shot.travel;
+            Box::new(regularized)
+        }
     }
 }
 

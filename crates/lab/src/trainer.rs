@@ -123,6 +123,8 @@ impl Trainer {
 
     /// One outer iteration. On an error nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
+        let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;
+        self.meta.schedule(self.experiment.algorithm.as_ref(), done);
         let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
         let (seats, iteration) = (&self.seats, self.iteration);
         let seed = experiment.config.seed;
@@ -220,8 +222,10 @@ impl Trainer {
     fn carry_on(&mut self) {
         let groups = locked(&self.groups);
         let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-        for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-            average(out, results.iter().map(|r| &r.inner_state.values()[i]), &mut self.sums);
+        if self.experiment.algorithm.keeps_state() {
+            for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
+                average(out, results.iter().map(|r| &r.inner_state.values()[i]), &mut self.sums);
+            }
         }
         let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
         let momentum = conv4.batch_norm_momentum;

@@ -5,6 +5,7 @@ use innerloop_engine::{Params, Shape, Tensor, Var};
 use crate::Vars;
 
 /// One inner step, from φ_k to φ_{k+1}.
+#[derive(Clone)]
 pub struct InnerStep<'g> {
     /// Fast weights φ_k: the parameters the inner loop moves.
     pub phi: Vars<'g>,
@@ -19,6 +20,7 @@ pub struct InnerStep<'g> {
 }
 
 /// Where an inner step leads.
+#[derive(Clone)]
 pub struct Moved<'g> {
     /// φ_{k+1}.
     pub phi: Vars<'g>,
@@ -26,22 +28,84 @@ pub struct Moved<'g> {
     pub state: Vars<'g>,
 }
 
+/// Where a first-order method stands after its inner loop.
+pub struct End<'g> {
+    /// `∇_φ L_Q(φ_K)`.
+    pub gradient: Vars<'g>,
+    /// The inner optimizer's state.
+    pub state: Vars<'g>,
+    /// [`Algorithm::scheduled`] of this iteration.
+    pub scheduled: Vars<'g>,
+    /// `K`.
+    pub steps: usize,
+}
+
+/// A second inner loop from θ on the same support set, beside the one that is adaptation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Companion {
+    /// Its steps; each has a gradient of its own.
+    pub steps: usize,
+    /// Factor of the inner rates.
+    pub scale: f64,
+    /// Whether the outer objective is differentiated with respect to where it ends.
+    pub differentiated: bool,
+}
+
+/// Where an inner loop leads on the query set.
+pub struct Outcome<'g> {
+    /// Fast weights after the last step.
+    pub phi: Vars<'g>,
+    /// The query loss there.
+    pub loss: Var<'g>,
+    /// The network's output there, one row per example.
+    pub output: Var<'g>,
+}
+
 /// How the outer gradient follows from the inner trajectory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// With `v = ∇L_Q(φ_K)` and plain gradient descent inside, the exact one is
+/// `(I − αH_0) (I − αH_1) … (I − αH_{K−1}) v`; the others leave factors or terms of it out.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MetaGradient {
     /// `∇_ω L_Q(φ_K(ω))`, through all steps.
     Exact,
+    /// Through the last steps alone: φ before them is held to be θ plus a constant.
+    Truncated {
+        /// How many.
+        last: usize,
+    },
+    /// The terms with at most so many Hessians.
+    Binomial {
+        /// How many.
+        degree: usize,
+    },
+    /// The exact one with central differences of the inner gradient for `H u`.
+    Differences {
+        /// Length of the way from φ to where the gradient is taken.
+        epsilon: f64,
+    },
     /// `∇L_Q(φ_K)`: the steps are held to be independent of ω.
     FirstOrder,
     /// `θ − φ_K`: no query set.
     Displacement,
 }
 
+/// Inner steps that share a gradient in meta-training. Adaptation afterwards gives each step its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Every step has a gradient, and a Hessian, of its own.
+    None,
+    /// So many steps in a row use the gradient at the first of them, and so its Hessian.
+    Forward(usize),
+    /// Every step has a gradient of its own; backwards, so many in a row use the Hessian at the first.
+    Backward(usize),
+}
+
 /// A gradient-based meta-learning algorithm.
 ///
 /// The inner loop is `φ_0 = θ, φ_{k+1} = advance(φ_k, ∇L_S(φ_k))` over the parameters that
 /// [`Algorithm::adapts`] names; the rest of θ stays. Both strategies of a [`crate::Learner`] follow from
-/// these few definitions.
+/// these few definitions; those with a body are what plain gradient descent inside needs.
 pub trait Algorithm: Send + Sync {
     /// Name in configurations and reports.
     fn name(&self) -> &str;
@@ -53,14 +117,48 @@ pub trait Algorithm: Send + Sync {
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor>;
 
     /// Whether the outer loop learns those too.
-    fn learns_rates(&self) -> bool;
+    fn learns_rates(&self) -> bool {
+        false
+    }
 
     /// Shapes of the inner optimizer's state; it starts at zero.
-    fn state(&self, adapted: &Params<Shape>) -> Params<Shape>;
+    fn state(&self, _adapted: &Params<Shape>) -> Params<Shape> {
+        Params::new()
+    }
+
+    /// Whether that state outlives the task: the next tasks start from its mean over these.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
+    /// Which inner steps share a gradient.
+    fn sharing(&self) -> Sharing {
+        Sharing::None
+    }
 
     /// One inner step.
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g>;
 
     /// What the outer loop descends along.
     fn meta_gradient(&self) -> MetaGradient;
+
+    /// Values that change in the course of training, when a share `done` of it in [0, 1] is over.
+    fn scheduled(&self, _done: f64) -> Params<Tensor> {
+        Params::new()
+    }
+
+    /// The second inner loop, if the method has one; `steps` is `K`.
+    fn companion(&self, _steps: usize) -> Option<Companion> {
+        None
+    }
+
+    /// The outer objective where both inner loops end, in place of the query loss of the first.
+    fn objective<'g>(&self, base: &Outcome<'g>, _companion: &Outcome<'g>) -> Var<'g> {
+        base.loss
+    }
+
+    /// What takes the place of `∇_φ L_Q(φ_K)` in a [`MetaGradient::FirstOrder`] method.
+    fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
+        end.gradient.clone()
+    }
 }

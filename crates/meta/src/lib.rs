@@ -79,10 +79,10 @@ pub mod outer;
 mod problem;
 mod rates;
 
-pub use algorithm::{Algorithm, InnerStep, MetaGradient, Moved};
+pub use algorithm::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, Sharing};
 pub use metagrad::{
-    AdaptWorker, Adapted, Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup,
-    Strategy, TaskData, TaskResult, Worker,
+    AdaptWorker, Adapted, Adapter, Derivatives, Evaluation, Grouping, Learner, Losses, MetaState,
+    Setup, Strategy, TaskData, TaskResult, Worker,
 };
 pub use minibatch::minibatch;
 pub use problem::{Loss, Point, Problem};

@@ -8,10 +8,14 @@ use std::cell::Cell;
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
+};
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
-    Setup, Strategy, TaskData,
+    Setup, Sharing, Strategy, TaskData,
 };
 
 thread_local! {
@@ -114,6 +118,28 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(Reptile { inner: inner(), optimizer: adam }),
         Box::new(MetaSgd { inner: inner() }),
         Box::new(Anil { inner: inner(), head: "head".into() }),
+        Box::new(Boil { inner: inner(), head: "head".into() }),
+        Box::new(MultiStep { inner: inner(), sharing: Sharing::Forward(2), momentum: 0.5 }),
+        Box::new(MultiStep { inner: inner(), sharing: Sharing::Backward(2), momentum: 0.0 }),
+        Box::new(GradientSimilarity {
+            inner: inner(),
+            cosine: 1.0,
+            l2: 1.0,
+            magnitude: 1.0,
+            strength: 0.2,
+            decay: Decay::Linear,
+            comparison: Comparison::Whole,
+        }),
+        Box::new(Shot::new(
+            Box::new(Maml { inner: inner(), learn_rates: true }),
+            0.1,
+            Distance::ReferenceToTarget,
+            (Role::Reference, 1),
+        )),
+        Box::new(SignMaml { inner: inner() }),
+        Box::new(TruncatedMaml { inner: inner(), last: 2 }),
+        Box::new(BinomMaml { inner: inner(), degree: 2 }),
+        Box::new(HfMaml { inner: inner(), epsilon: 1e-2 }),
     ]
 }
 

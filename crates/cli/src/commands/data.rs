@@ -52,7 +52,7 @@ impl Data {
                      \x20            in DIR or DIR/omniglot; DIR is tasks.data, else $INNERLOOP_DATA, else data"
                 );
                 say!("presets (innerloop train NAME)");
-                for preset in presets::ALL {
+                for preset in presets::all() {
                     say!("  {:<24} {}", preset.name, preset.about);
                 }
                 Ok(())

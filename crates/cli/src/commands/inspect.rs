@@ -60,6 +60,12 @@ impl Inspect {
                 (arena_elements * size) as f64 / (1 << 20) as f64
             );
         }
+        let of = learner.derivatives();
+        say!(
+            "a task takes {} gradients and {} Hessian-vector products",
+            of.gradients,
+            of.hessian_products
+        );
         let batch = experiment.config.outer.meta_batch_size;
         let runs = batch.div_ceil(learner.group()) as u64;
         say!(

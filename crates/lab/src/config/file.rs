@@ -6,9 +6,11 @@ use innerloop_engine::Dtype;
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::method::{Comparison, StrengthSchedule, WindowMode};
+use super::regularizer::{ShotBase, ShotDistance};
 use super::suggest;
 use super::{
-    Activation, BatchNorm, Head, Init, InnerOptimizer, Method, Rotations, Split, Strategy, Variant,
+    Activation, BatchNorm, Head, Init, InnerOptimizer, Rotations, Split, Strategy, Variant,
 };
 use crate::{Error, Result};
 
@@ -84,6 +86,28 @@ choices! {
     pub(super) NetworkName {
         Conv4 = "conv4",
         Mlp = "mlp",
+    }
+
+    /// `algorithm.name`
+    pub(super) MethodName {
+        Maml = "maml",
+        Fomaml = "fomaml",
+        Reptile = "reptile",
+        Anil = "anil",
+        Boil = "boil",
+        MetaSgd = "meta_sgd",
+        SignMaml = "sign_maml",
+        TruncatedMaml = "truncated_maml",
+        BinomMaml = "binom_maml",
+        HfMaml = "hf_maml",
+        MultiStep = "multi_step",
+        GradientSimilarity = "gradient_similarity",
+    }
+
+    /// `algorithm.regularizer`
+    pub(super) RegularizerName {
+        None = "none",
+        Shot = "shot",
     }
 
     /// `outer.optimizer`
@@ -169,7 +193,7 @@ sections! {
         init: Init,
     }
     AlgorithmFile in "algorithm" {
-        name: Method,
+        name: MethodName,
         inner_lr: f64,
         learn_inner_lr: bool,
         adaptation_steps: usize,
@@ -177,6 +201,24 @@ sections! {
         inner_optimizer: InnerOptimizer,
         frozen: Vec<String>,
         strategy: Strategy,
+        last_steps: usize,
+        degree: usize,
+        epsilon: f64,
+        window: usize,
+        window_mode: WindowMode,
+        inner_momentum: f64,
+        cosine_weight: f64,
+        l2_weight: f64,
+        magnitude: f64,
+        strength: f64,
+        strength_schedule: StrengthSchedule,
+        comparison: Comparison,
+        regularizer: RegularizerName,
+        shot_weight: f64,
+        shot_distance: ShotDistance,
+        shot_base: ShotBase,
+        shot_steps: usize,
+        shot_travel: f64,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

@@ -118,13 +118,15 @@ impl Layers {
     /// without their settings for the old one.
     fn drop_strangers(&mut self, above: &ConfigFile) {
         let choices = [
-            above.tasks.family.map(FamilyName::strangers),
-            above.model.kind.map(NetworkName::strangers),
-            above.outer.optimizer.map(OptimizerName::strangers),
-            above.outer.schedule.map(ScheduleName::strangers),
+            above.tasks.family.map(|name| name.strangers().to_vec()),
+            above.model.kind.map(|name| name.strangers().to_vec()),
+            above.algorithm.name.map(MethodName::strangers),
+            above.algorithm.regularizer.map(|name| name.strangers().to_vec()),
+            above.outer.optimizer.map(|name| name.strangers().to_vec()),
+            above.outer.schedule.map(|name| name.strangers().to_vec()),
         ];
         for (full, _) in choices.into_iter().flatten().flatten() {
-            self.sources.remove(*full);
+            self.sources.remove(full);
             self.file.clear(full);
         }
     }

@@ -18,7 +18,9 @@
 #[macro_use]
 mod file;
 mod layers;
+mod method;
 pub mod presets;
+mod regularizer;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ use innerloop_engine::Dtype;
 
 use crate::Result;
 use layers::Layers;
+pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
+pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -96,20 +100,6 @@ choices! {
         PyTorch = "pytorch",
         /// N(0, 0.01²) redrawn outside two standard deviations, biases 0: MAML's code on sinusoids.
         TruncatedNormal = "truncated_normal",
-    }
-
-    /// The meta-learning method.
-    pub Method {
-        /// Finn et al. 2017: the exact gradient through the inner loop.
-        Maml = "maml",
-        /// The same without second derivatives.
-        Fomaml = "fomaml",
-        /// Nichol et al. 2018: towards the adapted weights.
-        Reptile = "reptile",
-        /// Raghu et al. 2020: MAML whose inner loop moves only the head.
-        Anil = "anil",
-        /// Li et al. 2017: MAML with a learned rate for each weight.
-        MetaSgd = "meta_sgd",
     }
 
     /// The rule of the inner loop.
@@ -240,7 +230,8 @@ pub struct MlpConfig {
 /// over classes is to be multiplied by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
-    /// `name`. Default `maml`.
+    /// `name`: `maml` (default), `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `sign_maml`,
+    /// `truncated_maml`, `binom_maml`, `hf_maml`, `multi_step` or `gradient_similarity`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
     /// 0.01 for sinusoids and 0.4 for images.
@@ -261,6 +252,8 @@ pub struct AlgorithmConfig {
     pub frozen: Vec<String>,
     /// Default `auto`.
     pub strategy: Strategy,
+    /// `regularizer`: `none` (default) or `shot`.
+    pub regularizer: Regularizer,
 }
 
 /// The outer loop: `[outer]`.

@@ -148,6 +148,7 @@ fn every_key_survives_a_round_trip() {
         flat_of(&config).into_iter().filter(|entry| flat_of(&family).contains(entry)).collect();
     let expected = [
         ("algorithm.inner_optimizer", "\"sgd\""),
+        ("algorithm.regularizer", "\"none\""),
         ("model.head", "\"flatten\""),
         ("model.kind", "\"conv4\""),
         ("tasks.family", "\"omniglot\""),
@@ -155,6 +156,22 @@ fn every_key_survives_a_round_trip() {
     ];
     assert_eq!(same, expected.map(|(key, value)| (key.to_string(), value.to_string())));
 
+    for method in [
+        "name = 'truncated_maml', last_steps = 3",
+        "name = 'binom_maml', degree = 0",
+        "name = 'hf_maml', epsilon = 0.5",
+        "name = 'boil', adaptation_steps = 3, regularizer = 'shot', shot_weight = 0.2, shot_steps = 2, \
+         shot_distance = 'parameters', shot_travel = 0.5",
+        "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
+        "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
+         strength_schedule = 'linear', comparison = 'per_tensor'",
+        "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
+    ] {
+        let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();
+        check_round_trip(&config);
+        let default = parse(&format!("algorithm = {{ {} }}", method.split(',').next().unwrap()));
+        assert_ne!(config, default.unwrap(), "{method}");
+    }
     check_round_trip(&parse("model = { kind = 'mlp', hidden = [], activation = 'tanh' }").unwrap());
     check_round_trip(
         &parse("outer = { optimizer = 'sgd', momentum = 0.9, schedule = 'linear' }").unwrap(),
@@ -168,13 +185,16 @@ fn flat_of(config: &Config) -> Vec<(String, String)> {
 #[test]
 fn every_preset_and_every_choice_in_it_is_legal() {
     assert!(presets::names().contains(&presets::DEFAULT));
-    for preset in presets::ALL {
+    for preset in presets::all() {
         let config = load(preset.name, &[]).unwrap_or_else(|error| panic!("{error}"));
         check_round_trip(&config);
-        for method in Method::ALL {
+        for method in file::MethodName::ALL {
             let name = format!("algorithm.name={method}");
-            let config = load(preset.name, &[&name, "algorithm.inner_optimizer=sgd"]);
-            assert_eq!(config.unwrap_or_else(|error| panic!("{error}")).algorithm.method, *method);
+            let plain = ["algorithm.inner_optimizer=sgd", "algorithm.regularizer=none"];
+            let config = load(preset.name, &[&name, plain[0], plain[1]]);
+            let config = config.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(config.algorithm.method.to_string(), method.name());
+            check_round_trip(&config);
         }
     }
     let config = load(presets::DEFAULT, &[]).unwrap();
@@ -223,7 +243,7 @@ fn a_slip_in_a_name_gets_a_suggestion() {
         "xyzzy = 1",
         "unknown key `xyzzy`; known: preset, seed, tasks, model, algorithm, outer, evaluation, run",
     );
-    let names = "one of \"maml\", \"fomaml\", \"reptile\", \"anil\", \"meta_sgd\"";
+    let names = file::one_of(<file::MethodName as file::Setting>::names());
     check_text(
         "algorithm.name = 'Meta-SGD'",
         &format!("algorithm.name is \"Meta-SGD\", expected {names}; did you mean `meta_sgd`?"),
@@ -338,6 +358,23 @@ fn numbers_out_of_range_are_refused() {
         &format!("model.hidden is 0, expected {most}"),
     );
     check_text(
+        "algorithm = { name = 'gradient_similarity', cosine_weight = 0 }",
+        "algorithm.cosine_weight is 0, expected a number above 0 with algorithm.l2_weight = 0: without both there \
+         is no correction; for that set algorithm.strength = 0",
+    );
+    check_text(
+        "algorithm = { name = 'multi_step', window = 0 }",
+        "algorithm.window is 0, expected a whole number from 1 to 100000",
+    );
+    check_text(
+        "algorithm = { name = 'multi_step', inner_momentum = 1 }",
+        "algorithm.inner_momentum is 1, expected 0 or more and below 1",
+    );
+    check_text(
+        "algorithm = { name = 'hf_maml', epsilon = 0 }",
+        "algorithm.epsilon is 0, expected a finite number above 0",
+    );
+    check_text(
         "algorithm.inner_lr_of = { 'head.bias' = -1 }",
         "algorithm.inner_lr_of.\"head.bias\" is -1, expected a finite number, 0 or more",
     );
@@ -375,6 +412,40 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          nothing would adapt",
     );
     check_text(
+        "algorithm = { name = 'boil', learn_inner_lr = true }",
+        "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"boil\": the method is defined \
+         with rates that stay",
+    );
+    check_text(
+        "algorithm = { name = 'sign_maml', strategy = 'unrolled' }",
+        "algorithm.strategy is \"unrolled\", expected \"auto\" with algorithm.name = \"sign_maml\": a first-order \
+         method has no second derivatives to compute in one way or another",
+    );
+    check_text(
+        "algorithm = { name = 'reptile', regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": Reptile has no query set to compare two inner loops \
+         on",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 0, regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_steps = 3 }",
+        "algorithm.shot_steps is 3, expected fewer than algorithm.adaptation_steps, 3, with algorithm.shot_base = \
+         \"reference\"",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 1, regularizer = 'shot', shot_steps = 1 }",
+        "algorithm.shot_steps is 1, expected more than algorithm.adaptation_steps, 1, with algorithm.shot_base = \
+         \"target\"",
+    );
+    check_text(
+        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_distance = 'cross_entropy' }",
+        "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": sinusoid tasks have \
+         no classes",
+    );
+    check_text(
         "algorithm.frozen = ['']",
         "algorithm.frozen is a list with \"\", expected names of tensors: the empty name begins every other, and \
          nothing would adapt",
@@ -407,6 +478,28 @@ fn keys_of_another_choice_are_refused() {
         ("model.kind = 'conv4'", "model.activation = 'relu'", "conv4 always has relu"),
         ("model.kind = 'mlp'", "model.head = 'mean'", "an mlp has no convolutions"),
         ("model.kind = 'mlp'", "model.batch_norm = 'with_support'", "an mlp has no batch norm"),
+        (
+            "algorithm.name = 'maml'",
+            "algorithm.last_steps = 1",
+            "only truncated_maml leaves steps out",
+        ),
+        ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
+        (
+            "algorithm.regularizer = 'none'",
+            "algorithm.shot_weight = 0.2",
+            "only the regularizer shot has a second inner loop",
+        ),
+        (
+            "algorithm.name = 'fomaml'",
+            "algorithm.strength = 0.2",
+            "only gradient_similarity corrects the query gradient",
+        ),
+        ("algorithm.name = 'maml'", "algorithm.window = 2", "only multi_step shares gradients"),
+        (
+            "algorithm.name = 'binom_maml'",
+            "algorithm.epsilon = 0.1",
+            "only hf_maml takes differences of gradients",
+        ),
         ("outer.optimizer = 'sgd'", "outer.beta1 = 0.9", "sgd has none of Adam's settings"),
         ("outer.optimizer = 'adamw'", "outer.momentum = 0.9", "only sgd has it; Adam's is beta1"),
         (
@@ -435,6 +528,8 @@ fn a_layer_with_another_choice_drops_the_keys_of_the_old_one() {
     assert_eq!(sinusoid.tasks.family, Family::Sinusoid);
     let sets = ["outer.optimizer=sgd", "outer.momentum=0.5", "outer.optimizer=adam"];
     assert!(matches!(load("strokes-maml", &sets).unwrap().outer.optimizer, Optimizer::Adam(_)));
+    let config = load("strokes-hf-maml", &["algorithm.name=maml"]).unwrap();
+    assert_eq!(config.algorithm.method, Method::Maml);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::*;
 use crate::{Error, Result};
 
 /// Largest number of classes, examples, channels: products of a few of them fit a machine word.
-const MOST: usize = 100_000;
+pub(super) const MOST: usize = 100_000;
 /// Largest number of iterations, tasks, steps.
 const LONGEST: usize = 1_000_000_000;
 /// Drawings of an Omniglot character.
@@ -119,7 +119,7 @@ fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
 }
 
 fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<AlgorithmConfig> {
-    let method = file.name.unwrap_or(Method::Maml);
+    let method = Method::check(at, file)?;
     let inner_optimizer = file.inner_optimizer.unwrap_or(InnerOptimizer::Sgd);
     if inner_optimizer == InnerOptimizer::Adam && method != Method::Reptile {
         let why =
@@ -133,18 +133,12 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         (InnerOptimizer::Sgd, Family::Strokes | Family::Omniglot(_)) => 0.4,
     };
     let learn_inner_lr = file.learn_inner_lr.unwrap_or(false);
-    let learns_already = match method {
-        Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
-        Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
-        Method::Maml | Method::Fomaml | Method::Anil => None,
-    };
-    if let (true, Some(why)) = (learn_inner_lr, learns_already) {
+    if let (true, Some(why)) = (learn_inner_lr, method.learns_no_rates()) {
         let expected = format!("false with algorithm.name = \"{method}\": {why}");
         return Err(at.bad("algorithm.learn_inner_lr", true, &expected));
     }
     let strategy = file.strategy.unwrap_or(Strategy::Auto);
-    let first_order = matches!(method, Method::Fomaml | Method::Reptile);
-    if strategy != Strategy::Auto && first_order {
+    if strategy != Strategy::Auto && method.is_first_order() {
         let why = "a first-order method has no second derivatives to compute in one way or another";
         let expected = format!("\"auto\" with algorithm.name = \"{method}\": {why}");
         return Err(at.bad("algorithm.strategy", format!("\"{strategy}\""), &expected));
@@ -177,12 +171,15 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
     let steps = file.adaptation_steps.unwrap_or(1);
+    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
+    let regression = tasks.family == Family::Sinusoid;
     Ok(AlgorithmConfig {
+        regularizer: Regularizer::check(at, file, (method, steps, regression))?,
         method,
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
-        adaptation_steps: at.count("algorithm.adaptation_steps", steps, 0..=MOST)?,
+        adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
         inner_optimizer,
         frozen,
@@ -382,7 +379,6 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     into.init = Some(model.init);
 
     file.algorithm = AlgorithmFile {
-        name: Some(algorithm.method),
         inner_lr: Some(algorithm.inner_lr),
         learn_inner_lr: Some(algorithm.learn_inner_lr),
         adaptation_steps: Some(algorithm.adaptation_steps),
@@ -391,7 +387,10 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         frozen: Some(algorithm.frozen.clone()),
         strategy: Some(algorithm.strategy),
         inner_lr_of: (!algorithm.inner_lr_of.is_empty()).then(|| algorithm.inner_lr_of.clone()),
+        ..AlgorithmFile::default()
     };
+    algorithm.method.write(&mut file.algorithm);
+    algorithm.regularizer.write(&mut file.algorithm);
 
     let into = &mut file.outer;
     let name = match outer.optimizer {
@@ -445,7 +444,7 @@ fn bad(source: &str, key: &str, found: impl Display, expected: &str) -> Error {
 }
 
 impl Layers {
-    fn bad(&self, key: &str, found: impl Display, expected: &str) -> Error {
+    pub(super) fn bad(&self, key: &str, found: impl Display, expected: &str) -> Error {
         bad(self.source(key), key, found, expected)
     }
 
@@ -457,7 +456,7 @@ impl Layers {
         }
     }
 
-    fn refuse(&self, strangers: Strangers) -> Result<()> {
+    pub(super) fn refuse(&self, strangers: &[(&'static str, &'static str)]) -> Result<()> {
         let Some((key, why)) = strangers.iter().find(|(key, _)| self.is_written(key)) else {
             return Ok(());
         };
@@ -474,22 +473,27 @@ impl Layers {
         Err(bad(source, &format!("{shots_key} + {query_key}"), shots + query, &expected))
     }
 
-    fn count(&self, key: &str, found: usize, range: RangeInclusive<usize>) -> Result<usize> {
+    pub(super) fn count(
+        &self,
+        key: &str,
+        found: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<usize> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         if range.contains(&found) { Ok(found) } else { Err(self.bad(key, found, &expected)) }
     }
 
-    fn above_zero(&self, key: &str, found: f64) -> Result<f64> {
+    pub(super) fn above_zero(&self, key: &str, found: f64) -> Result<f64> {
         let fits = found > 0.0 && found.is_finite();
         if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number above 0")) }
     }
 
-    fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
+    pub(super) fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
         let fits = found >= 0.0 && found.is_finite();
         if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number, 0 or more")) }
     }
 
-    fn share(&self, key: &str, found: f64) -> Result<f64> {
+    pub(super) fn share(&self, key: &str, found: f64) -> Result<f64> {
         let fits = (0.0..1.0).contains(&found);
         if fits { Ok(found) } else { Err(self.bad(key, found, "0 or more and below 1")) }
     }

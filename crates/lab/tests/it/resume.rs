@@ -54,6 +54,18 @@ fn reptile_carries_the_inner_optimizer_on() {
 }
 
 #[test]
+fn a_schedule_of_the_method_resumes() {
+    check_resumes("strokes-gradient-similarity", &[]);
+}
+
+#[test]
+fn velocities_and_second_inner_loops_resume() {
+    let momentum = ["algorithm.inner_momentum=0.5", "algorithm.window=2"];
+    check_resumes("strokes-multi-step", &momentum);
+    check_resumes("strokes-shot", &[]);
+}
+
+#[test]
 fn meta_sgd_resumes() {
     check_resumes("strokes-meta-sgd", &[]);
 }

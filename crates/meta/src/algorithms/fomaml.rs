@@ -28,16 +28,8 @@ impl Algorithm for Fomaml {
         self.inner.rates.per_step(adapted, steps)
     }
 
-    fn learns_rates(&self) -> bool {
-        false
-    }
-
-    fn state(&self, _: &Params<Shape>) -> Params<Shape> {
-        Params::new()
-    }
-
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        Moved { phi: gradient_step(step), state: Params::new() }
+        gradient_step(step)
     }
 
     fn meta_gradient(&self) -> MetaGradient {

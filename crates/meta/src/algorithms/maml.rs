@@ -10,7 +10,7 @@ use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
 use crate::rates::all_at_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved, Vars};
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
 /// Exact MAML.
 pub struct Maml {
@@ -37,12 +37,8 @@ impl Algorithm for Maml {
         self.learn_rates
     }
 
-    fn state(&self, _: &Params<Shape>) -> Params<Shape> {
-        Params::new()
-    }
-
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        Moved { phi: gradient_step(step), state: Params::new() }
+        gradient_step(step)
     }
 
     fn meta_gradient(&self) -> MetaGradient {
@@ -51,8 +47,9 @@ impl Algorithm for Maml {
 }
 
 /// `φ − α_k ∇L_S(φ)`, with a rate per tensor and step.
-pub(super) fn gradient_step<'g>(step: &InnerStep<'g>) -> Vars<'g> {
+pub(super) fn gradient_step<'g>(step: &InnerStep<'g>) -> Moved<'g> {
     let alpha = all_at_step(&step.phi, &step.rates, step.step);
     let update = step.gradient.zip_map(&alpha, |&g, &alpha| alpha * g);
-    step.phi.zip_map(&update, |&phi, &update| phi - update)
+    let phi = step.phi.zip_map(&update, |&phi, &update| phi - update);
+    Moved { phi, state: Params::new() }
 }

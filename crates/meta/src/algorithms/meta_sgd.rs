@@ -33,10 +33,6 @@ impl Algorithm for MetaSgd {
         true
     }
 
-    fn state(&self, _: &Params<Shape>) -> Params<Shape> {
-        Params::new()
-    }
-
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         let update = step.gradient.map_named(|name, &g| step.rates[&rate_name(name)] * g);
         let phi = step.phi.zip_map(&update, |&phi, &update| phi - update);

@@ -1,16 +1,32 @@
 //! One file a paper.
 
 mod anil;
+mod binom_maml;
+mod boil;
 mod fomaml;
+mod gradient_similarity;
+mod hf_maml;
 mod maml;
 mod meta_sgd;
+mod multi_step;
 mod reptile;
+mod shot;
+mod sign_maml;
+mod truncated_maml;
 
 pub use anil::Anil;
+pub use binom_maml::BinomMaml;
+pub use boil::Boil;
 pub use fomaml::Fomaml;
+pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
+pub use hf_maml::HfMaml;
 pub use maml::Maml;
 pub use meta_sgd::MetaSgd;
+pub use multi_step::MultiStep;
 pub use reptile::{InnerOptimizer, Reptile};
+pub use shot::{Distance, Role, Shot};
+pub use sign_maml::SignMaml;
+pub use truncated_maml::TruncatedMaml;
 
 /// The part of the learner that the inner loop moves, and how fast: what all these algorithms share.
 #[derive(Clone, Debug)]

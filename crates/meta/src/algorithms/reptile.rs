@@ -55,10 +55,6 @@ impl Algorithm for Reptile {
         self.inner.rates.per_step(adapted, steps)
     }
 
-    fn learns_rates(&self) -> bool {
-        false
-    }
-
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
         match self.optimizer {
             InnerOptimizer::Sgd => Params::new(),
@@ -71,9 +67,13 @@ impl Algorithm for Reptile {
         }
     }
 
+    fn keeps_state(&self) -> bool {
+        true
+    }
+
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         let InnerOptimizer::Adam { beta2, eps } = self.optimizer else {
-            return Moved { phi: gradient_step(step), state: Params::new() };
+            return gradient_step(step);
         };
         // v ← β₂ v + (1 − β₂) g²     φ ← φ − α g / (√(v / (1 − β₂ᵗ)) + ε)
         // The state starts at zero, so `decay` holds 1 − β₂ᵗ: d ← β₂ d + (1 − β₂).

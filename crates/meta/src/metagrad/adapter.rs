@@ -2,8 +2,8 @@
 
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
-use super::adjoint::step_program;
 use super::buffers::{Buffers, copy, read_all};
+use super::lane::step_program;
 use super::structure::{Compiled, Scope, Sources, Structure, workspace};
 use super::{MetaState, ONE, TaskData};
 use crate::{Algorithm, Problem};
@@ -53,7 +53,7 @@ impl Adapter {
         batch: Option<usize>,
     ) -> Adapter {
         let structure = Structure::new(problem, algorithm, trained_steps, batch);
-        let step = step_program(&structure, problem, algorithm).expect(ONE);
+        let step = step_program(&structure, problem, algorithm, (structure.path, 1)).expect(ONE);
         let graph = Graph::new();
         let scope = Scope::new(&structure, &graph);
         let (omega, phi, at_step) = (scope.omega(), scope.fast(), scope.step());
@@ -111,6 +111,7 @@ impl Adapter {
                 state,
                 cotangent: &[],
                 totals: &[],
+                companion: &[],
                 step,
                 k,
             };

@@ -4,36 +4,37 @@
 //! `u_k = (∂S/∂φ)ᵀ u_{k+1} + H(φ_k) ḡ_k`, `ḡ_k = (∂S/∂g)ᵀ u_{k+1}`: for plain gradient descent `ḡ = −α u`
 //! and `u_k = u_{k+1} − α H(φ_k) u_{k+1}`. The gradient of what the inner loop does not move (a frozen
 //! body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order products
-//! come from one forward-over-reverse sweep.
+//! come from one forward-over-reverse sweep. An inner optimizer's state is moved beside φ.
 
-use innerloop_engine::{
-    Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params, hvp, vjp,
-};
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 
-use super::buffers::{Buffers, bytes_of, read_all, spread, take};
+use super::buffers::{Buffers, add, bytes_of, read_all, take, take_all};
+use super::lane::{Job, Lane, Track};
+use super::objective::objective;
 use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss, workspace};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 
-/// Programs: a step forward, a step back, the query loss with its gradient.
+/// Programs: inner loops forward and back, the outer objective with its gradient.
 pub(super) struct Adjoint {
-    step: Compiled,
-    back: Option<Compiled>,
+    base: Lane,
+    companion: Option<Lane>,
     query: Option<Compiled>,
-    final_loss: bool,
 }
 
 pub(super) struct Memory {
     /// All programs run in the same memory, one after another.
     workspace: Workspace,
-    /// φ_0 … φ_K.
-    trajectory: Vec<Vec<Tensor>>,
-    state: Vec<Tensor>,
-    cotangent: Vec<Tensor>,
+    base: Track,
+    companion: Option<Track>,
+    /// For each order: of what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
     output: Tensor,
 }
+
+const BASE: [&str; 2] = ["step", "step back"];
+const COMPANION: [&str; 2] = ["companion step", "companion step back"];
 
 impl Adjoint {
     pub(super) fn new(
@@ -42,42 +43,39 @@ impl Adjoint {
         algorithm: &dyn Algorithm,
         setup: Setup,
     ) -> Result<Adjoint, Unmappable> {
-        let exact = structure.kind == MetaGradient::Exact && structure.steps > 0;
+        let lane = |path, final_loss| Lane::new(structure, problem, algorithm, (path, final_loss));
         let query = structure.kind != MetaGradient::Displacement;
         Ok(Adjoint {
-            step: step_program(structure, problem, algorithm)?,
-            back: exact.then(|| back_program(structure, problem, algorithm)).transpose()?,
-            query: query.then(|| query_program(structure, problem)).transpose()?,
-            final_loss: wants_final_loss(setup),
+            base: lane(structure.path, wants_final_loss(setup))?,
+            companion: structure.companion.map(|path| lane(path, false)).transpose()?,
+            query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
         })
     }
 
     pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
-        let mut costs = vec![("step", *self.step.program.cost(), structure.steps)];
-        if let Some(back) = &self.back {
-            costs.push(("step back", *back.program.cost(), structure.steps));
-        }
-        if let Some(query) = &self.query {
-            costs.push(("query", *query.program.cost(), 1));
-        }
+        let mut costs = self.base.costs(structure, BASE);
+        costs.extend(self.companion.iter().flat_map(|lane| lane.costs(structure, COMPANION)));
+        costs.extend(self.query.iter().map(|query| ("query", *query.program.cost(), 1)));
         costs
     }
 
     pub(super) fn graphs(&self) -> Vec<(&'static str, &str)> {
-        let mut graphs = vec![("step", self.step.text.as_str())];
-        graphs.extend(self.back.iter().map(|back| ("step back", back.text.as_str())));
-        graphs.extend(self.query.iter().map(|query| ("query", query.text.as_str())));
-        graphs
+        self.programs().map(|(name, program)| (name, program.text.as_str())).collect()
+    }
+
+    fn programs(&self) -> impl Iterator<Item = (&'static str, &Compiled)> {
+        let companion = self.companion.iter().flat_map(|lane| lane.programs(COMPANION));
+        let query = self.query.iter().map(|query| ("query", query));
+        self.base.programs(BASE).chain(companion).chain(query)
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
-        let all = [Some(&self.step), self.back.as_ref(), self.query.as_ref()];
+        let totals = structure.zeros(&structure.fixed, dtype);
         Memory {
-            workspace: workspace(all.into_iter().flatten(), dtype),
-            trajectory: vec![structure.zeros(&structure.adapted, dtype); structure.steps + 1],
-            state: structure.zeros(&structure.state, dtype),
-            cotangent: structure.zeros(&structure.adapted, dtype),
-            totals: structure.zeros(&structure.fixed, dtype),
+            workspace: workspace(self.programs().map(|(_, program)| program), dtype),
+            base: self.base.track(structure, dtype),
+            companion: self.companion.as_ref().map(|lane| lane.track(structure, dtype)),
+            totals: vec![totals; structure.orders()].concat(),
             loss: Tensor::zeros(dtype, &structure.stacked(&[])),
             output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
         }
@@ -92,84 +90,43 @@ impl Adjoint {
         tasks: &[TaskData<'_>],
         results: &mut [TaskResult],
     ) {
-        let Memory { workspace, trajectory, state, cotangent, totals, loss, output } = memory;
-        for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
-            spread(fast, &meta.omega[name]);
-        }
-        for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
-            spread(state, start);
-        }
+        let job = Job { structure, meta, tasks };
+        let Memory { workspace, base, companion, totals, loss, output } = memory;
         results.iter_mut().for_each(|result| result.support_losses.clear());
+        self.base.forward(job, (workspace, base, loss), buffers, Some(&mut *results));
         let n = structure.adapted.len();
-        let n_state = structure.state.len();
-        for k in 0..structure.steps + usize::from(self.final_loss) {
-            let sources = Sources {
-                meta,
-                tasks,
-                buffers,
-                fast: &trajectory[k],
-                state,
-                cotangent: &[],
-                totals: &[],
-                step: structure.step_index(k),
-                k: structure.step_index(k),
-            };
-            self.step.run(workspace, sources);
-            workspace.read(0, loss);
-            for (result, loss) in results.iter_mut().zip(loss.iter()) {
-                result.support_losses.push(loss);
-            }
-            if k == structure.steps {
-                break;
-            }
-            read_all(workspace, 1, &mut trajectory[k + 1]);
-            read_all(workspace, 1 + n, state);
-            read_all(workspace, 1 + n + n_state, &mut buffers.statistics);
-            buffers.hand_out_statistics(k, results);
-        }
         for (member, result) in results.iter_mut().enumerate() {
-            take_all(result.fast.values_mut(), &trajectory[structure.steps], member);
-            take_all(result.inner_state.values_mut(), state, member);
+            take_all(result.fast.values_mut(), &base.end()[..n], member);
+            take_all(result.inner_state.values_mut(), &base.end()[n..], member);
         }
         let Some(query) = &self.query else {
             return results.iter_mut().for_each(|result| displacement(structure, meta, result));
         };
-        let at = Sources {
-            meta,
-            tasks,
-            buffers,
-            fast: &trajectory[structure.steps],
-            state: &[],
-            cotangent: &[],
-            totals: &[],
-            step: structure.steps,
-            k: 0,
-        };
-        query.run(workspace, at);
+        if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
+            lane.forward(job, (workspace, track, loss), buffers, None);
+        }
+        let at = Sources::at(meta, tasks, buffers, (base.end(), n), (structure.steps, 0));
+        let beside = companion.as_ref().map_or(&[][..], |track| &track.end()[..n]);
+        query.run(workspace, Sources { companion: beside, ..at });
         workspace.read(0, loss);
         workspace.read(1, output);
-        read_all(workspace, 2, cotangent);
-        read_all(workspace, 2 + n, totals);
-        read_all(workspace, 2 + n + totals.len(), &mut buffers.statistics);
-        buffers.hand_out_statistics(structure.steps, results);
-        if let Some(back) = &self.back {
-            for k in (0..structure.steps).rev() {
-                let at = Sources {
-                    meta,
-                    tasks,
-                    buffers,
-                    fast: &trajectory[k],
-                    state: &[],
-                    cotangent,
-                    totals,
-                    step: structure.step_index(k),
-                    k,
-                };
-                back.run(workspace, at);
-                read_all(workspace, 0, cotangent);
-                read_all(workspace, n, totals);
-            }
+        structure.read_start(workspace, 2, &mut base.cotangent, totals);
+        let mut next = 2 + structure.moves() + structure.fixed.len();
+        if let Some(track) = companion {
+            structure.read_start(workspace, next, &mut track.cotangent, &mut []);
+            next += structure.moves();
         }
+        read_all(workspace, next, &mut buffers.statistics);
+        buffers.hand_out_statistics(structure.steps, results);
+        self.base.backward(job, (workspace, base, totals), buffers);
+        if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
+            lane.backward(job, (workspace, track, totals), buffers);
+            let pairs = base.cotangent.iter_mut().zip(&track.cotangent);
+            pairs.for_each(|(sum, x)| add(sum, x));
+        }
+        let last = structure.orders() - 1;
+        let cotangent = &base.cotangent[last * structure.moves()..];
+        let totals = &totals[last * structure.fixed.len()..];
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);
@@ -186,15 +143,10 @@ impl Adjoint {
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
-        let tensors = self.trajectory.iter().flatten().chain([&self.loss, &self.output]);
-        let tensors = tensors.chain(&self.state).chain(&self.cotangent).chain(&self.totals);
-        self.workspace.bytes() + tensors.map(bytes_of).sum::<usize>()
+        let tracks = std::iter::once(&self.base).chain(&self.companion).map(Track::bytes);
+        let tensors = self.totals.iter().chain([&self.loss, &self.output]).map(bytes_of);
+        self.workspace.bytes() + tracks.chain(tensors).sum::<usize>()
     }
-}
-
-/// One task's part of values of a group.
-fn take_all(one: &mut [Tensor], group: &[Tensor], member: usize) {
-    one.iter_mut().zip(group).for_each(|(one, group)| take(one, group, member));
 }
 
 /// `θ − φ_K` for what the inner loop moves; the rest of the gradient stays zero.
@@ -217,28 +169,10 @@ fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult
     }
 }
 
-/// `(φ, ω, batch) → (L_S, φ', state', statistics)`.
-pub(super) fn step_program(
-    structure: &Structure,
-    problem: &dyn Problem,
-    algorithm: &dyn Algorithm,
-) -> Result<Compiled, Unmappable> {
-    let graph = Graph::new();
-    let scope = Scope::new(structure, &graph);
-    let (omega, phi, state, step) = (scope.omega(), scope.fast(), scope.state(), scope.step());
-    let at = scope.point(&omega, &phi, step);
-    let loss = problem.support_loss(&at, &scope.batch(0));
-    let gradient = grad_params(loss.value, &phi);
-    let moved = algorithm.advance(&scope.inner_step(&omega, phi, gradient, (state, step)));
-    let mut outputs = vec![loss.value];
-    outputs.extend(moved.phi.values());
-    outputs.extend(moved.state.values());
-    outputs.extend(loss.statistics.values());
-    scope.compile(&outputs)
-}
-
-/// `(φ_k, ω, batch, u, totals) → (u', totals')`.
-fn back_program(
+/// `(φ_K, state, φ of the companion, ω, support, query) → (L_Q, output, ∇_φ J, zeros for the state, ∇_η J, the
+/// same two for the companion, statistics)` with the outer objective `J`; in place of `∇_φ J` what a first-order
+/// method makes of it.
+fn query_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
@@ -246,38 +180,41 @@ fn back_program(
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
-    let (u, totals) = (scope.cotangent(), scope.totals());
+    let (state, fixed) = (scope.state(), scope.fixed(&omega));
+    let (support, query) = (scope.support(), scope.query());
     let at = scope.point(&omega, &phi, step);
-    let loss = problem.support_loss(&at, &scope.batch(0)).value;
-    // The step as a function of φ, ω and g, with g cut off from the φ it was computed at.
-    let g = grad_params(loss, &phi).map(|g| g.stop_gradient());
-    let inner = scope.inner_step(&omega, phi.clone(), g.clone(), (Default::default(), step));
-    let moved = algorithm.advance(&inner);
-    let fixed = totals.map_named(|name, _| omega[name]);
-    let of: Vec<_> = phi.values().iter().chain(fixed.values()).copied().collect();
-    let wrt: Vec<_> = of.iter().chain(g.values()).copied().collect();
-    let direct = vjp(moved.phi.values(), u.values(), &wrt);
-    let (direct, g_bar) = direct.split_at(of.len());
-    let second = hvp(loss, phi.values(), g_bar, &of);
-    let both = direct.iter().zip(&second).map(|(&a, &b)| a + b);
-    let outputs: Vec<_> = both
-        .enumerate()
-        .map(|(i, x)| if i < phi.len() { x } else { totals.values()[i - phi.len()] + x })
-        .collect();
-    scope.compile(&outputs)
-}
-
-/// `(φ_K, ω, support, query) → (L_Q, output, ∇_φ L_Q, ∇_η L_Q, statistics)`.
-fn query_program(structure: &Structure, problem: &dyn Problem) -> Result<Compiled, Unmappable> {
-    let graph = Graph::new();
-    let scope = Scope::new(structure, &graph);
-    let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
-    let at = scope.point(&omega, &phi, step);
-    let loss = problem.query_loss(&at, &scope.support(), &scope.query());
-    let fixed = structure.fixed.map_named(|name, _| omega[name]);
-    let wrt: Vec<_> = phi.values().iter().chain(fixed.values()).copied().collect();
+    let loss = problem.query_loss(&at, &support, &query);
+    let beside = structure.companion.map(|_| {
+        let phi = scope.companion();
+        let there = scope.point_from(&at, &phi, step);
+        (problem.query_loss(&there, &support, &query), phi)
+    });
+    let ends = beside.as_ref().map(|(loss, phi)| (loss, phi));
+    let objective = objective(algorithm, (&loss, &phi), ends);
+    let moving = phi.merge(&state);
+    let of_companion = beside.map_or_else(Vec::new, |(_, phi)| phi.values().to_vec());
+    let wrt = [moving.values(), fixed.values(), &of_companion].concat();
+    let gradient = grad(objective, &wrt);
+    let (base, beside) = gradient.split_at(moving.len() + fixed.len());
+    let mut base = moving.merge(&fixed).with_values(base.to_vec());
+    let mut beside = beside.to_vec();
+    if structure.kind == MetaGradient::FirstOrder {
+        // Both inner loops are θ plus constants.
+        let of = phi.map_named(|name, _| base[name]);
+        let of = if beside.is_empty() {
+            of
+        } else {
+            of.zip_map(&of.with_values(beside.clone()), |&a, &b| a + b)
+        };
+        base = base.overlay(&algorithm.direction(&scope.end(of, state.clone())));
+        beside.iter_mut().for_each(|x| *x = x.full_like(0.0));
+    }
+    if structure.companion.is_some() {
+        beside.extend(state.values().iter().map(|x| x.full_like(0.0)));
+    }
     let mut outputs = vec![loss.value, loss.output];
-    outputs.extend(grad(loss.value, &wrt));
+    outputs.extend(base.values());
+    outputs.extend(beside);
     outputs.extend(loss.statistics.values());
     scope.compile(&outputs)
 }

@@ -24,7 +24,7 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn new(structure: &Structure, dtype: Dtype) -> Buffers {
-        Buffers::with_steps(structure, dtype, structure.steps)
+        Buffers::with_steps(structure, dtype, structure.most_steps())
     }
 
     /// Buffers for an inner loop of another length than the trained one.
@@ -150,6 +150,23 @@ pub(super) fn put(group: &mut Tensor, member: usize, one: &Tensor) {
 pub(super) fn take(one: &mut Tensor, group: &Tensor, member: usize) {
     let n = one.len();
     copy_part(one, 0, group, member * n, n);
+}
+
+/// One task's part of values of a group.
+pub(super) fn take_all(one: &mut [Tensor], group: &[Tensor], member: usize) {
+    one.iter_mut().zip(group).for_each(|(one, group)| take(one, group, member));
+}
+
+/// Adds a tensor of the same shape and element type.
+pub(super) fn add(sum: &mut Tensor, x: &Tensor) {
+    match x.dtype() {
+        Dtype::F32 => {
+            sum.as_f32_mut().iter_mut().zip(x.as_f32()).for_each(|(sum, x)| *sum += x);
+        }
+        Dtype::F64 => {
+            sum.as_f64_mut().iter_mut().zip(x.as_f64()).for_each(|(sum, x)| *sum += x);
+        }
+    }
 }
 
 /// Copies numbers into a tensor of the same shape, whose memory and element type stay.

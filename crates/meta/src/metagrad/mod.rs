@@ -3,7 +3,11 @@
 
 mod adapter;
 mod adjoint;
+mod backward;
 mod buffers;
+mod lane;
+mod objective;
+mod path;
 mod structure;
 mod unrolled;
 
@@ -103,6 +107,8 @@ pub struct MetaState {
     pub carried: Params<Tensor>,
     /// The inner optimizer's state that tasks start from.
     pub inner_state: Params<Tensor>,
+    /// [`Algorithm::scheduled`] of the current iteration.
+    pub scheduled: Params<Tensor>,
 }
 
 /// One task's arrays. `key` orders its minibatches.
@@ -135,6 +141,15 @@ pub struct TaskResult {
     pub inner_state: Params<Tensor>,
 }
 
+/// Derivatives that a task's meta-gradient takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derivatives {
+    /// Gradients of the support loss and of the query loss.
+    pub gradients: usize,
+    /// Products of the support loss's Hessian with a vector.
+    pub hessian_products: usize,
+}
+
 /// An algorithm on a problem, compiled.
 pub struct Learner {
     structure: Structure,
@@ -161,14 +176,19 @@ enum Memory {
 const ONE: &str = "a program for a single task always compiles";
 
 impl Learner {
-    /// Compiles the meta-gradient. Panics when an exact algorithm's inner optimizer has a state, which
-    /// no rule here differentiates through.
+    /// Compiles the meta-gradient. Panics when an algorithm differentiates through an inner optimizer's
+    /// state that outlives the task, which no rule here does.
     #[track_caller]
     pub fn new(problem: &dyn Problem, algorithm: &dyn Algorithm, setup: Setup) -> Learner {
         let mut structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
         assert!(
-            structure.kind != MetaGradient::Exact || structure.state.is_empty(),
-            "{}: an exact meta-gradient through a stateful inner optimizer is not supported",
+            structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
+            "{}: a meta-gradient through a state that outlives the task is not supported",
+            algorithm.name()
+        );
+        assert!(
+            structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
+            "{}: a method without a query set has no outer objective to add to",
             algorithm.name()
         );
         let compile = |structure: &Structure, strategy| {
@@ -205,6 +225,11 @@ impl Learner {
     /// that run together.
     pub fn programs(&self) -> Vec<(&'static str, Cost, usize)> {
         self.programs.costs(&self.structure)
+    }
+
+    /// Derivatives that a task's meta-gradient takes.
+    pub fn derivatives(&self) -> Derivatives {
+        self.structure.derivatives()
     }
 
     /// Printed graphs of the programs.
@@ -286,7 +311,7 @@ impl Programs {
             Strategy::Unrolled => Ok(Programs::Unrolled(Box::new(unrolled()?))),
             Strategy::Adjoint => adjoint(),
             // Without second derivatives the step-by-step programs do no work twice.
-            Strategy::Auto if structure.kind != MetaGradient::Exact => adjoint(),
+            Strategy::Auto if structure.path.backward(structure.kind).count() == 0 => adjoint(),
             // An unrolled graph of many steps is not even worth building.
             Strategy::Auto if setup.steps > 10 => adjoint(),
             Strategy::Auto => {
@@ -363,6 +388,15 @@ impl MetaState {
             omega: theta.merge(&rates),
             carried,
             inner_state: structure.state.map(|shape| Tensor::zeros(dtype, shape)),
+            scheduled: structure.scheduled.map(|value| value.cast(dtype)),
+        }
+    }
+
+    /// Sets what the algorithm schedules to its values when a share `done` of training is over.
+    pub fn schedule(&mut self, algorithm: &dyn Algorithm, done: f64) {
+        let now = algorithm.scheduled(done);
+        for (value, now) in self.scheduled.values_mut().iter_mut().zip(now.values()) {
+            buffers::copy(value, now);
         }
     }
 }

@@ -7,15 +7,20 @@ use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
 };
 
-use super::buffers::Buffers;
-use super::{Losses, MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, InnerStep, MetaGradient, Point, Problem, Vars};
+use super::buffers::{Buffers, read_all};
+use super::path::Path;
+use super::{Derivatives, Losses, MetaState, Setup, TaskData, TaskResult};
+use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
 /// Names and shapes of everything, fixed by the algorithm, the problem and the number of steps.
 #[derive(Clone)]
 pub(super) struct Structure {
     pub(super) kind: MetaGradient,
     pub(super) steps: usize,
+    /// The inner loop.
+    pub(super) path: Path,
+    /// The second inner loop, if there is one.
+    pub(super) companion: Option<Path>,
     /// Support examples per step, if not all.
     pub(super) batch: Option<usize>,
     /// Tasks that run together. Values of several tasks have a leading axis, one entry a task.
@@ -31,6 +36,8 @@ pub(super) struct Structure {
     /// Those of `learned` that the inner loop does not move.
     pub(super) fixed: Params<Shape>,
     pub(super) state: Params<Shape>,
+    /// Values of the iteration, as training starts.
+    pub(super) scheduled: Params<Tensor>,
     carried: Params<Shape>,
     pub(super) statistics: Params<Shape>,
     pub(super) support: Vec<Shape>,
@@ -61,10 +68,18 @@ impl Structure {
         let mut structure = Structure {
             kind: algorithm.meta_gradient(),
             steps,
+            path: Path { steps, sharing: algorithm.sharing(), scale: 1.0, differentiated: true },
+            companion: algorithm.companion(steps).map(|beside| Path {
+                steps: beside.steps,
+                sharing: Sharing::None,
+                scale: beside.scale,
+                differentiated: beside.differentiated,
+            }),
             batch,
             group: 1,
             support_examples,
             state: algorithm.state(&adapted),
+            scheduled: algorithm.scheduled(0.0),
             theta,
             adapted,
             rates,
@@ -127,6 +142,73 @@ impl Structure {
             .map(|name| self.learned.position(name).expect("a part of learned"))
     }
 
+    pub(super) fn derivatives(&self) -> Derivatives {
+        let paths = || std::iter::once(self.path).chain(self.companion);
+        let back = paths().map(|path| path.backward(self.kind).count()).sum::<usize>();
+        let (differences, hessian_products) = match self.kind {
+            MetaGradient::Differences { .. } => (2 * back, 0),
+            MetaGradient::Binomial { .. } => (0, back * (self.orders() - 1)),
+            _ => (0, back),
+        };
+        let query = usize::from(self.kind != MetaGradient::Displacement);
+        let forward = paths().map(|path| path.forward().count()).sum::<usize>();
+        let gradients = forward + differences + query;
+        Derivatives { gradients, hessian_products }
+    }
+
+    /// What inner steps move: the adapted part of θ, and the inner optimizer's state.
+    pub(super) fn moving(&self) -> Params<Shape> {
+        self.adapted.merge(&self.state)
+    }
+
+    /// Number of the values that inner steps move.
+    pub(super) fn moves(&self) -> usize {
+        self.adapted.len() + self.state.len()
+    }
+
+    /// Reads what the recursion backwards has come to from outputs that begin with `first`: for each order
+    /// the cotangents of φ and the state, then the totals.
+    pub(super) fn read_orders(
+        &self,
+        workspace: &Workspace,
+        first: usize,
+        cotangent: &mut [Tensor],
+        totals: &mut [Tensor],
+    ) {
+        let (moving, fixed) = (self.moves(), self.fixed.len());
+        for m in 0..self.orders() {
+            let at = first + m * (moving + fixed);
+            read_all(workspace, at, &mut cotangent[m * moving..(m + 1) * moving]);
+            read_all(workspace, at + moving, &mut totals[m * fixed..(m + 1) * fixed]);
+        }
+    }
+
+    /// Reads what every order of that recursion starts from.
+    pub(super) fn read_start(
+        &self,
+        workspace: &Workspace,
+        first: usize,
+        cotangent: &mut [Tensor],
+        totals: &mut [Tensor],
+    ) {
+        let (moving, fixed) = (self.moves(), self.fixed.len());
+        cotangent.chunks_mut(moving.max(1)).for_each(|all| read_all(workspace, first, all));
+        totals.chunks_mut(fixed.max(1)).for_each(|all| read_all(workspace, first + moving, all));
+    }
+
+    /// Inner steps of the longer inner loop.
+    pub(super) fn most_steps(&self) -> usize {
+        self.companion.map_or(self.steps, |path| path.steps.max(self.steps))
+    }
+
+    /// Cotangents that the recursion backwards carries: see [`super::backward::Backward::pull`].
+    pub(super) fn orders(&self) -> usize {
+        match self.kind {
+            MetaGradient::Binomial { degree } => degree.min(self.steps) + 1,
+            _ => 1,
+        }
+    }
+
     /// Zero-based index on the one-hot step axis at which the support pass of inner step `k` stands:
     /// steps beyond those trained repeat the last one's.
     pub(super) fn step_index(&self, k: usize) -> usize {
@@ -138,13 +220,17 @@ impl Structure {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Bind {
     Fast(usize),
+    /// φ of the companion.
+    Companion(usize),
     Omega(usize),
     Carried(usize),
+    Scheduled(usize),
     /// The inner optimizer's state that every task starts from.
     Start(usize),
     /// The inner optimizer's current state.
     State(usize),
-    Step,
+    /// The one-hot row of the current step, or of one so many after it.
+    Step(usize),
     /// The whole support set's array.
     Support(usize),
     /// The array of the support examples of one inner step; the current one in step programs.
@@ -158,8 +244,10 @@ impl Bind {
     /// Whether each task of a group has a value of its own.
     fn differs_by_task(self) -> bool {
         match self {
-            Bind::Omega(_) | Bind::Carried(_) | Bind::Start(_) | Bind::Step => false,
-            Bind::Fast(_) | Bind::State(_) | Bind::Cotangent(_) | Bind::Total(_) => true,
+            Bind::Omega(_) | Bind::Carried(_) | Bind::Scheduled(_) => false,
+            Bind::Start(_) | Bind::Step(_) => false,
+            Bind::Fast(_) | Bind::Companion(_) | Bind::State(_) => true,
+            Bind::Cotangent(_) | Bind::Total(_) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
     }
@@ -205,8 +293,18 @@ impl<'g, 's> Scope<'g, 's> {
         self.inputs(&self.structure.adapted, Bind::Fast)
     }
 
+    /// Fast weights of the companion as inputs.
+    pub(super) fn companion(&self) -> Vars<'g> {
+        self.inputs(&self.structure.adapted, Bind::Companion)
+    }
+
     pub(super) fn carried(&self) -> Vars<'g> {
         self.inputs(&self.structure.carried, Bind::Carried)
+    }
+
+    pub(super) fn scheduled(&self) -> Vars<'g> {
+        let shapes = self.structure.scheduled.map(|value| value.shape().to_vec());
+        self.inputs(&shapes, Bind::Scheduled)
     }
 
     /// The state every task's inner optimizer starts from.
@@ -220,7 +318,13 @@ impl<'g, 's> Scope<'g, 's> {
 
     /// The current step as an input.
     pub(super) fn step(&self) -> Var<'g> {
-        self.input("step", &[self.structure.steps + 1], Bind::Step)
+        self.steps(1)[0]
+    }
+
+    /// The current step and those after it as inputs.
+    pub(super) fn steps(&self, n: usize) -> Vec<Var<'g>> {
+        let axis = [self.structure.steps + 1];
+        (0..n).map(|after| self.input("step", &axis, Bind::Step(after))).collect()
     }
 
     /// A fixed step.
@@ -241,13 +345,21 @@ impl<'g, 's> Scope<'g, 's> {
         self.arrays("query", &self.structure.query, Bind::Query)
     }
 
-    pub(super) fn cotangent(&self) -> Vars<'g> {
-        self.inputs(&self.structure.adapted, Bind::Cotangent)
+    /// Every cotangent of φ and the inner optimizer's state, each followed by the running totals of the
+    /// gradient of what the inner loop does not move.
+    pub(super) fn cotangents(&self) -> Vec<Vec<Var<'g>>> {
+        let (moving, fixed) = (self.structure.moving(), &self.structure.fixed);
+        let one = |m: usize| {
+            let moving = self.inputs(&moving, |i| Bind::Cotangent(m * moving.len() + i));
+            let totals = self.inputs(fixed, |i| Bind::Total(m * fixed.len() + i));
+            [moving.values(), totals.values()].concat()
+        };
+        (0..self.structure.orders()).map(one).collect()
     }
 
-    /// Running totals of the gradient of what the inner loop does not move.
-    pub(super) fn totals(&self) -> Vars<'g> {
-        self.inputs(&self.structure.fixed, Bind::Total)
+    /// Learned meta-parameters that the inner loop does not move.
+    pub(super) fn fixed(&self, omega: &Vars<'g>) -> Vars<'g> {
+        self.structure.fixed.map_named(|name, _| omega[name])
     }
 
     /// All parameters with the fast weights in place.
@@ -276,15 +388,29 @@ impl<'g, 's> Scope<'g, 's> {
         omega.filter(|name| self.structure.rates.get(name).is_some())
     }
 
-    /// The inner step at a point whose support gradient is known.
-    pub(super) fn inner_step(
+    /// The inner steps that share a support gradient.
+    pub(super) fn advance(
         &self,
+        algorithm: &dyn Algorithm,
         omega: &Vars<'g>,
-        phi: Vars<'g>,
-        gradient: Vars<'g>,
-        (state, step): (Vars<'g>, Var<'g>),
-    ) -> InnerStep<'g> {
-        InnerStep { phi, gradient, rates: self.rates(omega), state, step }
+        start: &Moved<'g>,
+        gradient: &Vars<'g>,
+        (path, steps): (Path, &[Var<'g>]),
+    ) -> Moved<'g> {
+        let rates = match path.scale {
+            1.0 => self.rates(omega),
+            scale => self.rates(omega).map(|&rate| rate * scale),
+        };
+        let one = |Moved { phi, state }, &step: &Var<'g>| {
+            let (gradient, rates) = (gradient.clone(), rates.clone());
+            algorithm.advance(&InnerStep { phi, gradient, rates, state, step })
+        };
+        steps.iter().fold(start.clone(), one)
+    }
+
+    /// Where the inner loop ends, for a first-order method.
+    pub(super) fn end(&self, gradient: Vars<'g>, state: Vars<'g>) -> End<'g> {
+        End { gradient, state, scheduled: self.scheduled(), steps: self.structure.steps }
     }
 
     /// Compiles the outputs, for the tasks of a group at once if there are several: every output then has
@@ -322,10 +448,28 @@ pub(super) struct Sources<'a> {
     pub(super) state: &'a [Tensor],
     pub(super) cotangent: &'a [Tensor],
     pub(super) totals: &'a [Tensor],
+    pub(super) companion: &'a [Tensor],
     /// Index on the one-hot step axis.
     pub(super) step: usize,
     /// The inner step whose minibatch is read.
     pub(super) k: usize,
+}
+
+impl<'a> Sources<'a> {
+    /// At a place on the trajectory, φ and then the state from the `n`-th tensor on, and at a step; no
+    /// cotangents.
+    pub(super) fn at(
+        meta: &'a MetaState,
+        tasks: &'a [TaskData<'a>],
+        buffers: &'a Buffers,
+        (place, n): (&'a [Tensor], usize),
+        (step, k): (usize, usize),
+    ) -> Sources<'a> {
+        let (fast, state) = place.split_at(n);
+        let none: &[Tensor] = &[];
+        let (cotangent, totals, companion) = (none, none, none);
+        Sources { meta, tasks, buffers, fast, state, cotangent, totals, companion, step, k }
+    }
 }
 
 impl Compiled {
@@ -334,11 +478,13 @@ impl Compiled {
         for (input, bind) in self.binds.iter().enumerate() {
             let value = match *bind {
                 Bind::Fast(i) => &from.fast[i],
+                Bind::Companion(i) => &from.companion[i],
                 Bind::Omega(i) => &from.meta.omega.values()[i],
                 Bind::Carried(i) => &from.meta.carried.values()[i],
+                Bind::Scheduled(i) => &from.meta.scheduled.values()[i],
                 Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],
-                Bind::Step => &from.buffers.one_hot[from.step],
+                Bind::Step(after) => &from.buffers.one_hot[from.step + after],
                 Bind::Support(i) => from.buffers.support(from.tasks, i),
                 Bind::Batch(step, i) => from.buffers.batch(from.tasks, from.k + step, i),
                 Bind::Query(i) => from.buffers.query(from.tasks, i),

@@ -1,11 +1,16 @@
 //! The whole inner loop and its derivative as one graph: the definition of every algorithm's meta-gradient.
 
-use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Var, Workspace, grad, grad_params};
+use innerloop_engine::{
+    Cost, Dtype, Graph, Params, Tensor, Unmappable, Var, Workspace, grad, grad_params,
+};
 
+use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, take};
+use super::objective::objective;
+use super::path::{Path, Run};
 use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, MetaGradient, Problem};
+use crate::{Algorithm, Loss, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
 pub(super) struct Unrolled {
     program: Compiled,
@@ -21,6 +26,217 @@ pub(super) struct Memory {
     outputs: Vec<Tensor>,
 }
 
+/// What a trace is made of.
+struct Trace<'a, 'g, 's> {
+    scope: &'a Scope<'g, 's>,
+    structure: &'a Structure,
+    problem: &'a dyn Problem,
+    algorithm: &'a dyn Algorithm,
+    omega: Vars<'g>,
+    support: Vec<Var<'g>>,
+    query: Vec<Var<'g>>,
+    /// Support examples of every step.
+    batches: Vec<Vec<Var<'g>>>,
+    /// θ at step 0.
+    start: Point<'g>,
+}
+
+/// A traced inner loop.
+struct Trajectory<'g> {
+    path: Path,
+    /// φ and the state before each run of steps that share a gradient, and at the end.
+    places: Vec<Moved<'g>>,
+    /// The support loss before each step.
+    losses: Vec<Var<'g>>,
+    /// Those of each pass.
+    statistics: Vec<Var<'g>>,
+}
+
+impl<'g> Trajectory<'g> {
+    fn end(&self) -> &Moved<'g> {
+        &self.places[self.places.len() - 1]
+    }
+
+    /// Where the differentiated steps begin.
+    fn origin(&self, kind: MetaGradient) -> &Moved<'g> {
+        &self.places[self.path.place(self.path.cut(kind))]
+    }
+}
+
+impl<'a, 'g, 's> Trace<'a, 'g, 's> {
+    fn new(
+        scope: &'a Scope<'g, 's>,
+        structure: &'a Structure,
+        problem: &'a dyn Problem,
+        algorithm: &'a dyn Algorithm,
+    ) -> Trace<'a, 'g, 's> {
+        let (omega, support, query) = (scope.omega(), scope.support(), scope.query());
+        let batches = match structure.batch {
+            Some(_) => (0..structure.most_steps().max(1)).map(|k| scope.batch(k)).collect(),
+            None => vec![support.clone(); structure.most_steps().max(1)],
+        };
+        let theta = structure.adapted.map_named(|name, _| omega[name]);
+        let start = scope.point(&omega, &theta, scope.constant_step(0));
+        Trace { scope, structure, problem, algorithm, omega, support, query, batches, start }
+    }
+
+    fn point(&self, phi: &Vars<'g>, k: usize) -> Point<'g> {
+        self.scope.point_from(&self.start, phi, self.scope.constant_step(k))
+    }
+
+    /// The support loss before a step, or after the last one.
+    fn support_loss(&self, path: Path, phi: &Vars<'g>, k: usize) -> Loss<'g> {
+        let at = self.point(phi, self.structure.step_index(k));
+        self.problem.support_loss(&at, &self.batches[path.batch(k)])
+    }
+
+    fn query_loss(&self, phi: &Vars<'g>) -> Loss<'g> {
+        let at = self.point(phi, self.structure.steps);
+        self.problem.query_loss(&at, &self.support, &self.query)
+    }
+
+    fn advance(&self, path: Path, from: &Moved<'g>, gradient: &Vars<'g>, run: Run) -> Moved<'g> {
+        let step = |k| self.scope.constant_step(self.structure.step_index(k));
+        let steps: Vec<_> = (run.first..run.first + run.length).map(step).collect();
+        self.scope.advance(self.algorithm, &self.omega, from, gradient, (path, &steps))
+    }
+
+    /// An inner loop; at the step `apart` φ is a node of its own, even where another inner loop gets to the same.
+    fn trajectory(&self, path: Path, apart: Option<usize>) -> Trajectory<'g> {
+        let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
+        let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
+        let (mut losses, mut statistics) = (Vec::new(), Vec::new());
+        // The gradient at the first of the steps that share its derivative.
+        let mut shared: Vars<'g> = Params::new();
+        for run in path.forward() {
+            let place = &places[places.len() - 1];
+            let loss = self.support_loss(path, &place.phi, run.first);
+            let mut gradient = grad_params(loss.value, &place.phi);
+            match path.sharing {
+                Sharing::Backward(width) if run.first % width != 0 => {
+                    gradient = gradient.zip_map(&shared, |g, shared| {
+                        g.stop_gradient() + (*shared - shared.stop_gradient())
+                    });
+                }
+                _ => shared = gradient.clone(),
+            }
+            let mut moved = self.advance(path, place, &gradient, run);
+            if apart == Some(run.first + run.length) {
+                moved.phi = moved.phi.map(|phi| phi.stop_gradient());
+            }
+            places.push(moved);
+            losses.extend(vec![loss.value; run.length]);
+            (0..run.length).for_each(|_| statistics.extend(loss.statistics.values()));
+        }
+        Trajectory { path, places, losses, statistics }
+    }
+
+    fn learned(&self) -> Vars<'g> {
+        self.structure.learned.map_named(|name, _| self.omega[name])
+    }
+
+    /// The gradient of the outer objective, in the sense of the method, given where the inner loops end.
+    fn meta_gradient(&self, base: &Trajectory<'g>, loss: &Loss<'g>) -> Vars<'g> {
+        let kind = self.structure.kind;
+        let beside = self.structure.companion.map(|path| {
+            let apart = if self.recursive() { path.steps } else { path.cut(kind) };
+            let trajectory = self.trajectory(path, Some(apart).filter(|&step| step > 0));
+            (self.query_loss(&trajectory.end().phi), trajectory)
+        });
+        let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
+        let objective = objective(self.algorithm, (loss, &base.end().phi), ends);
+        let beside = beside.map(|(_, trajectory)| trajectory);
+        if self.recursive() {
+            return self.recursion(base, beside.as_ref(), objective);
+        }
+        // What an inner loop moves stands where its differentiated steps begin; the rest is differentiated
+        // where it is used from there on. If both begin at θ, it stands for both.
+        let origin = &base.origin(kind).phi;
+        let learned = self.learned().overlay(origin);
+        let other = match &beside {
+            Some(of) if base.path.cut(kind) + of.path.cut(kind) > 0 => of.origin(kind).phi.clone(),
+            _ => Params::new(),
+        };
+        let gradient = grad(objective, &[learned.values(), other.values()].concat());
+        let (of_base, of_other) = gradient.split_at(learned.len());
+        let mut gradient = learned.with_values(of_base.to_vec());
+        for (name, &x) in other.with_values(of_other.to_vec()).iter() {
+            let at = gradient.position(name).expect("what adapts is learned");
+            gradient.values_mut()[at] = gradient[name] + x;
+        }
+        if kind == MetaGradient::FirstOrder {
+            let of = origin.map_named(|name, _| gradient[name]);
+            let end = self.scope.end(of, base.end().state.clone());
+            gradient = gradient.overlay(&self.algorithm.direction(&end));
+        }
+        gradient
+    }
+
+    /// Whether the meta-gradient is not the derivative of anything, so that the recursion defines it.
+    fn recursive(&self) -> bool {
+        matches!(
+            self.structure.kind,
+            MetaGradient::Binomial { .. } | MetaGradient::Differences { .. }
+        )
+    }
+
+    /// The adjoint recursion, step by step.
+    fn recursion(
+        &self,
+        base: &Trajectory<'g>,
+        beside: Option<&Trajectory<'g>>,
+        objective: Var<'g>,
+    ) -> Vars<'g> {
+        let fixed = self.scope.fixed(&self.omega);
+        let moving = |of: &Trajectory<'g>| of.end().phi.merge(&of.end().state);
+        let all = moving(base).merge(&fixed);
+        let other = beside.map(moving).unwrap_or_default();
+        let v = grad(objective, &[all.values(), other.values()].concat());
+        let (v, w) = v.split_at(all.len());
+        let mut u = self.back(base, vec![v.to_vec(); self.structure.orders()]);
+        let mut sum = u.pop().expect("there is an order");
+        if let Some(beside) = beside {
+            // The totals are carried on.
+            u.push(sum.clone());
+            let start = u.iter().map(|u| [w, &u[w.len()..]].concat()).collect();
+            let last = self.back(beside, start).pop().expect("there is an order");
+            let n = base.end().phi.len();
+            sum = sum[..n]
+                .iter()
+                .zip(&last)
+                .map(|(&a, &b)| a + b)
+                .chain(last[n..].iter().copied())
+                .collect();
+        }
+        let all = all.with_values(sum);
+        self.structure.learned.map_named(|name, _| all[name])
+    }
+
+    /// From cotangents at an inner loop's end to those at θ.
+    fn back(&self, of: &Trajectory<'g>, mut u: Vec<Vec<Var<'g>>>) -> Vec<Vec<Var<'g>>> {
+        let kind = self.structure.kind;
+        for run in of.path.backward(kind).rev() {
+            let back = Backward {
+                kind,
+                start: of.places[of.path.place(run.first)].clone(),
+                fixed: self.scope.fixed(&self.omega),
+                loss: &|phi| self.support_loss(of.path, phi, run.first).value,
+                advance: &|start, g| self.advance(of.path, start, g, run),
+            };
+            u = back.pull(&u);
+        }
+        u
+    }
+
+    fn displacement(&self, trajectory: &Trajectory<'g>) -> Vars<'g> {
+        let phi = &trajectory.end().phi;
+        self.learned().map_named(|name, &theta| match phi.get(name) {
+            Some(&phi) => theta - phi,
+            None => theta.full_like(0.0),
+        })
+    }
+}
+
 impl Unrolled {
     pub(super) fn new(
         structure: &Structure,
@@ -30,64 +246,27 @@ impl Unrolled {
     ) -> Result<Unrolled, Unmappable> {
         let graph = Graph::new();
         let scope = Scope::new(structure, &graph);
-        let omega = scope.omega();
-        let support = scope.support();
-        let batches: Vec<_> = match structure.batch {
-            Some(_) => (0..structure.steps.max(1)).map(|k| scope.batch(k)).collect(),
-            None => vec![support.clone(); structure.steps.max(1)],
-        };
-        let theta = structure.adapted.map_named(|name, _| omega[name]);
-        let mut state = scope.start_state();
-        let start = scope.point(&omega, &theta, scope.constant_step(0));
-        let mut phi = theta.clone();
-        let mut losses = Vec::new();
-        let mut statistics: Vec<Var<'_>> = Vec::new();
-        for (k, batch) in batches.iter().enumerate().take(structure.steps) {
-            let step = scope.constant_step(k);
-            let loss = problem.support_loss(&scope.point_from(&start, &phi, step), batch);
-            let mut gradient = grad_params(loss.value, &phi);
-            if structure.kind != MetaGradient::Exact {
-                gradient = gradient.map(|g| g.stop_gradient());
-            }
-            let moved = algorithm.advance(&scope.inner_step(&omega, phi, gradient, (state, step)));
-            (phi, state) = (moved.phi, moved.state);
-            losses.push(loss.value);
-            statistics.extend(loss.statistics.values());
-        }
+        let trace = Trace::new(&scope, structure, problem, algorithm);
+        let mut trajectory = trace.trajectory(structure.path, None);
         if wants_final_loss(setup) {
-            let last = structure.step_index(structure.steps);
-            let at = scope.point_from(&start, &phi, scope.constant_step(last));
-            losses.push(problem.support_loss(&at, &batches[last]).value);
+            let loss = trace.support_loss(structure.path, &trajectory.end().phi, structure.steps);
+            trajectory.losses.push(loss.value);
         }
-        let n_losses = losses.len();
-        let mut outputs = losses;
-        outputs.extend(phi.values());
-        outputs.extend(state.values());
         let query = structure.kind != MetaGradient::Displacement;
+        let losses = trajectory.losses.len();
+        let mut outputs = trajectory.losses.clone();
+        outputs.extend(trajectory.end().phi.values());
+        outputs.extend(trajectory.end().state.values());
         if query {
-            let at = scope.point_from(&start, &phi, scope.constant_step(structure.steps));
-            let loss = problem.query_loss(&at, &support, &scope.query());
+            let loss = trace.query_loss(&trajectory.end().phi);
             outputs.extend([loss.value, loss.output]);
-            let learned = structure.learned.map_named(|name, _| omega[name]);
-            outputs.extend(match structure.kind {
-                MetaGradient::Exact => grad(loss.value, learned.values()),
-                // What the inner loop moves stands at φ_K; the rest is differentiated where it is used.
-                _ => grad(loss.value, learned.overlay(&phi).values()),
-            });
-            statistics.extend(loss.statistics.values());
+            outputs.extend(trace.meta_gradient(&trajectory, &loss).values());
+            trajectory.statistics.extend(loss.statistics.values());
         } else {
-            outputs.extend(
-                structure
-                    .learned
-                    .map_named(|name, shape| match phi.get(name) {
-                        Some(&phi) => omega[name] - phi,
-                        None => graph.full(shape, 0.0),
-                    })
-                    .values(),
-            );
+            outputs.extend(trace.displacement(&trajectory).values());
         }
-        outputs.extend(statistics);
-        Ok(Unrolled { program: scope.compile(&outputs)?, losses: n_losses, query })
+        outputs.extend(trajectory.statistics);
+        Ok(Unrolled { program: scope.compile(&outputs)?, losses, query })
     }
 
     pub(super) fn cost(&self) -> &Cost {
@@ -129,6 +308,7 @@ impl Unrolled {
             state: &[],
             cotangent: &[],
             totals: &[],
+            companion: &[],
             step: 0,
             k: 0,
         };

@@ -3,10 +3,15 @@
 //! With `L_S = ½ φᵀAφ − bᵀφ`: `g_k = A φ_k − b`, `H = A`, and `v = A_q φ_K − b_q`.
 
 use innerloop_engine::{Dtype, Params, Tensor};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
-use innerloop_meta::{Rates, Setup, minibatch, rate_name};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
+    SignMaml, TruncatedMaml,
+};
+use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
-use crate::problems::{Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in};
+use crate::problems::{
+    Case, N, STRATEGIES, Support, Task, by, flat, multi_step, norm, quadratic, run, run_in,
+};
 
 type Vector = [f64; N];
 
@@ -145,6 +150,152 @@ fn anil() {
             assert_eq!(got.fast.names(), ["head"]);
             assert_vector("head", got.fast["head"].as_f64(), &phi[steps][2..]);
         }
+    }
+}
+
+/// BOIL is MAML whose rate is zero in the head.
+#[test]
+fn boil() {
+    let case = quadratic(2, Support::Quadratic);
+    let body_only = std::array::from_fn(|i| if i < 2 { case.rate } else { 0.0 });
+    let boil = Boil { inner: InnerLoop::new(case.rate), head: "head".into() };
+    for steps in [0, 1, 4] {
+        let rates = vec![body_only; steps];
+        let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+        for strategy in STRATEGIES {
+            let got = case.run(&boil, by(strategy, steps));
+            assert_vector("gradient", &vector(&got.gradient), &adjoint(&form, &rates, v)[0]);
+            assert_eq!(got.fast.names(), ["body"]);
+            assert_vector("body", got.fast["body"].as_f64(), &phi[steps][..2]);
+        }
+    }
+}
+
+#[test]
+fn sign_maml() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let form = Form::mean(&task.support, &all(2));
+    let mut phi = vector(&case.theta);
+    for _ in 0..3 {
+        let sign = form.gradient(&phi).map(f64::signum);
+        phi = minus(&phi, &[0.01; N], &sign);
+    }
+    let v = Form::mean(&task.query, &[0]).gradient(&phi);
+    for strategy in STRATEGIES {
+        let got = case.run(&SignMaml { inner: InnerLoop::new(0.01) }, by(strategy, 3));
+        assert_vector("fast weights", &vector(&got.fast), &phi);
+        assert_vector("gradient", &vector(&got.gradient), &v);
+    }
+}
+
+/// A quadratic's Hessian is the same everywhere: `(I − αA)^L v`, `Σ_{l≤L} C(K, l) (−αA)^l v`, and
+/// differences without an error. The steps' minibatches have Hessians of their own, which tells
+/// `H_1 H_2` from `H_2 H_1`.
+#[test]
+fn truncated_binomial_and_differences() {
+    let case = quadratic(4, Support::Quadratic);
+    let task = case.task(0);
+    let (steps, batch, rate) = (4, 3, case.rate);
+    let forms: Vec<Form> =
+        (0..steps).map(|k| Form::mean(&task.support, &minibatch(task.key, 4, batch, k))).collect();
+    let mut phi = vector(&case.theta);
+    for form in &forms {
+        phi = minus(&phi, &[rate; N], &form.gradient(&phi));
+    }
+    let v = Form::mean(&task.query, &[0]).gradient(&phi);
+    // The terms of every set of steps, the last step's factor next to v.
+    let sum_over = |keep: &dyn Fn(&[usize]) -> bool| -> Vector {
+        let mut sum = [0.0; N];
+        for set in 0..1_usize << steps {
+            let chosen: Vec<usize> = (0..steps).filter(|k| set >> k & 1 == 1).collect();
+            if keep(&chosen) {
+                let term = chosen
+                    .iter()
+                    .rev()
+                    .fold(v, |x, &k| minus(&[0.0; N], &[rate; N], &forms[k].times(&x)));
+                sum = minus(&sum, &[-1.0; N], &term);
+            }
+        }
+        sum
+    };
+    let inner = || InnerLoop::new(rate);
+    for strategy in STRATEGIES {
+        let setup = Setup { batch: Some(batch), ..by(strategy, steps) };
+        let gradient = |algorithm: &dyn innerloop_meta::Algorithm| {
+            vector(&case.run(algorithm, setup).gradient)
+        };
+        for kept in 0..=steps {
+            let last = sum_over(&|set| set.iter().all(|k| k + kept >= steps));
+            let got = gradient(&TruncatedMaml { inner: inner(), last: kept });
+            assert_vector("truncated", &got, &last);
+            let degree = sum_over(&|set| set.len() <= kept);
+            let got = gradient(&BinomMaml { inner: inner(), degree: kept });
+            assert_vector("binomial", &got, &degree);
+        }
+        let got = gradient(&HfMaml { inner: inner(), epsilon: 0.5 });
+        assert_vector("differences", &got, &sum_over(&|_| true));
+    }
+}
+
+/// `(I − αWA)^M v` with the windows' big steps, or with the trajectory of small ones; the last window is
+/// shorter.
+#[test]
+fn multi_step_estimation() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let windows = [3.0, 3.0, 1.0].map(|width| [width * case.rate; N]);
+    let (form, phi, v) = trajectory(&case, &task, &windows);
+    let forward = adjoint(&form, &windows, v)[0];
+    let (_, small, v) = trajectory(&case, &task, &[[case.rate; N]; 7]);
+    let backward = adjoint(&form, &windows, v)[0];
+    for (sharing, end, want) in
+        [(Sharing::Forward(3), phi[3], forward), (Sharing::Backward(3), small[7], backward)]
+    {
+        for strategy in STRATEGIES {
+            let algorithm = multi_step(InnerLoop::new(case.rate), sharing, 0.0);
+            let got = case.run(&algorithm, by(strategy, 7));
+            assert_vector("fast weights", &vector(&got.fast), &end);
+            assert_vector("gradient", &vector(&got.gradient), &want);
+        }
+    }
+}
+
+/// A window with momentum in one: with `c = (1 − μ^W) / (1 − μ)`,
+///
+/// ```text
+/// w' = μ^W w + c g      φ' = φ − α [μ c w + (W − μ c) g / (1 − μ)]
+/// u = c z − α (W − μ c) / (1 − μ) p      p ← p + A u      z ← μ^W z − α μ c p
+/// ```
+///
+/// for the cotangents `p` of φ and `z` of the velocity `w`.
+#[test]
+fn multi_step_estimation_with_momentum() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let form = Form::mean(&task.support, &all(2));
+    let (alpha, mu, window, windows) = (case.rate, 0.6_f64, 3, 2);
+    let decay = mu.powi(window);
+    let c = (1.0 - decay) / (1.0 - mu);
+    let b = (f64::from(window) - mu * c) / (1.0 - mu);
+    let (mut phi, mut w) = (vector(&case.theta), [0.0; N]);
+    for _ in 0..windows {
+        let g = form.gradient(&phi);
+        phi = std::array::from_fn(|i| phi[i] - alpha * (mu * c * w[i] + b * g[i]));
+        w = std::array::from_fn(|i| decay * w[i] + c * g[i]);
+    }
+    let (mut p, mut z) = (Form::mean(&task.query, &[0]).gradient(&phi), [0.0; N]);
+    for _ in 0..windows {
+        let u = std::array::from_fn(|i| c * z[i] - alpha * b * p[i]);
+        z = std::array::from_fn(|i| decay * z[i] - alpha * mu * c * p[i]);
+        p = minus(&p, &[-1.0; N], &form.times(&u));
+    }
+    let algorithm = multi_step(InnerLoop::new(alpha), Sharing::Forward(window as usize), mu);
+    for strategy in STRATEGIES {
+        let got = case.run(&algorithm, by(strategy, windows * window as usize));
+        assert_vector("fast weights", &vector(&got.fast), &phi);
+        assert_vector("velocity", &vector(&got.inner_state), &w);
+        assert_vector("gradient", &vector(&got.gradient), &p);
     }
 }
 

@@ -9,8 +9,8 @@ use innerloop_meta::{
 };
 
 use crate::problems::{
-    Case, STRATEGIES, Support, Task, algorithms, assert_results, assert_same, by, conv, flat, maml,
-    mlp, normalised, quadratic, run, run_group, run_in,
+    Case, STRATEGIES, Support, Task, adapts_as_trained, algorithms, assert_results, assert_same,
+    by, conv, flat, maml, mlp, normalised, quadratic, run, run_group, run_in,
 };
 
 fn bits(result: &TaskResult) -> Vec<u64> {
@@ -71,7 +71,9 @@ fn train(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> MetaState {
             }
         }
         adam.step(&mut meta.omega, &mean, 0.01, &mut state);
-        meta.inner_state = inner_state;
+        if algorithm.keeps_state() {
+            meta.inner_state = inner_state;
+        }
     }
     meta
 }
@@ -182,6 +184,7 @@ fn single_precision_is_close_to_double() {
                     omega: meta.omega.map(single),
                     carried: meta.carried.map(single),
                     inner_state: meta.inner_state.map(single),
+                    scheduled: meta.scheduled.map(single),
                 };
                 let task = case.task(0).map(single);
                 let mut worker = learner.worker(Dtype::F32);
@@ -204,6 +207,9 @@ fn adaptation_is_the_inner_loop_of_training() {
     for case in [mlp(6, 4), normalised(steps), conv()] {
         for (name, algorithm) in algorithms(case.rate) {
             let algorithm = algorithm.as_ref();
+            if !adapts_as_trained(algorithm) {
+                continue;
+            }
             let meta = case.meta(algorithm, steps);
             let task = case.task(0);
             let (evaluation, fast) = adapt(&case, algorithm, (steps, steps), &meta, &task);

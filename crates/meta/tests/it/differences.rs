@@ -2,12 +2,16 @@
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, Maml, MetaSgd};
+use innerloop_meta::algorithms::{Anil, Boil, Fomaml, InnerLoop, Maml, MetaSgd, SignMaml};
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
+    Sharing,
 };
 
-use crate::problems::{Case, STRATEGIES, Support, by, maml, mlp, norm, normalised, quadratic, run};
+use crate::problems::{
+    Case, STRATEGIES, Support, adapts_as_trained, by, maml, mlp, multi_step, norm, normalised,
+    quadratic, run,
+};
 
 /// Why a meta-gradient is refused.
 #[derive(Debug, PartialEq)]
@@ -20,7 +24,7 @@ enum Refusal {
 
 /// Compares the meta-gradient with a fourth-order central difference of `L_Q(φ_K(ω))`, along a random
 /// direction in every learned tensor alone and along one in all. The objective is computed by the forward
-/// programs alone.
+/// programs alone: those of adaptation, where it takes the steps of training.
 fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Refusal> {
     let problem = case.problem.as_ref();
     let learner = case.learner(algorithm, setup);
@@ -44,6 +48,9 @@ fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Ref
     let adapter = Adapter::new(problem, algorithm, (setup.steps, setup.steps), setup.batch);
     let mut worker = adapter.worker(Dtype::F64);
     let mut objective = |meta: &MetaState| {
+        if !adapts_as_trained(algorithm) {
+            return run(&learner, meta, &task).query_loss;
+        }
         let mut evaluation = Evaluation::default();
         task.with(|data| adapter.run(&mut worker, meta, data, &mut evaluation, |_| {}));
         evaluation.query_losses[setup.steps]
@@ -95,6 +102,15 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("maml", Box::new(maml(rate))),
         ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("sign-maml", Box::new(SignMaml { inner: inner() })),
+        ("multi-step", Box::new(multi_step(inner(), Sharing::Forward(2), 0.0))),
+        ("momentum", Box::new(multi_step(inner(), Sharing::None, 0.9))),
+        ("multi-step, momentum", Box::new(multi_step(inner(), Sharing::Forward(2), 0.9))),
+        (
+            "frozen momentum",
+            Box::new(multi_step(without(&["body.gain", "features.0"]), Sharing::Forward(3), 0.5)),
+        ),
         ("meta-sgd", Box::new(MetaSgd { inner: inner() })),
         (
             "frozen",

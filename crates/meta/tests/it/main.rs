@@ -6,3 +6,5 @@ mod conformance;
 mod differences;
 mod identities;
 mod problems;
+mod shot;
+mod similarity;

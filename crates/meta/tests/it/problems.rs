@@ -2,9 +2,13 @@
 
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
-use innerloop_meta::algorithms::{Anil, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
+};
 use innerloop_meta::{
-    Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Strategy, TaskData,
+    Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
     TaskResult, Worker,
 };
 use innerloop_nn::{
@@ -175,7 +179,103 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("reptile, adam", Box::new(Reptile { inner: partly(), optimizer: adam })),
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("gradient similarity", Box::new(similarity(uneven()))),
+        (
+            "gradient similarity, per tensor",
+            Box::new(GradientSimilarity {
+                l2: 0.7,
+                comparison: Comparison::PerTensor,
+                ..similarity(partly())
+            }),
+        ),
+        ("multi-step", Box::new(multi_step(uneven(), Sharing::Forward(2), 0.0))),
+        ("multi-step, partly frozen", Box::new(multi_step(partly(), Sharing::Forward(3), 0.0))),
+        ("multi-step, backward", Box::new(multi_step(uneven(), Sharing::Backward(2), 0.0))),
+        ("multi-step, momentum", Box::new(multi_step(partly(), Sharing::Forward(2), 0.5))),
+        (
+            "multi-step, backward, momentum",
+            Box::new(multi_step(inner(), Sharing::Backward(3), 0.5)),
+        ),
+        (
+            "shot on maml",
+            shot(
+                Box::new(Maml { inner: uneven(), learn_rates: true }),
+                Distance::ReferenceToTarget,
+                Role::Reference,
+            ),
+        ),
+        (
+            "shot on fomaml",
+            shot(Box::new(Fomaml { inner: partly() }), Distance::Parameters, Role::Reference),
+        ),
+        (
+            "shot on anil",
+            shot(
+                Box::new(Anil { inner: inner(), head: "head".into() }),
+                Distance::Outputs,
+                Role::Target,
+            ),
+        ),
+        (
+            "shot on boil",
+            shot(
+                Box::new(Boil { inner: inner(), head: "head".into() }),
+                Distance::Parameters,
+                Role::Reference,
+            ),
+        ),
+        (
+            "shot on binom-maml",
+            shot(
+                Box::new(BinomMaml { inner: partly(), degree: 1 }),
+                Distance::Outputs,
+                Role::Reference,
+            ),
+        ),
+        (
+            "shot on momentum",
+            shot(
+                Box::new(multi_step(inner(), Sharing::Forward(2), 0.5)),
+                Distance::Outputs,
+                Role::Reference,
+            ),
+        ),
+        ("sign-maml", Box::new(SignMaml { inner: InnerLoop::new(0.1 * rate) })),
+        ("truncated maml", Box::new(TruncatedMaml { inner: uneven(), last: 2 })),
+        ("truncated maml, partly frozen", Box::new(TruncatedMaml { inner: partly(), last: 1 })),
+        ("binom-maml", Box::new(BinomMaml { inner: uneven(), degree: 2 })),
+        ("binom-maml, partly frozen", Box::new(BinomMaml { inner: partly(), degree: 1 })),
+        ("hf-maml", Box::new(HfMaml { inner: uneven(), epsilon: 1e-2 })),
+        ("hf-maml, partly frozen", Box::new(HfMaml { inner: partly(), epsilon: 1e-2 })),
     ]
+}
+
+pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> MultiStep {
+    MultiStep { inner, sharing, momentum }
+}
+
+/// SHOT with a target of one step, or a reference of four.
+pub(crate) fn shot(base: Box<dyn Algorithm>, distance: Distance, role: Role) -> Box<dyn Algorithm> {
+    let steps = if role == Role::Reference { 1 } else { 4 };
+    Box::new(Shot::new(base, 0.5, distance, (role, steps)))
+}
+
+pub(crate) fn similarity(inner: InnerLoop) -> GradientSimilarity {
+    GradientSimilarity {
+        inner,
+        cosine: 1.0,
+        l2: 0.0,
+        magnitude: 1.0,
+        strength: 0.2,
+        decay: Decay::Constant,
+        comparison: Comparison::Whole,
+    }
+}
+
+/// Whether the inner loop of training is that of adaptation.
+pub(crate) fn adapts_as_trained(algorithm: &dyn Algorithm) -> bool {
+    !matches!(algorithm.sharing(), Sharing::Forward(window) if window > 1)
 }
 
 pub(crate) fn maml(rate: f64) -> Maml {
@@ -364,6 +464,31 @@ pub(crate) fn mlp(support: usize, query: usize) -> Case {
         draw: Box::new(move |key| Task {
             support: curve(key, support, "support"),
             query: curve(key, query, "query"),
+            key,
+        }),
+    }
+}
+
+/// Classification of noisy points in the plane into 3 classes by a smooth network.
+pub(crate) fn classes() -> Case {
+    let model = Mlp::new(&[2, 6, 3], Activation::Tanh, Init::Torch);
+    let theta = initialise(model.parameters(), Key::new(79), Dtype::F64);
+    let (fit, x, support, query) = (Fit::Classes, vec![2], 6, 9);
+    let points = |key: Key, n: usize, set: &str| {
+        let centres = random(key.with_stream("centres"), &[3, 2], 1.5);
+        let noise = random(key.with_stream(set), &[n, 2], 0.5);
+        let at = |i: usize| noise.get(i) + centres.get((i / 2 % 3) * 2 + i % 2);
+        let x = Tensor::from_f64(&[n, 2], (0..2 * n).map(at).collect());
+        vec![x, Tensor::from_f64(&[n], (0..n).map(|i| (i % 3) as f64).collect())]
+    };
+    Case {
+        name: "classes",
+        problem: Box::new(Supervised { model: Box::new(model), fit, x, support, query }),
+        theta,
+        rate: 0.3,
+        draw: Box::new(move |key| Task {
+            support: points(key, support, "support"),
+            query: points(key, query, "query"),
             key,
         }),
     }

@@ -1,5 +1,7 @@
 //! Configurations by name. Each states only what differs from the defaults.
 
+mod strokes;
+
 /// A configuration with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
@@ -15,32 +17,11 @@ pub struct Preset {
 pub const DEFAULT: &str = "strokes-maml";
 
 /// Every preset, in the order a list shows them.
-pub const ALL: &[Preset] = &[
-    Preset {
-        name: "strokes-maml",
-        about: "MAML on drawn characters, 5-way 1-shot, no data set needed: about 3 minutes",
-        text: STROKES_MAML,
-    },
-    Preset {
-        name: "strokes-fomaml",
-        about: "first-order MAML on drawn characters, 5-way 1-shot",
-        text: STROKES_FOMAML,
-    },
-    Preset {
-        name: "strokes-reptile",
-        about: "Reptile on drawn characters, 5-way 1-shot",
-        text: STROKES_REPTILE,
-    },
-    Preset {
-        name: "strokes-anil",
-        about: "ANIL on drawn characters, 5-way 1-shot",
-        text: STROKES_ANIL,
-    },
-    Preset {
-        name: "strokes-meta-sgd",
-        about: "Meta-SGD on drawn characters, 5-way 1-shot",
-        text: STROKES_META_SGD,
-    },
+pub fn all() -> impl Iterator<Item = &'static Preset> {
+    strokes::ALL.iter().chain(OTHERS)
+}
+
+const OTHERS: &[Preset] = &[
     Preset {
         name: "sinusoid-maml",
         about: "MAML on sinusoids from 10 points",
@@ -80,169 +61,13 @@ pub const ALL: &[Preset] = &[
 
 /// The TOML text of a preset.
 pub fn find(name: &str) -> Option<&'static str> {
-    ALL.iter().find(|preset| preset.name == name).map(|preset| preset.text)
+    all().find(|preset| preset.name == name).map(|preset| preset.text)
 }
 
-/// Names of the presets, in the order of [`ALL`].
+/// Names of the presets, in the order of [`all`].
 pub fn names() -> Vec<&'static str> {
-    ALL.iter().map(|preset| preset.name).collect()
+    all().map(|preset| preset.name).collect()
 }
-
-const STROKES_MAML: &str = r#"[tasks]
-family = "strokes"
-ways = 5
-shots = 1
-query = 15
-train_query = 3
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "maml"
-inner_lr = 0.4
-adaptation_steps = 1
-
-[outer]
-lr = 3e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 1000
-
-[evaluation]
-steps = 3
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-"#;
-
-const STROKES_FOMAML: &str = r#"[tasks]
-family = "strokes"
-ways = 5
-shots = 1
-query = 15
-train_query = 3
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "fomaml"
-inner_lr = 0.4
-adaptation_steps = 1
-
-[outer]
-lr = 3e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 1000
-
-[evaluation]
-steps = 3
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-"#;
-
-const STROKES_REPTILE: &str = r#"[tasks]
-family = "strokes"
-ways = 5
-shots = 1
-query = 15
-train_shots = 10
-train_query = 1
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "reptile"
-inner_lr = 0.001
-adaptation_steps = 5
-inner_batch = 10
-inner_optimizer = "adam"
-
-[outer]
-# One step of the whole way to the adapted weights, falling to none.
-optimizer = "sgd"
-lr = 1.0
-schedule = "linear"
-meta_batch_size = 5
-iterations = 1000
-
-[evaluation]
-steps = 10
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-"#;
-
-const STROKES_ANIL: &str = r#"[tasks]
-family = "strokes"
-ways = 5
-shots = 1
-query = 15
-train_query = 3
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "anil"
-inner_lr = 0.4
-adaptation_steps = 1
-
-[outer]
-lr = 3e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 1000
-
-[evaluation]
-steps = 3
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-"#;
-
-const STROKES_META_SGD: &str = r#"[tasks]
-family = "strokes"
-ways = 5
-shots = 1
-query = 15
-train_query = 3
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "meta_sgd"
-# Where every learned rate starts.
-inner_lr = 0.1
-adaptation_steps = 1
-
-[outer]
-lr = 3e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 1000
-
-[evaluation]
-steps = 3
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-"#;
 
 const SINUSOID_MAML: &str = r#"[tasks]
 family = "sinusoid"

@@ -1,0 +1,259 @@
+//! The meta-learning method and the keys of `[algorithm]` that go with one alone.
+
+use super::file::{AlgorithmFile, MethodName};
+use super::layers::Layers;
+use super::valid::MOST;
+use crate::Result;
+
+choices! {
+    /// Where a window of inner steps shares a gradient.
+    pub WindowMode {
+        /// Forward and backward: fewer gradients and fewer Hessian-vector products.
+        Forward = "forward",
+        /// Backward only: every step has its gradient, a window one Hessian.
+        Backward = "backward",
+    }
+
+    /// How the strength of the gradient-similarity correction goes on in training.
+    pub StrengthSchedule {
+        /// It stays.
+        Constant = "constant",
+        /// In a straight line to zero at the last iteration.
+        Linear = "linear",
+    }
+
+    /// What the gradient-similarity correction compares as one vector.
+    pub Comparison {
+        /// All adapted parameters.
+        Whole = "whole",
+        /// Each tensor with its own.
+        PerTensor = "per_tensor",
+    }
+}
+
+/// The meta-learning method: `algorithm.name`, and the keys that go with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// Finn et al. 2017: the exact gradient through the inner loop.
+    Maml,
+    /// The same without second derivatives.
+    Fomaml,
+    /// Nichol et al. 2018: towards the adapted weights.
+    Reptile,
+    /// Raghu et al. 2020: MAML whose inner loop moves only the head.
+    Anil,
+    /// Oh et al. 2021: MAML whose inner loop moves all but the head.
+    Boil,
+    /// Li et al. 2017: MAML with a learned rate for each weight.
+    MetaSgd,
+    /// Fan et al. 2021: inner steps along the sign of the gradient.
+    SignMaml,
+    /// Shaban et al. 2019: MAML differentiated through its last inner steps.
+    TruncatedMaml {
+        /// How many. Default 1.
+        last_steps: usize,
+    },
+    /// Mountain et al. 2026: the terms of MAML's gradient with few Hessians.
+    BinomMaml {
+        /// Hessians in a term at most. Default 2.
+        degree: usize,
+    },
+    /// Fallah et al. 2020: MAML with differences of gradients for Hessian-vector products.
+    HfMaml {
+        /// Length of the way from the fast weights to where a gradient is taken. Default 0.01: much longer
+        /// ones miss curvature, in single precision much shorter ones drown in rounding.
+        epsilon: f64,
+    },
+    /// Kim et al. 2020, reconstructed from its abstract: inner steps share gradients in training; adaptation
+    /// afterwards does without.
+    MultiStep {
+        /// Steps that share one: 1 is MAML. Default 2.
+        window: usize,
+        /// `window_mode`. Default `forward`.
+        mode: WindowMode,
+        /// `inner_momentum` in [0, 1) of the inner loop. Default 0.
+        momentum: f64,
+    },
+    /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML whose query gradient is moved
+    /// towards the inner gradients.
+    GradientSimilarity(SimilarityConfig),
+}
+
+/// Keys of `[algorithm]` that go with `name = "gradient_similarity"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SimilarityConfig {
+    /// Weight of the cosine in the similarity loss. Default 1.
+    pub cosine_weight: f64,
+    /// Weight of the squared distance; not 0 when `cosine_weight` is. Default 0.
+    pub l2_weight: f64,
+    /// Length of the correction relative to the query gradient. Default 1.
+    pub magnitude: f64,
+    /// Factor of the correction as training starts; 0 is first-order MAML. Default 0.2.
+    pub strength: f64,
+    /// Default `constant`.
+    pub strength_schedule: StrengthSchedule,
+    /// Default `whole`.
+    pub comparison: Comparison,
+}
+
+/// Keys of a method alone, with the reason why the others do not have it.
+const KEYS: &[(MethodName, &str, &str)] = &[
+    (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
+    (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
+    (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml takes differences of gradients"),
+    (MethodName::MultiStep, "algorithm.window", "only multi_step shares gradients"),
+    (MethodName::MultiStep, "algorithm.window_mode", "only multi_step shares gradients"),
+    (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
+    (MethodName::GradientSimilarity, "algorithm.cosine_weight", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.l2_weight", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.magnitude", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.strength", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.strength_schedule", NO_CORRECTION),
+    (MethodName::GradientSimilarity, "algorithm.comparison", NO_CORRECTION),
+];
+const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradient";
+
+impl MethodName {
+    /// Keys that do not go with the method, with the reasons.
+    pub(super) fn strangers(self) -> Vec<(&'static str, &'static str)> {
+        KEYS.iter().filter(|(of, ..)| *of != self).map(|&(_, key, why)| (key, why)).collect()
+    }
+}
+
+impl Method {
+    pub(super) fn check(at: &Layers, file: &AlgorithmFile) -> Result<Method> {
+        let name = file.name.unwrap_or(MethodName::Maml);
+        at.refuse(&name.strangers())?;
+        Ok(match name {
+            MethodName::Maml => Method::Maml,
+            MethodName::Fomaml => Method::Fomaml,
+            MethodName::Reptile => Method::Reptile,
+            MethodName::Anil => Method::Anil,
+            MethodName::Boil => Method::Boil,
+            MethodName::MetaSgd => Method::MetaSgd,
+            MethodName::SignMaml => Method::SignMaml,
+            MethodName::TruncatedMaml => {
+                let last_steps = file.last_steps.unwrap_or(1);
+                Method::TruncatedMaml {
+                    last_steps: at.count("algorithm.last_steps", last_steps, 0..=MOST)?,
+                }
+            }
+            MethodName::BinomMaml => {
+                let degree = file.degree.unwrap_or(2);
+                Method::BinomMaml { degree: at.count("algorithm.degree", degree, 0..=MOST)? }
+            }
+            MethodName::HfMaml => {
+                let epsilon = file.epsilon.unwrap_or(0.01);
+                Method::HfMaml { epsilon: at.above_zero("algorithm.epsilon", epsilon)? }
+            }
+            MethodName::MultiStep => Method::MultiStep {
+                window: at.count("algorithm.window", file.window.unwrap_or(2), 1..=MOST)?,
+                mode: file.window_mode.unwrap_or(WindowMode::Forward),
+                momentum: at
+                    .share("algorithm.inner_momentum", file.inner_momentum.unwrap_or(0.0))?,
+            },
+            MethodName::GradientSimilarity => {
+                Method::GradientSimilarity(SimilarityConfig::check(at, file)?)
+            }
+        })
+    }
+
+    /// The keys that [`Method::check`] reads.
+    pub(super) fn write(&self, into: &mut AlgorithmFile) {
+        into.name = Some(self.choice());
+        match *self {
+            Method::TruncatedMaml { last_steps } => into.last_steps = Some(last_steps),
+            Method::BinomMaml { degree } => into.degree = Some(degree),
+            Method::HfMaml { epsilon } => into.epsilon = Some(epsilon),
+            Method::MultiStep { window, mode, momentum } => {
+                into.window = Some(window);
+                into.window_mode = Some(mode);
+                into.inner_momentum = Some(momentum);
+            }
+            Method::GradientSimilarity(of) => {
+                into.cosine_weight = Some(of.cosine_weight);
+                into.l2_weight = Some(of.l2_weight);
+                into.magnitude = Some(of.magnitude);
+                into.strength = Some(of.strength);
+                into.strength_schedule = Some(of.strength_schedule);
+                into.comparison = Some(of.comparison);
+            }
+            Method::Maml
+            | Method::Fomaml
+            | Method::Reptile
+            | Method::Anil
+            | Method::Boil
+            | Method::MetaSgd
+            | Method::SignMaml => {}
+        }
+    }
+
+    /// Why the method has no learned rates for each tensor and step, if it has none.
+    pub(super) fn learns_no_rates(&self) -> Option<&'static str> {
+        match self {
+            Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
+            Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
+            Method::Maml | Method::Fomaml | Method::Anil => None,
+            Method::Boil
+            | Method::SignMaml
+            | Method::TruncatedMaml { .. }
+            | Method::BinomMaml { .. }
+            | Method::HfMaml { .. }
+            | Method::MultiStep { .. }
+            | Method::GradientSimilarity(_) => Some("the method is defined with rates that stay"),
+        }
+    }
+
+    /// Whether no second derivative is taken.
+    pub(super) fn is_first_order(&self) -> bool {
+        matches!(
+            self,
+            Method::Fomaml | Method::Reptile | Method::SignMaml | Method::GradientSimilarity(_)
+        )
+    }
+
+    fn choice(&self) -> MethodName {
+        match self {
+            Method::Maml => MethodName::Maml,
+            Method::Fomaml => MethodName::Fomaml,
+            Method::Reptile => MethodName::Reptile,
+            Method::Anil => MethodName::Anil,
+            Method::Boil => MethodName::Boil,
+            Method::MetaSgd => MethodName::MetaSgd,
+            Method::SignMaml => MethodName::SignMaml,
+            Method::TruncatedMaml { .. } => MethodName::TruncatedMaml,
+            Method::BinomMaml { .. } => MethodName::BinomMaml,
+            Method::HfMaml { .. } => MethodName::HfMaml,
+            Method::MultiStep { .. } => MethodName::MultiStep,
+            Method::GradientSimilarity(_) => MethodName::GradientSimilarity,
+        }
+    }
+}
+
+impl SimilarityConfig {
+    fn check(at: &Layers, file: &AlgorithmFile) -> Result<SimilarityConfig> {
+        let not_negative = |key: &str, found: Option<f64>, default| {
+            at.not_negative(&format!("algorithm.{key}"), found.unwrap_or(default))
+        };
+        let of = SimilarityConfig {
+            cosine_weight: not_negative("cosine_weight", file.cosine_weight, 1.0)?,
+            l2_weight: not_negative("l2_weight", file.l2_weight, 0.0)?,
+            magnitude: not_negative("magnitude", file.magnitude, 1.0)?,
+            strength: not_negative("strength", file.strength, 0.2)?,
+            strength_schedule: file.strength_schedule.unwrap_or(StrengthSchedule::Constant),
+            comparison: file.comparison.unwrap_or(Comparison::Whole),
+        };
+        if of.cosine_weight == 0.0 && of.l2_weight == 0.0 {
+            let expected = "a number above 0 with algorithm.l2_weight = 0: without both there is no \
+                            correction; for that set algorithm.strength = 0";
+            return Err(at.bad("algorithm.cosine_weight", 0.0, expected));
+        }
+        Ok(of)
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.choice().fmt(f)
+    }
+}

@@ -1,0 +1,213 @@
+//! Every method on drawn characters, which need no data set.
+
+use super::Preset;
+
+/// 5-way 1-shot with a query set of 3 in training, and 1,000 iterations of 8 tasks; `[algorithm]` is all that
+/// differs.
+macro_rules! strokes {
+    ($algorithm:literal) => {
+        concat!(
+            r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+"#,
+            $algorithm,
+            r#"
+[outer]
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
+
+[evaluation]
+steps = 3
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#
+        )
+    };
+}
+
+pub(super) const ALL: &[Preset] = &[
+    Preset {
+        name: "strokes-maml",
+        about: "MAML on drawn characters, 5-way 1-shot, no data set needed: about 3 minutes",
+        text: strokes!(
+            r#"name = "maml"
+inner_lr = 0.4
+adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-fomaml",
+        about: "first-order MAML on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "fomaml"
+inner_lr = 0.4
+adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-reptile",
+        about: "Reptile on drawn characters, 5-way 1-shot",
+        text: REPTILE,
+    },
+    Preset {
+        name: "strokes-anil",
+        about: "ANIL on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "anil"
+inner_lr = 0.4
+adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-meta-sgd",
+        about: "Meta-SGD on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "meta_sgd"
+# Where every learned rate starts.
+inner_lr = 0.1
+adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-boil",
+        about: "BOIL on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "boil"
+inner_lr = 0.4
+adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-sign-maml",
+        about: "Sign-MAML on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "sign_maml"
+# What every weight moves in a step.
+inner_lr = 0.0035
+adaptation_steps = 3
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-truncated-maml",
+        about: "MAML through the last of 3 steps on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "truncated_maml"
+inner_lr = 0.2
+adaptation_steps = 3
+last_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-binom-maml",
+        about: "BinomMAML, terms of one Hessian in 3 steps, on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "binom_maml"
+inner_lr = 0.2
+adaptation_steps = 3
+degree = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-hf-maml",
+        about: "Hessian-free MAML on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "hf_maml"
+inner_lr = 0.4
+adaptation_steps = 1
+epsilon = 0.01
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-multi-step",
+        about: "multi-step estimation, 3 steps with one gradient, on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "multi_step"
+inner_lr = 0.15
+adaptation_steps = 3
+window = 3
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-gradient-similarity",
+        about: "gradient-similarity correction on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "gradient_similarity"
+inner_lr = 0.4
+adaptation_steps = 1
+strength = 0.2
+strength_schedule = "linear"
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-shot",
+        about: "MAML with SHOT's regularizer on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "maml"
+inner_lr = 0.2
+adaptation_steps = 3
+regularizer = "shot"
+shot_weight = 0.1
+"#
+        ),
+    },
+];
+
+const REPTILE: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_shots = 10
+train_query = 1
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "reptile"
+inner_lr = 0.001
+adaptation_steps = 5
+inner_batch = 10
+inner_optimizer = "adam"
+
+[outer]
+# One step of the whole way to the adapted weights, falling to none.
+optimizer = "sgd"
+lr = 1.0
+schedule = "linear"
+meta_batch_size = 5
+iterations = 1000
+
+[evaluation]
+steps = 10
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;

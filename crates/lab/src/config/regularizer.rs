@@ -1,0 +1,139 @@
+//! What is added to the outer objective, and the keys of `[algorithm]` that go with it.
+
+use super::file::{AlgorithmFile, RegularizerName};
+use super::layers::Layers;
+use super::method::Method;
+use super::valid::{MOST, Strangers};
+use crate::Result;
+
+choices! {
+    /// How far apart target and reference are.
+    pub ShotDistance {
+        /// KL(reference ‖ target) of the outputs as logits: the authors' code.
+        ReferenceToTarget = "kl_reference_target",
+        /// KL(target ‖ reference): the authors' text.
+        TargetToReference = "kl_target_reference",
+        /// Cross-entropy of the target under the reference.
+        CrossEntropy = "cross_entropy",
+        /// Mean squared difference of the outputs: the authors' code for regression.
+        Outputs = "outputs",
+        /// Squared distance of the adapted parameters over the root of their number.
+        Parameters = "parameters",
+    }
+
+    /// Which of the two inner loops is that of the method.
+    pub ShotBase {
+        /// The one of more steps, which is held.
+        Reference = "reference",
+        /// The one of fewer steps.
+        Target = "target",
+    }
+}
+
+/// What is added to the outer objective: `algorithm.regularizer`, and the keys that go with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Regularizer {
+    /// Nothing.
+    None,
+    /// Lee et al. 2023, SHOT_r: inner loops of few and of many steps over the same way are to agree.
+    Shot(ShotConfig),
+}
+
+/// Keys of `[algorithm]` that go with `regularizer = "shot"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShotConfig {
+    /// `shot_weight`. Default 0.1.
+    pub weight: f64,
+    /// `shot_distance`. Default `kl_reference_target`; for sinusoids `outputs`.
+    pub distance: ShotDistance,
+    /// `shot_base`. Default `reference`, and `target` with a single inner step.
+    pub base: ShotBase,
+    /// `shot_steps`: steps of the other inner loop, fewer than those of a reference and more than those of a
+    /// target. Default 1 beside a reference, twice as many beside a target.
+    pub steps: usize,
+    /// `shot_travel`: sum of the other inner loop's rates, as a multiple of the method's. Default 1.
+    pub travel: f64,
+}
+
+impl RegularizerName {
+    pub(super) fn strangers(self) -> Strangers {
+        const NO_SHOT: &str = "only the regularizer shot has a second inner loop";
+        match self {
+            RegularizerName::Shot => &[],
+            RegularizerName::None => &[
+                ("algorithm.shot_weight", NO_SHOT),
+                ("algorithm.shot_distance", NO_SHOT),
+                ("algorithm.shot_base", NO_SHOT),
+                ("algorithm.shot_steps", NO_SHOT),
+                ("algorithm.shot_travel", NO_SHOT),
+            ],
+        }
+    }
+}
+
+impl Regularizer {
+    /// For a method of so many inner steps.
+    pub(super) fn check(
+        at: &Layers,
+        file: &AlgorithmFile,
+        (method, inner_steps, regression): (Method, usize, bool),
+    ) -> Result<Regularizer> {
+        let name = file.regularizer.unwrap_or(RegularizerName::None);
+        at.refuse(name.strangers())?;
+        if name == RegularizerName::None {
+            return Ok(Regularizer::None);
+        }
+        let refused = |why: &str| {
+            Err(at.bad("algorithm.regularizer", "\"shot\"", &format!("\"none\": {why}")))
+        };
+        if method == Method::Reptile {
+            return refused("Reptile has no query set to compare two inner loops on");
+        }
+        if inner_steps == 0 {
+            return refused("without an inner step there is no path to straighten");
+        }
+        let default =
+            if regression { ShotDistance::Outputs } else { ShotDistance::ReferenceToTarget };
+        let distance = file.shot_distance.unwrap_or(default);
+        let of_logits = !matches!(distance, ShotDistance::Outputs | ShotDistance::Parameters);
+        if regression && of_logits {
+            let expected = "\"outputs\" or \"parameters\": sinusoid tasks have no classes";
+            return Err(at.bad("algorithm.shot_distance", format!("\"{distance}\""), expected));
+        }
+        let default = if inner_steps == 1 { ShotBase::Target } else { ShotBase::Reference };
+        let base = file.shot_base.unwrap_or(default);
+        let (default, fits, words) = match base {
+            ShotBase::Reference => (1, 1..=inner_steps - 1, "fewer"),
+            ShotBase::Target => (2 * inner_steps, inner_steps + 1..=MOST, "more"),
+        };
+        let steps = file.shot_steps.unwrap_or(default);
+        if !fits.contains(&steps) {
+            let expected = format!(
+                "{words} than algorithm.adaptation_steps, {inner_steps}, with algorithm.shot_base = \"{base}\""
+            );
+            return Err(at.bad("algorithm.shot_steps", steps, &expected));
+        }
+        Ok(Regularizer::Shot(ShotConfig {
+            weight: at.not_negative("algorithm.shot_weight", file.shot_weight.unwrap_or(0.1))?,
+            distance,
+            base,
+            steps,
+            travel: at.above_zero("algorithm.shot_travel", file.shot_travel.unwrap_or(1.0))?,
+        }))
+    }
+
+    /// The keys that [`Regularizer::check`] reads.
+    pub(super) fn write(self, into: &mut AlgorithmFile) {
+        into.regularizer = Some(match self {
+            Regularizer::None => RegularizerName::None,
+            Regularizer::Shot(_) => RegularizerName::Shot,
+        });
+        if let Regularizer::Shot(shot) = self {
+            into.shot_weight = Some(shot.weight);
+            into.shot_distance = Some(shot.distance);
+            into.shot_base = Some(shot.base);
+            into.shot_steps = Some(shot.steps);
+            into.shot_travel = Some(shot.travel);
+        }
+    }
+}

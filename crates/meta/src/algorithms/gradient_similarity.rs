@@ -1,0 +1,145 @@
+//! Gradient similarity loss, "approximate Hessian effect": Tak and Hong 2024, Electronics 13(3):535. A
+//! reconstruction: of the paper its abstract and headings alone were at hand. They say that a loss of cosine
+//! similarity and squared error modifies the gradient, with first-order computation and no inner solver,
+//! that the modification's magnitude is adjusted, and that it is scheduled.
+//!
+//! φ₀ = θ      φ_{k+1} = φ_k − α g_k       g_k = ∇L_S(φ_k)      s = mean_k g_k, held constant
+//! q  = ∇L_Q(φ_K)                          l(q) = λ_c (1 − cos(q, s)) + λ_2 ½ ‖q − s‖²
+//! h  = −∂l/∂q = λ_c (s/‖s‖ − cos(q, s) q/‖q‖)/‖q‖ + λ_2 (s − q)
+//! G  = q + γ ρ ‖q‖ h/‖h‖                  γ constant, or falling to 0 in a straight line
+//!
+//! MAML's second-order term moves θ to where the gradients of support and query set agree; here the
+//! query gradient itself is moved towards the support gradient.
+//!
+//! Departures cannot be told. With γ = 0 this is first-order MAML.
+//!
+//! Measured against the exact gradient, mean over 40 tasks at initial weights: on regression by a smooth perceptron
+//! the correction has a cosine of 0.01 to 0.52 with MAML's second-order term; on classification by a
+//! batch-normalised Conv4 one of −0.38 to 0.07, most often a negative one.
+
+use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
+
+use super::InnerLoop;
+use super::maml::gradient_step;
+use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Vars};
+
+/// How the strength of the correction goes on in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decay {
+    /// It stays.
+    Constant,
+    /// In a straight line to zero at the end.
+    Linear,
+}
+
+/// What is compared as one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// All adapted parameters.
+    Whole,
+    /// Each tensor with its own.
+    PerTensor,
+}
+
+/// First-order MAML whose query gradient is moved towards the inner gradients.
+pub struct GradientSimilarity {
+    /// Rates and frozen parameters.
+    pub inner: InnerLoop,
+    /// `λ_c`, weight of the cosine.
+    pub cosine: f64,
+    /// `λ_2`, weight of the squared distance.
+    pub l2: f64,
+    /// `ρ`, length of the correction relative to the query gradient.
+    pub magnitude: f64,
+    /// `γ` at the start.
+    pub strength: f64,
+    /// How γ goes on.
+    pub decay: Decay,
+    /// What is compared.
+    pub comparison: Comparison,
+}
+
+const STRENGTH: &str = "strength";
+
+/// The sum of a tensor's inner gradients.
+fn sum(name: &str) -> String {
+    format!("gradient_sum.{name}")
+}
+
+impl Algorithm for GradientSimilarity {
+    fn name(&self) -> &str {
+        "gradient_similarity"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        self.inner.moves(name)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
+        adapted.iter().map(|(name, shape)| (sum(name), shape.clone())).collect()
+    }
+
+    fn scheduled(&self, done: f64) -> Params<Tensor> {
+        let strength = match self.decay {
+            Decay::Constant => self.strength,
+            Decay::Linear => self.strength * (1.0 - done),
+        };
+        Params::from_iter([(STRENGTH.to_string(), Tensor::scalar(Dtype::F64, strength))])
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        let add = |(name, &g): (&str, &Var<'g>)| (sum(name), step.state[&sum(name)] + g);
+        Moved { state: step.gradient.iter().map(add).collect(), ..gradient_step(step) }
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        MetaGradient::FirstOrder
+    }
+
+    fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
+        let q = &end.gradient;
+        if self.strength == 0.0 || end.steps == 0 || q.is_empty() {
+            return q.clone();
+        }
+        let mean = 1.0 / end.steps as f64;
+        let s = q.map_named(|name, _| end.state[&sum(name)] * mean);
+        let length = end.scheduled[STRENGTH] * self.magnitude;
+        match self.comparison {
+            Comparison::Whole => q.with_values(self.corrected(q.values(), s.values(), length)),
+            Comparison::PerTensor => q.zip_map(&s, |&q, &s| self.corrected(&[q], &[s], length)[0]),
+        }
+    }
+}
+
+impl GradientSimilarity {
+    /// `q + γρ ‖q‖ h/‖h‖`.
+    fn corrected<'g>(&self, q: &[Var<'g>], s: &[Var<'g>], length: Var<'g>) -> Vec<Var<'g>> {
+        let (q_norm, s_norm) = (norm(q), norm(s));
+        let (over_q, over_s) = (q_norm.recip(), s_norm.recip());
+        let cosine = dot(q, s) * over_q * over_s;
+        let h: Vec<_> = q
+            .iter()
+            .zip(s)
+            .map(|(&q, &s)| {
+                let turn = (s * over_s - q * (cosine * over_q)) * over_q;
+                turn * self.cosine + (s - q) * self.l2
+            })
+            .collect();
+        let scale = length * q_norm * norm(&h).recip();
+        q.iter().zip(&h).map(|(&q, &h)| q + h * scale).collect()
+    }
+}
+
+fn dot<'g>(a: &[Var<'g>], b: &[Var<'g>]) -> Var<'g> {
+    let products = a.iter().zip(b).map(|(&a, &b)| a.dot(b));
+    products.reduce(|a, b| a + b).expect("something adapts")
+}
+
+/// `‖a‖`, and something tiny where that is zero.
+fn norm<'g>(a: &[Var<'g>]) -> Var<'g> {
+    (dot(a, a) + 1e-30).sqrt()
+}

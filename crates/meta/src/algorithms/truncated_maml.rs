@@ -1,0 +1,42 @@
+//! Truncated MAML: Shaban, Cheng, Hatch, Boots 2019, arXiv 1810.10667, section 3, on MAML's inner loop.
+//!
+//! φ₀ = θ      φ_{k+1} = φ_k − α ∇L_S(φ_k)                       K steps, as MAML
+//! G  = (I − αH_{K−L}) … (I − αH_{K−1}) ∇L_Q(φ_K)                through the last L of them
+//!
+//! L = 0 is first-order MAML, L ≥ K is MAML.
+
+use innerloop_engine::{Params, Shape, Tensor};
+
+use super::InnerLoop;
+use super::maml::gradient_step;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+
+/// MAML differentiated through its last inner steps.
+pub struct TruncatedMaml {
+    /// Rates and frozen parameters.
+    pub inner: InnerLoop,
+    /// How many: `L`.
+    pub last: usize,
+}
+
+impl Algorithm for TruncatedMaml {
+    fn name(&self) -> &str {
+        "truncated_maml"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        self.inner.moves(name)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        gradient_step(step)
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        MetaGradient::Truncated { last: self.last }
+    }
+}

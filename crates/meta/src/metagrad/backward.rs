@@ -1,0 +1,86 @@
+//! Inner steps seen backwards: from derivatives with respect to where they lead to those with respect to
+//! where they start and to all that they use.
+
+use innerloop_engine::{Var, grad, grad_params, hvp, vjp};
+
+use crate::{MetaGradient, Moved, Vars};
+
+/// Steps that share one gradient, most often a single step.
+pub(super) struct Backward<'a, 'g> {
+    pub(super) kind: MetaGradient,
+    /// φ and the inner optimizer's state where the steps start.
+    pub(super) start: Moved<'g>,
+    /// Learned meta-parameters that the inner loop does not move.
+    pub(super) fixed: Vars<'g>,
+    /// The support loss of these steps with the fast weights at some place.
+    pub(super) loss: &'a dyn Fn(&Vars<'g>) -> Var<'g>,
+    /// Where the steps lead from their start with some gradient.
+    pub(super) advance: &'a dyn Fn(&Moved<'g>, &Vars<'g>) -> Moved<'g>,
+}
+
+impl<'g> Backward<'_, 'g> {
+    /// From a cotangent of φ and the state after the steps to one before, each followed by the running
+    /// totals for what the inner loop does not move. With `S` the steps and `g = ∇_φ L_S`:
+    ///
+    /// ```text
+    /// u  ←  (∂S/∂φ)ᵀ u + H ḡ          ḡ = (∂S/∂g)ᵀ u
+    /// totals  +=  (∂S/∂η)ᵀ u + [∂g/∂η]ᵀ ḡ
+    /// ```
+    ///
+    /// There are several cotangents where terms are told apart by their Hessians: the `m`-th holds those
+    /// with at most `m`, so that its `ḡ` comes from the one before, and that of the first is zero.
+    pub(super) fn pull(&self, later: &[Vec<Var<'g>>]) -> Vec<Vec<Var<'g>>> {
+        let Moved { phi, state } = &self.start;
+        let loss = (self.loss)(phi);
+        // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
+        let g = grad_params(loss, phi).map(|g| g.stop_gradient());
+        let moved = (self.advance)(&self.start, &g);
+        let ends: Vec<_> = moved.phi.values().iter().chain(moved.state.values()).copied().collect();
+        let starts = phi.values().iter().chain(state.values());
+        let of: Vec<_> = starts.chain(self.fixed.values()).copied().collect();
+        let wrt: Vec<_> = of.iter().chain(g.values()).copied().collect();
+        let direct: Vec<Vec<_>> =
+            later.iter().map(|u| vjp(&ends, &u[..ends.len()], &wrt)).collect();
+        let second = |m: usize| match self.kind {
+            MetaGradient::Binomial { .. } if m == 0 => None,
+            MetaGradient::Binomial { .. } => {
+                Some(hvp(loss, phi.values(), &direct[m - 1][of.len()..], &of))
+            }
+            MetaGradient::Differences { epsilon } => {
+                Some(self.difference(&direct[m][of.len()..], epsilon))
+            }
+            _ => Some(hvp(loss, phi.values(), &direct[m][of.len()..], &of)),
+        };
+        let pulled = |(m, u): (usize, &Vec<Var<'g>>)| {
+            let mut all = direct[m][..of.len()].to_vec();
+            if let Some(second) = second(m) {
+                all.iter_mut().zip(second).for_each(|(sum, x)| *sum = *sum + x);
+            }
+            all.iter_mut().zip(u).skip(ends.len()).for_each(|(x, &total)| *x = total + *x);
+            all
+        };
+        later.iter().enumerate().map(pulled).collect()
+    }
+
+    /// `[∇L_S(φ + δḡ) − ∇L_S(φ − δḡ)] / 2δ` with `δ = ε/‖ḡ‖`, in place of both second-order products.
+    fn difference(&self, g_bar: &[Var<'g>], epsilon: f64) -> Vec<Var<'g>> {
+        // Added to ‖ḡ‖²: no cotangent is so small that it matters, unless it is zero.
+        const FLOOR: f64 = 1e-30;
+        let Moved { phi, state } = &self.start;
+        let square = g_bar.iter().map(|g| g.dot(*g)).reduce(|a, b| a + b);
+        let unmoved = state.values().iter().chain(self.fixed.values());
+        let Some(square) = square else { return unmoved.map(|x| x.full_like(0.0)).collect() };
+        let norm = (square + FLOOR).sqrt();
+        let gradient = |sign: f64| {
+            let delta = norm.recip() * (sign * epsilon);
+            let there = phi.with_values(
+                phi.values().iter().zip(g_bar).map(|(&phi, &g)| phi + delta * g).collect(),
+            );
+            let of = there.values().iter().chain(state.values()).chain(self.fixed.values());
+            grad((self.loss)(&there), &of.copied().collect::<Vec<_>>())
+        };
+        let over = norm * (0.5 / epsilon);
+        let pairs = gradient(1.0).into_iter().zip(gradient(-1.0));
+        pairs.map(|(ahead, behind)| (ahead - behind) * over).collect()
+    }
+}

@@ -1,0 +1,225 @@
+//! One inner loop's programs for the adjoint recursion: steps forward, which leave snapshots, and steps back.
+
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad_params};
+
+use super::backward::Backward;
+use super::buffers::{Buffers, bytes_of, read_all, spread};
+use super::path::{Path, Run};
+use super::structure::{Compiled, Scope, Sources, Structure};
+use super::{MetaState, TaskData, TaskResult};
+use crate::{Algorithm, Moved, Problem};
+
+/// An inner loop.
+pub(super) struct Lane {
+    path: Path,
+    step: Lengths,
+    back: Lengths,
+    final_loss: bool,
+}
+
+/// One program for each number of steps that share a gradient.
+struct Lengths(Vec<(usize, Compiled)>);
+
+/// What an inner loop leaves.
+pub(super) struct Track {
+    /// φ and the inner optimizer's state before each run of steps, and at the end.
+    trajectory: Vec<Vec<Tensor>>,
+    /// For each order: of φ and the state.
+    pub(super) cotangent: Vec<Tensor>,
+}
+
+/// What programs run on.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) structure: &'a Structure,
+    pub(super) meta: &'a MetaState,
+    pub(super) tasks: &'a [TaskData<'a>],
+}
+
+impl Lengths {
+    /// A program for every length among the runs.
+    fn new(
+        runs: impl Iterator<Item = Run>,
+        compile: impl Fn(usize) -> Result<Compiled, Unmappable>,
+    ) -> Result<Lengths, Unmappable> {
+        let mut lengths: Vec<usize> = runs.map(|run| run.length).collect();
+        lengths.dedup();
+        let programs = lengths.into_iter().map(|length| Ok((length, compile(length)?)));
+        Ok(Lengths(programs.collect::<Result<_, _>>()?))
+    }
+
+    fn of(&self, length: usize) -> &Compiled {
+        let fits = self.0.iter().find(|(of, _)| *of == length);
+        &fits.expect("a program for every length").1
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Compiled> {
+        self.0.iter().map(|(_, program)| program)
+    }
+
+    /// The work of each program and how many runs of steps it does.
+    fn costs(&self, runs: impl Iterator<Item = Run> + Clone) -> Vec<(Cost, usize)> {
+        let times = |length| runs.clone().filter(|run| run.length == length).count();
+        self.0.iter().map(|(length, p)| (*p.program.cost(), times(*length))).collect()
+    }
+}
+
+impl Lane {
+    pub(super) fn new(
+        structure: &Structure,
+        problem: &dyn Problem,
+        algorithm: &dyn Algorithm,
+        (path, final_loss): (Path, bool),
+    ) -> Result<Lane, Unmappable> {
+        // The loss after the last step is the first thing that one more step computes; without any step
+        // there is that one nonetheless, for a learner has a program.
+        let more = final_loss || path.steps == 0;
+        let one_more = more.then_some(Run { first: path.steps, length: 1 });
+        let step = |length| step_program(structure, problem, algorithm, (path, length));
+        let back = |length| back_program(structure, problem, algorithm, (path, length));
+        Ok(Lane {
+            path,
+            step: Lengths::new(path.forward().chain(one_more), step)?,
+            back: Lengths::new(path.backward(structure.kind), back)?,
+            final_loss,
+        })
+    }
+
+    pub(super) fn costs(
+        &self,
+        structure: &Structure,
+        [step, back]: [&'static str; 2],
+    ) -> Vec<(&'static str, Cost, usize)> {
+        let named = |name, costs: Vec<_>| costs.into_iter().map(move |(c, n)| (name, c, n));
+        let forward = named(step, self.step.costs(self.path.forward()));
+        forward.chain(named(back, self.back.costs(self.path.backward(structure.kind)))).collect()
+    }
+
+    pub(super) fn programs(
+        &self,
+        [step, back]: [&'static str; 2],
+    ) -> impl Iterator<Item = (&'static str, &Compiled)> {
+        let forward = self.step.programs().map(move |p| (step, p));
+        forward.chain(self.back.programs().map(move |p| (back, p)))
+    }
+
+    pub(super) fn track(&self, structure: &Structure, dtype: Dtype) -> Track {
+        let moving = structure.zeros(&structure.moving(), dtype);
+        let cotangent = vec![moving.clone(); structure.orders()].concat();
+        Track { trajectory: vec![moving; self.path.forward().count() + 1], cotangent }
+    }
+
+    /// The trajectory. With results, those of the inner loop that is adaptation: support losses and
+    /// statistics, φ_K and the state.
+    pub(super) fn forward(
+        &self,
+        job: Job<'_>,
+        (workspace, track, loss): (&mut Workspace, &mut Track, &mut Tensor),
+        buffers: &mut Buffers,
+        mut results: Option<&mut [TaskResult]>,
+    ) {
+        let Job { structure, meta, tasks } = job;
+        let (trajectory, n) = (&mut track.trajectory, structure.adapted.len());
+        for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
+            spread(fast, &meta.omega[name]);
+        }
+        for (state, start) in trajectory[0][n..].iter_mut().zip(meta.inner_state.values()) {
+            spread(state, start);
+        }
+        let one_more = self.final_loss.then_some(Run { first: self.path.steps, length: 1 });
+        for (i, Run { first, length }) in self.path.forward().chain(one_more).enumerate() {
+            let (step, k) = (structure.step_index(first), self.path.batch(first));
+            let at = Sources::at(meta, tasks, buffers, (&trajectory[i], n), (step, k));
+            self.step.of(length).run(workspace, at);
+            if let Some(results) = &mut results {
+                workspace.read(0, loss);
+                for (result, loss) in results.iter_mut().zip(loss.iter()) {
+                    result.support_losses.extend(std::iter::repeat_n(loss, length));
+                }
+            }
+            if first == self.path.steps {
+                break;
+            }
+            read_all(workspace, 1, &mut trajectory[i + 1]);
+            if let Some(results) = &mut results {
+                read_all(workspace, 1 + trajectory[i].len(), &mut buffers.statistics);
+                (first..first + length).for_each(|k| buffers.hand_out_statistics(k, results));
+            }
+        }
+    }
+
+    /// From the cotangents at the end to those at θ; the totals grow on the way.
+    pub(super) fn backward(
+        &self,
+        job: Job<'_>,
+        (workspace, track, totals): (&mut Workspace, &mut Track, &mut [Tensor]),
+        buffers: &Buffers,
+    ) {
+        let Job { structure, meta, tasks } = job;
+        let Track { trajectory, cotangent } = track;
+        for Run { first, length } in self.path.backward(structure.kind).rev() {
+            let place = (trajectory[self.path.place(first)].as_slice(), structure.adapted.len());
+            let step = (structure.step_index(first), self.path.batch(first));
+            let at = Sources::at(meta, tasks, buffers, place, step);
+            self.back.of(length).run(workspace, Sources { cotangent, totals, ..at });
+            structure.read_orders(workspace, 0, cotangent, totals);
+        }
+    }
+}
+
+impl Track {
+    /// φ and the state at the end.
+    pub(super) fn end(&self) -> &[Tensor] {
+        &self.trajectory[self.trajectory.len() - 1]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.trajectory.iter().flatten().chain(&self.cotangent).map(bytes_of).sum()
+    }
+}
+
+/// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for so many steps with one gradient.
+pub(super) fn step_program(
+    structure: &Structure,
+    problem: &dyn Problem,
+    algorithm: &dyn Algorithm,
+    (path, length): (Path, usize),
+) -> Result<Compiled, Unmappable> {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, steps) = (scope.omega(), scope.steps(length));
+    let start = Moved { phi: scope.fast(), state: scope.state() };
+    let at = scope.point(&omega, &start.phi, steps[0]);
+    let loss = problem.support_loss(&at, &scope.batch(0));
+    let gradient = grad_params(loss.value, &start.phi);
+    let moved = scope.advance(algorithm, &omega, &start, &gradient, (path, &steps));
+    let mut outputs = vec![loss.value];
+    outputs.extend(moved.phi.values());
+    outputs.extend(moved.state.values());
+    outputs.extend(loss.statistics.values());
+    scope.compile(&outputs)
+}
+
+/// `(φ_k, state_k, ω, batch, u, totals) → (u', totals')` over so many steps with one gradient.
+fn back_program(
+    structure: &Structure,
+    problem: &dyn Problem,
+    algorithm: &dyn Algorithm,
+    (path, length): (Path, usize),
+) -> Result<Compiled, Unmappable> {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, steps) = (scope.omega(), scope.steps(length));
+    let start = Moved { phi: scope.fast(), state: scope.state() };
+    let later = scope.cotangents();
+    let (at, batch) = (scope.point(&omega, &start.phi, steps[0]), scope.batch(0));
+    let back = Backward {
+        kind: structure.kind,
+        fixed: scope.fixed(&omega),
+        loss: &|phi| problem.support_loss(&scope.point_from(&at, phi, steps[0]), &batch).value,
+        advance: &|start, g| scope.advance(algorithm, &omega, start, g, (path, &steps)),
+        start,
+    };
+    let outputs = back.pull(&later).concat();
+    scope.compile(&outputs)
+}

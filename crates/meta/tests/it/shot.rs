@@ -1,0 +1,290 @@
+//! SHOT's regularizer: its objective by finite differences with the reference held, its closed form on
+//! quadratics, and what it leaves of the method it regularizes.
+
+use innerloop_engine::check::{random, relative_error};
+use innerloop_engine::{Dtype, Key, Params, Tensor};
+use innerloop_meta::algorithms::{
+    Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, Reptile, Role, Shot,
+};
+use innerloop_meta::{Adapter, Algorithm, Derivatives, Evaluation, Setup};
+
+use crate::problems::{
+    Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, maml, mlp,
+    norm, quadratic,
+};
+
+/// Where an inner loop leads on the query set.
+struct Outcome {
+    loss: f64,
+    output: Tensor,
+    phi: Vec<f64>,
+}
+
+/// `steps` steps of gradient descent at a rate from θ.
+fn outcome(case: &Case, theta: &Params<Tensor>, task: &Task, steps: usize, rate: f64) -> Outcome {
+    let algorithm = maml(rate);
+    let mut meta = case.meta(&algorithm, steps);
+    for (name, value) in theta.iter() {
+        let at = meta.omega.position(name).expect("θ is there");
+        meta.omega.values_mut()[at].clone_from(value);
+    }
+    let adapter = Adapter::new(case.problem.as_ref(), &algorithm, (steps, steps), None);
+    let mut worker = adapter.worker(Dtype::F64);
+    let (mut evaluation, mut output, mut phi) = (Evaluation::default(), None, Vec::new());
+    task.with(|data| {
+        adapter.run(&mut worker, &meta, data, &mut evaluation, |at| {
+            output = Some(at.output.clone());
+            phi = at.fast.iter().flat_map(Tensor::iter).collect();
+        });
+    });
+    let output = output.expect("there is a prediction");
+    Outcome { loss: evaluation.query_losses[steps], output, phi }
+}
+
+fn softmax(row: &[f64]) -> Vec<f64> {
+    let all: f64 = row.iter().map(|x| x.exp()).sum();
+    row.iter().map(|x| x.exp() / all).collect()
+}
+
+/// The distance in plain arithmetic.
+fn apart(distance: Distance, target: &Outcome, reference: &Outcome) -> f64 {
+    let width = target.output.shape()[1];
+    let rows =
+        |of: &Outcome| -> Vec<Vec<f64>> { of.output.as_f64().chunks(width).map(softmax).collect() };
+    let mean = |f: &dyn Fn(f64, f64) -> f64| {
+        let pairs = rows(target).into_iter().flatten().zip(rows(reference).into_iter().flatten());
+        pairs.map(|(t, r)| f(t, r)).sum::<f64>() / rows(target).len() as f64
+    };
+    let square = |a: &mut dyn Iterator<Item = (f64, f64)>| -> f64 {
+        a.map(|(a, b)| (a - b) * (a - b)).sum()
+    };
+    match distance {
+        Distance::ReferenceToTarget => mean(&|t, r| r * (r / t).ln()),
+        Distance::TargetToReference => mean(&|t, r| t * (t / r).ln()),
+        Distance::CrossEntropy => mean(&|t, r| -r * t.ln()),
+        Distance::Outputs => {
+            let n = target.output.len() as f64;
+            square(&mut target.output.iter().zip(reference.output.iter())) / n
+        }
+        Distance::Parameters => {
+            let pairs = target.phi.iter().copied().zip(reference.phi.iter().copied());
+            square(&mut pairs.into_iter()) / (target.phi.len() as f64).sqrt()
+        }
+    }
+}
+
+const ALL: [Distance; 5] = [
+    Distance::ReferenceToTarget,
+    Distance::TargetToReference,
+    Distance::CrossEntropy,
+    Distance::Outputs,
+    Distance::Parameters,
+];
+
+/// The meta-gradient is the derivative of query loss and distance, computed by other programs and in plain
+/// arithmetic, while the reference stays where it is.
+#[test]
+fn the_gradient_is_that_of_the_objective() {
+    let case = classes();
+    let (task, weight, travel) = (case.task(0), 2.0, 1.2);
+    for distance in ALL {
+        for (role, base_steps, steps) in [
+            (Role::Reference, 3, 1),
+            (Role::Reference, 3, 2),
+            (Role::Target, 1, 2),
+            (Role::Target, 2, 5),
+        ] {
+            let mut algorithm =
+                Shot::new(Box::new(maml(case.rate)), weight, distance, (role, steps));
+            algorithm.travel = travel;
+            let other_rate = case.rate * travel * base_steps as f64 / steps as f64;
+            let base = |theta: &Params<Tensor>| outcome(&case, theta, &task, base_steps, case.rate);
+            let other = |theta: &Params<Tensor>| outcome(&case, theta, &task, steps, other_rate);
+            let held = match role {
+                Role::Reference => base(&case.theta),
+                Role::Target => other(&case.theta),
+            };
+            let objective = |theta: &Params<Tensor>| {
+                let loss = base(theta).loss;
+                let target = match role {
+                    Role::Reference => other(theta),
+                    Role::Target => base(theta),
+                };
+                loss + weight * apart(distance, &target, &held)
+            };
+            for strategy in STRATEGIES {
+                let result = case.run(&algorithm, by(strategy, base_steps));
+                let name =
+                    format!("{distance:?}, {role:?}, {base_steps} and {steps}, {strategy:?}");
+                assert!(norm(&result.gradient) >= 1e-3, "{name}: a degenerate problem");
+                assert!((result.query_loss - base(&case.theta).loss).abs() <= 1e-12, "{name}");
+                let direction = case
+                    .theta
+                    .map_named(|name, x| random(Key::new(89).with_stream(name), x.shape(), 0.3));
+                let slope: f64 = direction
+                    .iter()
+                    .flat_map(|(name, d)| {
+                        d.iter().zip(result.gradient[name].iter()).map(|(d, g)| d * g)
+                    })
+                    .sum();
+                let moved = |by: f64| {
+                    let theta = case.theta.zip_map(&direction, |x, d| {
+                        let all = x.iter().zip(d.iter()).map(|(x, d)| x + by * d).collect();
+                        Tensor::from_f64(x.shape(), all)
+                    });
+                    objective(&theta)
+                };
+                let h = 1e-3;
+                let difference = (8.0 * (moved(h) - moved(-h))
+                    - (moved(2.0 * h) - moved(-2.0 * h)))
+                    / (12.0 * h);
+                let close = (slope - difference).abs() <= 1e-7 * difference.abs().max(1e-2);
+                assert!(close, "{name}: {slope} and {difference}");
+            }
+        }
+    }
+}
+
+/// KL with a reference held is cross-entropy less a constant: the gradients are the same.
+#[test]
+fn divergence_and_cross_entropy_have_one_gradient() {
+    let case = classes();
+    for strategy in STRATEGIES {
+        let [kl, cross] = [Distance::ReferenceToTarget, Distance::CrossEntropy].map(|distance| {
+            let shot = Shot::new(Box::new(maml(case.rate)), 1.0, distance, (Role::Reference, 1));
+            case.run(&shot, by(strategy, 3)).gradient
+        });
+        assert_same("gradients", &cross, &kl, 1e-11);
+    }
+}
+
+#[test]
+fn no_weight_is_the_base_method() {
+    for case in [classes(), mlp(6, 4)] {
+        let bases = || -> [Box<dyn Algorithm>; 4] {
+            let inner = || InnerLoop::new(case.rate);
+            [
+                Box::new(maml(case.rate)),
+                Box::new(Fomaml { inner: inner() }),
+                Box::new(Anil { inner: inner(), head: "head".into() }),
+                Box::new(Boil { inner: inner(), head: "head".into() }),
+            ]
+        };
+        for (plain, base) in bases().into_iter().zip(bases()) {
+            let shot =
+                |base, weight| Shot::new(base, weight, Distance::Outputs, (Role::Reference, 1));
+            let none = shot(base, 0.0);
+            for strategy in STRATEGIES {
+                let want = case.run(plain.as_ref(), by(strategy, 3));
+                assert_results(none.name(), &case.run(&none, by(strategy, 3)), &want, 0.0);
+            }
+        }
+        for (plain, base) in bases().into_iter().zip(bases()) {
+            let some = Shot::new(base, 5.0, Distance::Outputs, (Role::Reference, 1));
+            for strategy in STRATEGIES {
+                let want = case.run(plain.as_ref(), by(strategy, 3));
+                let got = case.run(&some, by(strategy, 3));
+                assert_same("adaptation stays", &got.fast, &want.fast, 0.0);
+                let off = relative_error(&flat(&got.gradient), &flat(&want.gradient));
+                assert!(off >= 1e-4, "{}: {off}", some.name());
+            }
+        }
+    }
+}
+
+/// Where the gradient does not change along the way, target and reference arrive together.
+#[test]
+fn a_straight_path_costs_nothing() {
+    let case = quadratic(2, Support::Linear);
+    for strategy in STRATEGIES {
+        let want = case.run(&maml(case.rate), by(strategy, 4));
+        for distance in [Distance::Outputs, Distance::Parameters] {
+            let shot = Shot::new(Box::new(maml(case.rate)), 10.0, distance, (Role::Reference, 1));
+            let got = case.run(&shot, by(strategy, 4));
+            assert_same("linear support loss", &got.gradient, &want.gradient, 1e-11);
+        }
+    }
+}
+
+/// On a quadratic with Hessian `A`, a target of one step and the distance of the parameters:
+/// `G = (I − αA)^K v + (2λ/√n) (I − αKA) (φᵗ − φʳ)`.
+#[test]
+fn a_quadratic_has_a_closed_form() {
+    let case = quadratic(1, Support::Quadratic);
+    let task = case.task(0);
+    let (n, steps, weight) = (5, 3, 0.7);
+    let theta = flat(&case.theta);
+    let gradient = |x: &[f64], of: &[Tensor]| -> Vec<f64> {
+        (0..n)
+            .map(|i| (0..n).map(|j| of[0].get(i * n + j) * x[j]).sum::<f64>() - of[1].get(i))
+            .collect()
+    };
+    let minus = |x: &[f64], r: f64, y: &[f64]| -> Vec<f64> {
+        x.iter().zip(y).map(|(x, y)| x - r * y).collect()
+    };
+    // A u is the difference of two gradients.
+    let hessian =
+        |u: &[f64]| minus(&gradient(u, &task.support), 1.0, &gradient(&[0.0; 5], &task.support));
+    let mut reference: Vec<f64> = theta.iter().collect();
+    for _ in 0..steps {
+        reference = minus(&reference, case.rate, &gradient(&reference, &task.support));
+    }
+    let far = case.rate * steps as f64;
+    let target = minus(theta.as_f64(), far, &gradient(theta.as_f64(), &task.support));
+    let mut u = gradient(&reference, &task.query);
+    for _ in 0..steps {
+        u = minus(&u, case.rate, &hessian(&u));
+    }
+    let off = minus(&target, 1.0, &reference);
+    let pulled = minus(&off, far, &hessian(&off));
+    let want = minus(&u, -2.0 * weight / (n as f64).sqrt(), &pulled);
+    let shot =
+        Shot::new(Box::new(maml(case.rate)), weight, Distance::Parameters, (Role::Reference, 1));
+    for strategy in STRATEGIES {
+        let got = flat(&case.run(&shot, by(strategy, steps)).gradient);
+        let want = Tensor::from_f64(&[n], want.clone());
+        innerloop_engine::check::assert_close("gradient", &got, &want, 1e-12);
+    }
+}
+
+/// A one-step target adds a gradient and, where the method is exact, a Hessian product; a reference that is
+/// held adds gradients alone.
+#[test]
+fn it_costs_what_it_says() {
+    let case = classes();
+    let count = |base: Box<dyn Algorithm>, role, steps| {
+        let shot = Shot::new(base, 0.1, Distance::Outputs, (role, steps));
+        case.learner(&shot, Setup::new(3)).derivatives()
+    };
+    let of = |gradients, hessian_products| Derivatives { gradients, hessian_products };
+    let fomaml = || Box::new(Fomaml { inner: InnerLoop::new(case.rate) });
+    assert_eq!(count(Box::new(maml(case.rate)), Role::Reference, 1), of(5, 4));
+    assert_eq!(count(Box::new(maml(case.rate)), Role::Target, 6), of(10, 3));
+    assert_eq!(count(fomaml(), Role::Reference, 1), of(5, 0));
+}
+
+#[test]
+#[should_panic(
+    expected = "reptile+shot: a method without a query set has no outer objective to add to"
+)]
+fn reptile_is_refused() {
+    let case = classes();
+    let inner = InnerLoop::new(case.rate);
+    let reptile = Box::new(Reptile { inner, optimizer: InnerOptimizer::Sgd });
+    case.learner(&Shot::new(reptile, 0.1, Distance::Outputs, (Role::Reference, 1)), Setup::new(3));
+}
+
+/// Learned rates are differentiated through both inner loops.
+#[test]
+fn learned_rates_feel_the_target() {
+    let case = classes();
+    let with = |weight| {
+        let base = Box::new(Maml { inner: InnerLoop::new(case.rate), learn_rates: true });
+        let shot = Shot::new(base, weight, Distance::ReferenceToTarget, (Role::Reference, 1));
+        STRATEGIES.map(|strategy| case.run(&shot, by(strategy, 3)).gradient)
+    };
+    let ([a, b], [plain, _]) = (with(1.0), with(0.0));
+    assert_same("strategies", &a, &b, 1e-12);
+    let rates = |of: &Params<Tensor>| flat(&of.filter(|name| name.starts_with("inner_lr.")));
+    assert!(relative_error(&rates(&a), &rates(&plain)) >= 1e-3);
+}
