@@ -35,6 +35,26 @@ impl SplitLists {
     }
 }
 
+/// Labelled images of one size that episodes are drawn from: stored ones ([`ImageClasses`]), or ones made
+/// when asked for.
+pub trait ImageSet: Send + Sync {
+    /// Extents of an image: `[h, w, c]`.
+    fn shape(&self) -> [usize; 3];
+
+    /// Which classes belong to which split; no class is in two.
+    fn splits(&self) -> &SplitLists;
+
+    /// Name of a class, unique in the set.
+    fn class_name(&self, class: usize) -> String;
+
+    /// Number of samples of a class.
+    fn samples(&self, class: usize) -> usize;
+
+    /// One image, `[h, w, c]` row-major, 0 to 255: always the same for the same numbers. A set that makes its
+    /// images makes them in `space`, which is overwritten.
+    fn image<'a>(&'a self, class: usize, sample: usize, space: &'a mut Vec<u8>) -> &'a [u8];
+}
+
 /// A data set of images of one size, one byte a value, with class-disjoint splits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageClasses {
@@ -65,28 +85,30 @@ impl ImageClasses {
         Ok(ImageClasses { shape, classes, splits })
     }
 
-    /// Extents of an image: `[h, w, c]`.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
     /// All classes, whatever their split.
     pub fn classes(&self) -> &[Class] {
         &self.classes
     }
+}
 
-    /// Which classes belong to which split.
-    pub fn splits(&self) -> &SplitLists {
+impl ImageSet for ImageClasses {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn splits(&self) -> &SplitLists {
         &self.splits
     }
 
-    /// Number of samples of a class.
-    pub fn samples(&self, class: usize) -> usize {
+    fn class_name(&self, class: usize) -> String {
+        self.classes[class].name.clone()
+    }
+
+    fn samples(&self, class: usize) -> usize {
         self.classes[class].pixels.len() / volume(&self.shape)
     }
 
-    /// One image, `[h, w, c]` row-major.
-    pub fn image(&self, class: usize, sample: usize) -> &[u8] {
+    fn image<'a>(&'a self, class: usize, sample: usize, _: &'a mut Vec<u8>) -> &'a [u8] {
         let size = volume(&self.shape);
         &self.classes[class].pixels[sample * size..(sample + 1) * size]
     }

@@ -12,7 +12,7 @@ fn splits(train: &[usize], validation: &[usize], test: &[usize]) -> SplitLists {
 fn images_are_found_by_class_and_sample() {
     let data = ImageClasses::new([2, 3, 1], classes(3), splits(&[0], &[1], &[2])).unwrap();
     assert_eq!(data.samples(1), 4);
-    assert_eq!(data.image(2, 3), [2; 6]);
+    assert_eq!(data.image(2, 3, &mut Vec::new()), [2; 6]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One file, or folder, per family.
 
+pub mod multi_mnist;
 pub mod omniglot;
 mod quadratic;
 mod sinusoid;
