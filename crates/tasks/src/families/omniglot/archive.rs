@@ -11,7 +11,7 @@ use zip::ZipArchive;
 use super::alphabets::Alphabet;
 use super::splits::class_name;
 use super::{PUBLISHED, Part, SAMPLES};
-use crate::files::{cannot_read, entries};
+use crate::files::{entries, open_zip};
 use crate::{Error, ErrorKind};
 
 /// No published image comes near this many bytes; what a damaged header claims is not believed.
@@ -71,17 +71,7 @@ impl Archive {
         if place.is_dir() {
             return Ok(Archive { part, place, store: Store::Folder });
         }
-        let bytes: Arc<[u8]> =
-            fs::read(&place).map_err(|cause| cannot_read(&place, &cause))?.into();
-        let size = bytes.len();
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|cause| {
-            let message = format!(
-                "{}: {size} bytes that are not a whole zip archive ({cause}): probably cut off while \
-                 it was downloaded; {AGAIN}",
-                place.display()
-            );
-            Error::new(ErrorKind::Corrupt, message)
-        })?;
+        let zip = open_zip(&place)?;
         Ok(Archive { part, place, store: Store::Zip(zip) })
     }
 
