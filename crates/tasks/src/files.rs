@@ -87,10 +87,15 @@ impl Tree {
         Ok(bytes)
     }
 
+    /// The text of the file at a position among the names; one that ends in `.gz` is unpacked.
+    pub(crate) fn text(&mut self, file: usize) -> Result<String, Error> {
+        let name = self.full_name(file);
+        unpacked(&name, self.read(file)?)
+    }
+
     /// The lines of a text file, without those that are empty.
     pub(crate) fn lines(&mut self, file: usize) -> Result<Vec<String>, Error> {
-        let bytes = self.read(file)?;
-        let text = text(&self.full_name(file), bytes)?;
+        let text = self.text(file)?;
         Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 }
@@ -105,19 +110,22 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
         _ => cannot_read(path, &cause),
     })?;
     let mut bytes = Vec::new();
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    let result = match compressed {
-        true => GzDecoder::new(file).take(LARGEST_FILE).read_to_end(&mut bytes),
-        false => file.take(LARGEST_FILE).read_to_end(&mut bytes),
-    };
-    result.map_err(|cause| {
+    file.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(|cause| cannot_read(path, &cause))?;
+    unpacked(&path.display().to_string(), bytes)
+}
+
+fn unpacked(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
+    if !name.ends_with(".gz") {
+        return text(name, bytes);
+    }
+    let mut plain = Vec::new();
+    GzDecoder::new(bytes.as_slice()).take(LARGEST_FILE).read_to_end(&mut plain).map_err(|cause| {
         let message = format!(
-            "{}: cannot be read to its end ({cause}): expected a whole file; copy or download it again",
-            path.display()
+            "{name}: cannot be unpacked to its end ({cause}): expected a whole gzip file; copy or download it again"
         );
         Error::new(ErrorKind::Corrupt, message)
     })?;
-    text(&path.display().to_string(), bytes)
+    text(name, plain)
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {

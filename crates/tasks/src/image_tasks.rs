@@ -6,6 +6,7 @@ use std::str::FromStr;
 use innerloop_engine::{Key, Tensor, volume};
 use rand::Rng;
 
+use crate::augment::Augmentation;
 use crate::random::below;
 use crate::{
     Episode, EpisodeSpec, Error, ErrorKind, FewShot, ImageClasses, ImageSet, Split, TaskFamily,
@@ -53,6 +54,7 @@ pub struct ImageTasks<D = ImageClasses> {
     data: D,
     few_shot: FewShot,
     rotations: Rotations,
+    augmentation: Augmentation,
 }
 
 impl<D: ImageSet> ImageTasks<D> {
@@ -64,12 +66,20 @@ impl<D: ImageSet> ImageTasks<D> {
         few_shot: FewShot,
         rotations: Rotations,
     ) -> Result<ImageTasks<D>, Error> {
-        let tasks = ImageTasks { name: name.into(), data, few_shot, rotations };
+        let augmentation = Augmentation::default();
+        let tasks = ImageTasks { name: name.into(), data, few_shot, rotations, augmentation };
         tasks.check_square()?;
         for split in Split::ALL {
             tasks.check_split(split)?;
         }
         Ok(tasks)
+    }
+
+    /// The same tasks with changed training images. Fails for quarter turns of images that are not square.
+    pub fn augmented(mut self, augmentation: Augmentation) -> Result<ImageTasks<D>, Error> {
+        self.augmentation = augmentation;
+        self.check_square()?;
+        Ok(self)
     }
 
     /// The images sampled from.
@@ -103,7 +113,7 @@ impl<D: ImageSet> ImageTasks<D> {
 
     fn check_square(&self) -> Result<(), Error> {
         let [h, w, _] = self.data.shape();
-        if h == w || self.rotations == Rotations::None {
+        if h == w || (self.rotations == Rotations::None && !self.augmentation.rotate) {
             return Ok(());
         }
         let message = format!(
@@ -168,8 +178,15 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
             let samples = distinct(&mut rng, self.data.samples(base), shots + query);
             let slots = support.by_ref().take(shots).chain(queries.by_ref().take(query));
             for (sample, (pixels, slot)) in samples.into_iter().zip(slots) {
+                let shape = self.data.shape();
                 let image = self.data.image(base, sample, &mut space);
-                render(image, self.data.shape(), turn, pixels);
+                if split == Split::Train {
+                    let change = self.augmentation.draw(&mut rng, shape);
+                    render(image, shape, (turn + change.turn) % 4, pixels);
+                    change.apply(pixels, shape);
+                } else {
+                    render(image, shape, turn, pixels);
+                }
                 *slot = label as f32;
             }
         }
@@ -180,8 +197,8 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
         let [train, validation, test] = Split::ALL.map(|split| self.n_classes(split));
         format!(
             "{}: {h}x{w}x{c} images, {train} training, {validation} validation and {test} test classes \
-             (rotations as classes: {}); {}",
-            self.name, self.rotations, self.few_shot
+             (rotations as classes: {}{}); {}",
+            self.name, self.rotations, self.augmentation, self.few_shot
         )
     }
 }

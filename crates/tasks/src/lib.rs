@@ -25,6 +25,7 @@
 //! assert_eq!(episode.support_y.as_f32(), [0.0, 1.0, 2.0, 3.0, 4.0]);
 //! ```
 
+mod augment;
 mod baseline;
 mod classes;
 mod dot;
@@ -40,12 +41,13 @@ mod resize;
 #[cfg(test)]
 mod test_files;
 
+pub use augment::Augmentation;
 pub use baseline::{Distance, Score, nearest_mean};
 pub use classes::{Class, ImageClasses, ImageSet, Shares, SplitLists};
 pub use episode::{Episode, EpisodeSpec, FewShot, Split, Target, TaskFamily, episode_key};
 pub use error::{Error, ErrorKind};
 pub use families::{Quadratic, SineLine, Sinusoid, Strokes};
-pub use families::{cifar, curves, gallery, multi_mnist, omniglot};
+pub use families::{cifar, curves, gallery, mini_imagenet, multi_mnist, omniglot};
 pub use image_tasks::{ImageTasks, Rotations};
 pub use picture::{Fit, Form};
 pub use preview::{ContactSheet, contact_sheet};

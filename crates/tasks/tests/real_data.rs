@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use innerloop_engine::Key;
 use innerloop_tasks::cifar::{self, CifarSplit};
+use innerloop_tasks::curves::{Columns, Curves, Sizes};
 use innerloop_tasks::multi_mnist::{self, MultiMnist, Places};
 use innerloop_tasks::{
-    Distance, Episode, EpisodeSpec, FewShot, ImageTasks, Rotations, Split, TaskFamily, nearest_mean,
+    Distance, Episode, EpisodeSpec, FewShot, ImageTasks, Rotations, Shares, Split, TaskFamily,
+    mini_imagenet, nearest_mean,
 };
 
 /// The folder of data sets if it holds `name`.
@@ -73,6 +75,54 @@ fn cifar_splits_score_as_expected() {
         eprintln!("{split} {shots}-shot: nearest mean {found:.1?} %");
         assert!((found.0 - from_zero).abs() <= 1.5, "{split} {shots}: {found:?}, not {from_zero}");
         assert!((found.1 - centred).abs() <= 1.5, "{split} {shots}: {found:?}, not {centred}");
+    }
+}
+
+#[test]
+fn published_lists_without_photographs_say_so() {
+    let test = "published_lists_without_photographs_say_so";
+    let Some(dir) = data(test, "mini-imagenet/ravi_train.csv.gz") else { return };
+    match mini_imagenet::verify(&dir) {
+        Ok(report) => {
+            assert!(report.to_string().contains("64 training, 16 validation, 20 test"), "{report}");
+        }
+        Err(error) => assert!(error.to_string().contains("line 2: no image n"), "{error}"),
+    }
+}
+
+#[test]
+fn real_curves_are_read_whole() {
+    let Some(dir) = data("real_curves_are_read_whole", "regression/ozone.csv") else { return };
+    let long = |task: &[&str], x: &str, y: &str| Columns::Long {
+        task: task.iter().map(|name| name.to_string()).collect(),
+        x: vec![x.into()],
+        y: vec![y.into()],
+    };
+    for (name, columns, tasks, points) in [
+        ("ozone", Columns::Grid, 576, "72 to 72"),
+        ("gait", Columns::Wide { x: vec!["rownames".into()] }, 78, "20 to 20"),
+        ("gapminder", long(&["country"], "year", "lifeExp"), 142, "12 to 12"),
+        ("Spruce", long(&["Tree"], "days", "logSize"), 79, "13 to 13"),
+        ("Milk", long(&["Cow"], "Time", "protein"), 79, "12 to 19"),
+        ("ChickWeight", long(&["Chick"], "Time", "weight"), 50, "2 to 12"),
+        ("Soybean", long(&["Plot"], "Time", "weight"), 48, "8 to 10"),
+        ("Orthodont", long(&["Subject"], "age", "distance"), 27, "4 to 4"),
+        ("Oxboys", long(&["Subject"], "age", "height"), 26, "9 to 9"),
+        ("sleepstudy", long(&["Subject"], "Days", "Reaction"), 18, "10 to 10"),
+        ("Loblolly", long(&["Seed"], "age", "height"), 14, "6 to 6"),
+        ("Theoph", long(&["Subject"], "Time", "conc"), 12, "11 to 11"),
+        ("Ovary", long(&["Mare"], "Time", "follicles"), 11, "25 to 31"),
+        ("DNase", long(&["Run"], "conc", "density"), 11, "16 to 16"),
+        ("Indometh", long(&["Subject"], "time", "conc"), 6, "11 to 11"),
+    ] {
+        let file = dir.join("regression").join(name).with_extension("csv");
+        let shares = Shares { train: 0.64, validation: 0.16, seed: 1 };
+        let sizes = Sizes { shots: 1, query: 1, train_shots: 1, train_query: 1 };
+        let curves = Curves::load(&file, &columns, shares, true, sizes).unwrap();
+        let total: usize = Split::ALL.iter().map(|&split| curves.n_tasks(split)).sum();
+        assert_eq!(total, tasks, "{name}");
+        let text = curves.describe();
+        assert!(text.contains(&format!("tasks of {points} points")), "{name}: {text}");
     }
 }
 

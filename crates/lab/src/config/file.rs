@@ -8,7 +8,8 @@ use toml::{Table, Value};
 
 use super::suggest;
 use super::{
-    Activation, BatchNorm, Head, Init, InnerOptimizer, Method, Rotations, Split, Strategy, Variant,
+    Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Method, Rotations, Split,
+    Strategy, Variant,
 };
 use crate::{Error, Result};
 
@@ -78,6 +79,14 @@ choices! {
         Strokes = "strokes",
         Omniglot = "omniglot",
         Sinusoid = "sinusoid",
+        SineLine = "sine_line",
+        DoubleMnist = "double_mnist",
+        TripleMnist = "triple_mnist",
+        CifarFs = "cifar_fs",
+        Fc100 = "fc100",
+        MiniImagenet = "mini_imagenet",
+        Images = "images",
+        Curves = "curves",
     }
 
     /// `model.kind`
@@ -155,6 +164,21 @@ sections! {
         split: Split,
         rotations: Rotations,
         invert: bool,
+        size: usize,
+        channels: usize,
+        images_seed: usize,
+        split_file: String,
+        train_share: f64,
+        validation_share: f64,
+        split_seed: usize,
+        file: String,
+        layout: Layout,
+        task_columns: Vec<String>,
+        x_columns: Vec<String>,
+        y_columns: Vec<String>,
+        standardise: bool,
+        noise: f64,
+        augment: Vec<Augment>,
     }
     ModelFile in "model" {
         kind: NetworkName,

@@ -124,7 +124,7 @@ impl Layers {
             above.outer.schedule.map(ScheduleName::strangers),
         ];
         for (full, _) in choices.into_iter().flatten().flatten() {
-            self.sources.remove(*full);
+            self.sources.remove(full);
             self.file.clear(full);
         }
     }

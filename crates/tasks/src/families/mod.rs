@@ -3,6 +3,7 @@
 pub mod cifar;
 pub mod curves;
 pub mod gallery;
+pub mod mini_imagenet;
 pub mod multi_mnist;
 pub mod omniglot;
 mod quadratic;

@@ -8,6 +8,7 @@ use std::f64::consts::PI;
 use innerloop_engine::{Key, Tensor};
 use rand::RngExt;
 
+use crate::curves::Sizes;
 use crate::random::{normal, shuffled, uniform};
 use crate::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
@@ -18,12 +19,8 @@ const GRID: usize = 50;
 /// A mixture of sine curves and lines. The splits differ in their tasks, not in their distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SineLine {
-    /// Support points of a task.
-    pub shots: usize,
-    /// Query points of a task in validation and test.
-    pub query: usize,
-    /// Query points of a training task.
-    pub train_query: usize,
+    /// Sizes of the episodes.
+    pub sizes: Sizes,
     /// Standard deviation of the noise, support and query alike; 0.3 in SHOT's code.
     pub noise: f64,
 }
@@ -34,8 +31,8 @@ impl TaskFamily for SineLine {
     }
 
     fn spec(&self, split: Split) -> EpisodeSpec {
-        let query = if split == Split::Train { self.train_query } else { self.query };
-        EpisodeSpec { x: vec![1], target: Target::Values(1), support: self.shots, query }
+        let (support, query) = self.sizes.of(split);
+        EpisodeSpec { x: vec![1], target: Target::Values(1), support, query }
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
@@ -61,11 +58,10 @@ impl TaskFamily for SineLine {
     }
 
     fn describe(&self) -> String {
-        let SineLine { shots, query, train_query, noise } = self;
+        let SineLine { sizes, noise } = self;
         format!(
             "sine_line: y = A sin(x + phase), A in [0.1, 5], phase in [0, pi], or y = a x + b, a and b in [-3, 3], \
-             with noise {noise}, x one of 50 from -5 to 5; {shots} support and {query} query points ({train_query} \
-             in training)"
+             with noise {noise}, x one of 50 from -5 to 5; {sizes}"
         )
     }
 }

@@ -50,8 +50,19 @@ pub struct Sizes {
     pub train_query: usize,
 }
 
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sizes { shots, query, train_shots, train_query } = self;
+        write!(
+            f,
+            "{shots} support and {query} query points ({train_shots} and {train_query} in training)"
+        )
+    }
+}
+
 impl Sizes {
-    fn of(&self, split: Split) -> (usize, usize) {
+    /// Support and query points in a split.
+    pub fn of(&self, split: Split) -> (usize, usize) {
         match split {
             Split::Train => (self.train_shots, self.train_query),
             Split::Validation | Split::Test => (self.shots, self.query),
@@ -224,14 +235,12 @@ impl fmt::Display for Curves {
         let [train, validation, test] = Split::ALL.map(|split| self.n_tasks(split));
         let lengths = self.tasks.iter().map(|task| task.len);
         let (fewest, most) = (lengths.clone().min().unwrap_or(0), lengths.max().unwrap_or(0));
-        let Sizes { shots, query, train_shots, train_query } = self.sizes;
         let scaled = if self.scales.is_some() { "standardised" } else { "as they are" };
         write!(
             f,
             "{}: {train} training, {validation} validation and {test} test tasks of {fewest} to {most} points, {} \
-             inputs and {} targets {scaled}; {shots} support and {query} query points ({train_shots} and \
-             {train_query} in training)",
-            self.name, self.widths[0], self.widths[1]
+             inputs and {} targets {scaled}; {}",
+            self.name, self.widths[0], self.widths[1], self.sizes
         )
     }
 }

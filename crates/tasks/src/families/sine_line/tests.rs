@@ -5,7 +5,8 @@ use crate::episode_key;
 
 /// The points of a task, in order of x, and the x of its support.
 fn task(noise: f64, task: u64) -> (Vec<(f32, f32)>, Vec<f32>) {
-    let family = SineLine { shots: 10, query: 40, train_query: 15, noise };
+    let sizes = Sizes { shots: 10, query: 40, train_shots: 3, train_query: 15 };
+    let family = SineLine { sizes, noise };
     let mut episode = Episode::zeros(&family.spec(Split::Test));
     family.sample_into(Split::Test, episode_key(1, Split::Test, 0, task), &mut episode);
     let Episode { support_x, support_y, query_x, query_y } = &episode;
