@@ -1,7 +1,5 @@
 //! From a configuration to the things it names: tasks, network, algorithm, optimizer.
 
-use std::path::PathBuf;
-
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
@@ -13,17 +11,12 @@ use innerloop_meta::{
     Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Sharing, Strategy,
 };
 use innerloop_nn::{self as nn, Model, initialise};
-use innerloop_tasks::omniglot::{self, OmniglotSplit};
-use innerloop_tasks::{
-    self as tasks, EpisodeSpec, FewShot as Sizes, Sinusoid, Split, Strokes, TaskFamily,
-};
+use innerloop_tasks::{self as tasks, EpisodeSpec, Split, TaskFamily};
 
-use crate::config::{self, Config, Family, Method, Network, Regularizer};
+use crate::config::{self, Config, Method, Network, Regularizer};
+use crate::data::family;
 use crate::few_shot::{FewShot, Phase};
 use crate::{Error, Result};
-
-/// Environment variable that names the folder data sets lie in.
-pub const DATA_VARIABLE: &str = "INNERLOOP_DATA";
 
 /// Everything a configuration names, built.
 pub struct Experiment {
@@ -164,14 +157,6 @@ impl Experiment {
     }
 }
 
-/// The folder that holds data sets: as configured, else from the environment, else `data`.
-pub fn data_folder(configured: &str) -> PathBuf {
-    if !configured.is_empty() {
-        return PathBuf::from(configured);
-    }
-    std::env::var_os(DATA_VARIABLE).map_or_else(|| PathBuf::from("data"), PathBuf::from)
-}
-
 impl From<tasks::Error> for Error {
     fn from(error: tasks::Error) -> Error {
         match error.kind() {
@@ -180,29 +165,6 @@ impl From<tasks::Error> for Error {
             _ => Error::data(error.to_string()),
         }
     }
-}
-
-fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
-    let config::TasksConfig { ways, shots, query, train_shots, train_query, .. } = config.tasks;
-    let sizes = Sizes { ways, shots, query, train_shots, train_query };
-    Ok(match &config.tasks.family {
-        Family::Strokes => Box::new(Strokes { few_shot: sizes }),
-        Family::Sinusoid => Box::new(Sinusoid { shots, query, train_query }),
-        Family::Omniglot(set) => {
-            let split = match set.split {
-                config::Split::Vinyals => OmniglotSplit::Vinyals,
-                config::Split::Finn => OmniglotSplit::Finn,
-            };
-            let rotations = match set.rotations {
-                config::Rotations::None => tasks::Rotations::None,
-                config::Rotations::Train => tasks::Rotations::Train,
-                config::Rotations::All => tasks::Rotations::All,
-            };
-            let ink = if set.invert { omniglot::Ink::One } else { omniglot::Ink::Zero };
-            let images = omniglot::load(&data_folder(&set.data), split, ink)?;
-            Box::new(tasks::ImageTasks::new(format!("omniglot/{split}"), images, sizes, rotations)?)
-        }
-    })
 }
 
 fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod checkpoint;
 pub mod config;
+mod data;
 mod error;
 mod evaluation;
 mod experiment;
@@ -17,9 +18,10 @@ mod trainer;
 mod verify;
 
 pub use config::Config;
+pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
-pub use experiment::{DATA_VARIABLE, Experiment, Outer, data_folder};
+pub use experiment::{Experiment, Outer};
 pub use few_shot::{FewShot, Phase};
 pub use metagrad::{MetaGradient, metagrad};
 pub use run::{Event, Outcome, Sink, Which, open, peak_memory, train};

@@ -8,7 +8,7 @@ use innerloop_meta::{Grouping, Learner, Losses, RATE_PREFIX, Setup, TaskData};
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
 use crate::checkpoint::tensors;
-use crate::config::{self, Family};
+use crate::config;
 use crate::{Config, Error, Experiment, Result};
 
 /// Losses of the computed trajectory.
@@ -164,7 +164,7 @@ impl Given {
         let arrays: [Tensor; 4] = arrays.try_into().expect("four arrays");
         let [support_x, support_y, query_x, query_y] = &arrays;
         let x = support_x.shape()[1..].to_vec();
-        let classes = config.tasks.family != Family::Sinusoid;
+        let classes = !config.tasks.family.is_regression();
         let target = match *support_y.shape() {
             [_] if classes => Target::Classes(config.tasks.ways),
             [_, d] if !classes => Target::Values(d),

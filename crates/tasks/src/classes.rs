@@ -1,7 +1,8 @@
 //! Labelled images in memory, and which classes belong to which split.
 
-use innerloop_engine::volume;
+use innerloop_engine::{Key, volume};
 
+use crate::random;
 use crate::{Error, ErrorKind, Split};
 
 /// The images of one class.
@@ -24,7 +25,41 @@ pub struct SplitLists {
     pub test: Vec<usize>,
 }
 
+/// A division by size: which classes, or tasks, are in which split follows from the seed alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shares {
+    /// Share of all that is for training.
+    pub train: f64,
+    /// Share of all that is for validation; the rest is for test.
+    pub validation: f64,
+    /// Seed of the order in which they are dealt out.
+    pub seed: u64,
+}
+
 impl SplitLists {
+    /// The numbers below `n`, shuffled and dealt out, each list ascending. Sizes are rounded to the nearest
+    /// number. Fails when a share is not between 0 and 1, or both are more than 1 together.
+    pub fn by_shares(n: usize, shares: Shares) -> Result<SplitLists, Error> {
+        let Shares { train, validation, seed } = shares;
+        let legal = train >= 0.0 && validation >= 0.0 && train + validation <= 1.0;
+        if !legal {
+            let message = format!(
+                "shares of {train} for training and {validation} for validation: expected 0 or more each and at \
+                 most 1 together; the rest is for test"
+            );
+            return Err(Error::new(ErrorKind::Unknown, message));
+        }
+        let end = |share: f64| ((n as f64 * share).round() as usize).min(n);
+        let (first, second) = (end(train), end(train + validation));
+        let mut train = random::shuffled(&mut Key::new(seed).with_stream("shares").rng(), n);
+        let mut test = train.split_off(second);
+        let mut validation = train.split_off(first);
+        for list in [&mut train, &mut validation, &mut test] {
+            list.sort_unstable();
+        }
+        Ok(SplitLists { train, validation, test })
+    }
+
     /// The classes of one split.
     pub fn of(&self, split: Split) -> &[usize] {
         match split {
@@ -33,6 +68,26 @@ impl SplitLists {
             Split::Test => &self.test,
         }
     }
+}
+
+/// Labelled images of one size that episodes are drawn from: stored ones ([`ImageClasses`]), or ones made
+/// when asked for.
+pub trait ImageSet: Send + Sync {
+    /// Extents of an image: `[h, w, c]`.
+    fn shape(&self) -> [usize; 3];
+
+    /// Which classes belong to which split; no class is in two.
+    fn splits(&self) -> &SplitLists;
+
+    /// Name of a class, unique in the set.
+    fn class_name(&self, class: usize) -> String;
+
+    /// Number of samples of a class.
+    fn samples(&self, class: usize) -> usize;
+
+    /// One image, `[h, w, c]` row-major, 0 to 255: always the same for the same numbers. A set that makes its
+    /// images makes them in `space`, which is overwritten.
+    fn image<'a>(&'a self, class: usize, sample: usize, space: &'a mut Vec<u8>) -> &'a [u8];
 }
 
 /// A data set of images of one size, one byte a value, with class-disjoint splits.
@@ -65,28 +120,30 @@ impl ImageClasses {
         Ok(ImageClasses { shape, classes, splits })
     }
 
-    /// Extents of an image: `[h, w, c]`.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
     /// All classes, whatever their split.
     pub fn classes(&self) -> &[Class] {
         &self.classes
     }
+}
 
-    /// Which classes belong to which split.
-    pub fn splits(&self) -> &SplitLists {
+impl ImageSet for ImageClasses {
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn splits(&self) -> &SplitLists {
         &self.splits
     }
 
-    /// Number of samples of a class.
-    pub fn samples(&self, class: usize) -> usize {
+    fn class_name(&self, class: usize) -> String {
+        self.classes[class].name.clone()
+    }
+
+    fn samples(&self, class: usize) -> usize {
         self.classes[class].pixels.len() / volume(&self.shape)
     }
 
-    /// One image, `[h, w, c]` row-major.
-    pub fn image(&self, class: usize, sample: usize) -> &[u8] {
+    fn image<'a>(&'a self, class: usize, sample: usize, _: &'a mut Vec<u8>) -> &'a [u8] {
         let size = volume(&self.shape);
         &self.classes[class].pixels[sample * size..(sample + 1) * size]
     }

@@ -6,8 +6,11 @@ use std::str::FromStr;
 use innerloop_engine::{Key, Tensor, volume};
 use rand::Rng;
 
+use crate::augment::Augmentation;
 use crate::random::below;
-use crate::{Episode, EpisodeSpec, Error, ErrorKind, FewShot, ImageClasses, Split, TaskFamily};
+use crate::{
+    Episode, EpisodeSpec, Error, ErrorKind, FewShot, ImageClasses, ImageSet, Split, TaskFamily,
+};
 
 /// Whether the four quarter turns of a class count as four classes, as is customary on Omniglot since
 /// Santoro et al. 2016. Turns are counter-clockwise, named `/rot000` to `/rot270`.
@@ -44,25 +47,27 @@ impl FromStr for Rotations {
     }
 }
 
-/// N-way K-shot classification tasks over [`ImageClasses`]. Classes of a task are distinct, its
+/// N-way K-shot classification tasks over an [`ImageSet`]. Classes of a task are distinct, its
 /// support and query samples are disjoint. Rotated images are rendered while sampling, not stored.
-pub struct ImageTasks {
+pub struct ImageTasks<D = ImageClasses> {
     name: String,
-    data: ImageClasses,
+    data: D,
     few_shot: FewShot,
     rotations: Rotations,
+    augmentation: Augmentation,
 }
 
-impl ImageTasks {
+impl<D: ImageSet> ImageTasks<D> {
     /// Checks that every split can fill the episodes: enough classes, enough samples of each, square
     /// images if they are to be rotated.
     pub fn new(
         name: impl Into<String>,
-        data: ImageClasses,
+        data: D,
         few_shot: FewShot,
         rotations: Rotations,
-    ) -> Result<ImageTasks, Error> {
-        let tasks = ImageTasks { name: name.into(), data, few_shot, rotations };
+    ) -> Result<ImageTasks<D>, Error> {
+        let augmentation = Augmentation::default();
+        let tasks = ImageTasks { name: name.into(), data, few_shot, rotations, augmentation };
         tasks.check_square()?;
         for split in Split::ALL {
             tasks.check_split(split)?;
@@ -70,8 +75,15 @@ impl ImageTasks {
         Ok(tasks)
     }
 
+    /// The same tasks with changed training images. Fails for quarter turns of images that are not square.
+    pub fn augmented(mut self, augmentation: Augmentation) -> Result<ImageTasks<D>, Error> {
+        self.augmentation = augmentation;
+        self.check_square()?;
+        Ok(self)
+    }
+
     /// The images sampled from.
-    pub fn data(&self) -> &ImageClasses {
+    pub fn data(&self) -> &D {
         &self.data
     }
 
@@ -84,9 +96,9 @@ impl ImageTasks {
     pub fn class_name(&self, split: Split, class: usize) -> String {
         let turns = self.turns(split);
         let base = self.data.splits().of(split)[class / turns];
-        let name = &self.data.classes()[base].name;
+        let name = self.data.class_name(base);
         match turns {
-            1 => name.clone(),
+            1 => name,
             _ => format!("{name}/rot{:03}", class % turns * 90),
         }
     }
@@ -101,7 +113,7 @@ impl ImageTasks {
 
     fn check_square(&self) -> Result<(), Error> {
         let [h, w, _] = self.data.shape();
-        if h == w || self.rotations == Rotations::None {
+        if h == w || (self.rotations == Rotations::None && !self.augmentation.rotate) {
             return Ok(());
         }
         let message = format!(
@@ -133,14 +145,14 @@ impl ImageTasks {
             "{}: class {} of the {split} split has {} samples, but {shots} shots and {query} queries \
              need {needed}: lower the shots or the queries",
             self.name,
-            self.data.classes()[short].name,
+            self.data.class_name(short),
             self.data.samples(short)
         );
         Err(Error::new(ErrorKind::TooFew, message))
     }
 }
 
-impl TaskFamily for ImageTasks {
+impl<D: ImageSet> TaskFamily for ImageTasks<D> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -158,6 +170,7 @@ impl TaskFamily for ImageTasks {
         let classes = distinct(&mut rng, bases.len() * turns, self.few_shot.ways);
 
         let size = volume(&self.data.shape());
+        let mut space = Vec::new();
         let mut support = rows(&mut episode.support_x, &mut episode.support_y, size);
         let mut queries = rows(&mut episode.query_x, &mut episode.query_y, size);
         for (label, class) in classes.into_iter().enumerate() {
@@ -165,7 +178,15 @@ impl TaskFamily for ImageTasks {
             let samples = distinct(&mut rng, self.data.samples(base), shots + query);
             let slots = support.by_ref().take(shots).chain(queries.by_ref().take(query));
             for (sample, (pixels, slot)) in samples.into_iter().zip(slots) {
-                render(self.data.image(base, sample), self.data.shape(), turn, pixels);
+                let shape = self.data.shape();
+                let image = self.data.image(base, sample, &mut space);
+                if split == Split::Train {
+                    let change = self.augmentation.draw(&mut rng, shape);
+                    render(image, shape, (turn + change.turn) % 4, pixels);
+                    change.apply(pixels, shape);
+                } else {
+                    render(image, shape, turn, pixels);
+                }
                 *slot = label as f32;
             }
         }
@@ -176,8 +197,8 @@ impl TaskFamily for ImageTasks {
         let [train, validation, test] = Split::ALL.map(|split| self.n_classes(split));
         format!(
             "{}: {h}x{w}x{c} images, {train} training, {validation} validation and {test} test classes \
-             (rotations as classes: {}); {}",
-            self.name, self.rotations, self.few_shot
+             (rotations as classes: {}{}); {}",
+            self.name, self.rotations, self.augmentation, self.few_shot
         )
     }
 }

@@ -20,3 +20,12 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
 pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
     rng.random_range(0..n)
 }
+
+/// The numbers below `n` in random order.
+pub(crate) fn shuffled(rng: &mut impl Rng, n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    for at in (1..n).rev() {
+        order.swap(at, below(rng, at + 1));
+    }
+    order
+}

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use innerloop_tasks::omniglot::{self, Ink, OmniglotSplit};
-use innerloop_tasks::{Distance, FewShot, ImageTasks, Rotations, Split, TaskFamily, nearest_mean};
+use innerloop_tasks::{
+    Distance, FewShot, ImageSet, ImageTasks, Rotations, Split, TaskFamily, nearest_mean,
+};
 
 fn data(test: &str) -> Option<PathBuf> {
     let data = std::env::var_os("INNERLOOP_DATA").map(PathBuf::from);

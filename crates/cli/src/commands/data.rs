@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use innerloop::lab::{Error, Experiment, config::presets, data_folder};
-use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean, omniglot};
+use innerloop::lab::config::{Config, Family, presets};
+use innerloop::lab::{Error, Experiment, verify_data};
+use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean};
 
 use super::{Source, score};
 
@@ -20,12 +21,14 @@ pub(crate) enum Data {
 
 #[derive(Args)]
 pub(crate) struct VerifySet {
-    /// Data set: omniglot
-    #[arg(value_parser = ["omniglot"])]
+    /// A family's name (see `data list`), or a preset or .toml file
     set: String,
-    /// Folder the data set lies in [default: $INNERLOOP_DATA, else data]
+    /// Folder the data set lies in [default: tasks.data, else $INNERLOOP_DATA, else data]
     #[arg(long)]
     data: Option<String>,
+    /// Overrides one setting, such as tasks.file=own.csv; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
 }
 
 #[derive(Args)]
@@ -47,10 +50,38 @@ impl Data {
                 say!("families");
                 say!("  strokes    characters of random pen strokes, drawn on the fly; no files");
                 say!("  sinusoid   y = A sin(x - phase), drawn on the fly; no files");
+                say!("  sine_line  sine curves and lines with noise, drawn on the fly; no files");
                 say!(
-                    "  omniglot   images_background.zip and images_evaluation.zip, or the unpacked folders,\n\
-                     \x20            in DIR or DIR/omniglot; DIR is tasks.data, else $INNERLOOP_DATA, else data"
+                    "\nfamilies in files, in DIR or the folder named; DIR is tasks.data, else $INNERLOOP_DATA, else data"
                 );
+                for (name, files) in [
+                    (
+                        "omniglot",
+                        "omniglot/images_{background,evaluation}.zip, or the unpacked folders",
+                    ),
+                    (
+                        "double_mnist",
+                        "mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte, or these with .gz",
+                    ),
+                    ("triple_mnist", "the same files"),
+                    ("cifar_fs", "cifar-fs/cifar*.zip, or the unpacked folder cifar100"),
+                    ("fc100", "the same files"),
+                    (
+                        "mini_imagenet",
+                        "mini-imagenet/{train,val,test}.csv and images, or {train,val,test}/<class>/",
+                    ),
+                    (
+                        "images",
+                        "your own: DIR, a folder or zip archive, has a folder of images for each class",
+                    ),
+                    (
+                        "curves",
+                        "your own: a CSV file, tasks.file, with columns of task, input and target",
+                    ),
+                ] {
+                    say!("  {name:<14} {files}");
+                }
+                say!("");
                 say!("presets (innerloop train NAME)");
                 for preset in presets::all() {
                     say!("  {:<24} {}", preset.name, preset.about);
@@ -58,8 +89,13 @@ impl Data {
                 Ok(())
             }
             Data::Verify(command) => {
-                let folder = data_folder(command.data.as_deref().unwrap_or_default());
-                say!("{}", omniglot::verify(&folder).map_err(Error::from)?);
+                let mut sets = command.sets;
+                sets.extend(command.data.map(|folder| format!("tasks.data={folder:?}")));
+                let config = match Family::NAMES.contains(&command.set.as_str()) {
+                    true => Config::of_family(&command.set, &sets)?,
+                    false => Config::load(&command.set, &sets)?,
+                };
+                say!("{}", verify_data(&config)?.trim_end());
                 Ok(())
             }
             Data::Preview(command) => command.run(),

@@ -8,7 +8,18 @@ use crate::command::{Place, Ran};
 #[test]
 fn families_and_presets_are_listed() {
     let listed = Place::new().run(&["data", "list"]).ok();
-    let names = ["strokes ", "sinusoid ", "omniglot ", "strokes-maml ", "omniglot-5w1s-meta-sgd "];
+    let names = [
+        "strokes ",
+        "sinusoid ",
+        "omniglot ",
+        "double_mnist ",
+        "cifar_fs ",
+        "images ",
+        "curves ",
+        "strokes-maml ",
+        "omniglot-5w1s-meta-sgd ",
+        "ozone-maml ",
+    ];
     for name in names {
         assert!(listed.contains(&format!("  {name}")), "{name}: {listed}");
     }
@@ -70,5 +81,69 @@ fn omniglot_is_whole_and_trains() {
     let shown = run(&train);
     for part in ["maml: 3 of 3 iterations", "omniglot/vinyals", "split test; 3 tasks"] {
         assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn own_curves_are_checked_and_learned() {
+    let place = Place::new();
+    let rows = (0..200).map(|at| format!("t{},{},{}\n", at % 20, at / 20, at % 20 * (at / 20)));
+    fs::write(place.path("own.csv"), format!("task,x,y\n{}", rows.collect::<String>())).unwrap();
+    let sets = ["--set", "tasks.file=own.csv", "--set", "tasks.shots=3", "--set", "tasks.query=7"];
+    let verify = [&["data", "verify", "curves", "--data", "."], &sets[..]].concat();
+    let report = place.run(&verify).ok();
+    let expected = "own: 13 training, 3 validation and 4 test tasks of 10 to 10 points, 1 inputs and 1 targets";
+    assert!(report.contains(expected), "{report}");
+    fs::write(
+        place.path("own.toml"),
+        "tasks = { family = 'curves', data = '.', file = 'own.csv', shots = 3, query = 7 }\n\
+         outer = { iterations = 3, meta_batch_size = 2 }\n\
+         evaluation = { tasks = 3, validation_tasks = 2 }",
+    )
+    .unwrap();
+    let shown = place.run(&["train", "own.toml", "--out", "run"]).ok();
+    assert!(shown.contains("maml: 3 of 3 iterations"), "{shown}");
+    fs::write(place.path("own.csv"), "task,x,y\na,1,2\na,NA,3\n").unwrap();
+    let refused = place.run(&verify);
+    refused.fails(4, &["line 3, column \"x\": found \"NA\", expected a number"]);
+}
+
+#[test]
+fn data_sets_in_files_are_whole_and_train() {
+    let Some(data) = data("data_sets_in_files_are_whole_and_train") else { return };
+    let place = Place::new();
+    let run = |arguments: &[&str]| {
+        Ran::of(place.command(arguments).env("INNERLOOP_DATA", &data).output().unwrap()).ok()
+    };
+    for (set, expected) in [
+        ("double_mnist", "MNIST, 70000 images"),
+        ("cifar_fs", "cifar_fs: 64 training, 16 validation, 20 test classes"),
+        ("fc100", "fc100: 60 training, 20 validation, 20 test classes"),
+        ("ozone-maml", "ozone: 369 training, 92 validation and 115 test tasks of 72 to 72 points"),
+    ] {
+        let report = run(&["data", "verify", set]);
+        assert!(report.contains(expected), "{expected}: {report}");
+    }
+    let sets = [
+        "outer.meta_batch_size=2",
+        "outer.iterations=2",
+        "evaluation.tasks=3",
+        "evaluation.validation_tasks=2",
+        "evaluation.steps=1",
+        "algorithm.adaptation_steps=1",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    for (preset, more) in [
+        ("double-mnist-5w1s-maml", "model.filters=4"),
+        ("triple-mnist-5w1s-maml", "model.filters=4"),
+        ("cifar-fs-5w1s-maml", "model.filters=4"),
+        ("fc100-5w1s-maml", "model.filters=4"),
+        ("ozone-maml", "model.hidden=[8]"),
+        ("gapminder-maml", "model.hidden=[8]"),
+        ("spruce-maml", "model.hidden=[8]"),
+    ] {
+        let train = [&["train", preset, "--out", preset, "--set", more], &sets[..]].concat();
+        let shown = run(&train);
+        assert!(shown.contains("maml: 2 of 2 iterations"), "{preset}: {shown}");
     }
 }

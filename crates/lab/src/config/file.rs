@@ -10,7 +10,8 @@ use super::method::{Comparison, StrengthSchedule, WindowMode};
 use super::regularizer::{ShotBase, ShotDistance};
 use super::suggest;
 use super::{
-    Activation, BatchNorm, Head, Init, InnerOptimizer, Rotations, Split, Strategy, Variant,
+    Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Rotations, Split, Strategy,
+    Variant,
 };
 use crate::{Error, Result};
 
@@ -80,6 +81,14 @@ choices! {
         Strokes = "strokes",
         Omniglot = "omniglot",
         Sinusoid = "sinusoid",
+        SineLine = "sine_line",
+        DoubleMnist = "double_mnist",
+        TripleMnist = "triple_mnist",
+        CifarFs = "cifar_fs",
+        Fc100 = "fc100",
+        MiniImagenet = "mini_imagenet",
+        Images = "images",
+        Curves = "curves",
     }
 
     /// `model.kind`
@@ -179,6 +188,21 @@ sections! {
         split: Split,
         rotations: Rotations,
         invert: bool,
+        size: usize,
+        channels: usize,
+        images_seed: usize,
+        split_file: String,
+        train_share: f64,
+        validation_share: f64,
+        split_seed: usize,
+        file: String,
+        layout: Layout,
+        task_columns: Vec<String>,
+        x_columns: Vec<String>,
+        y_columns: Vec<String>,
+        standardise: bool,
+        noise: f64,
+        augment: Vec<Augment>,
     }
     ModelFile in "model" {
         kind: NetworkName,

@@ -2,7 +2,7 @@
 
 use super::file::{AlgorithmFile, MethodName};
 use super::layers::Layers;
-use super::valid::MOST;
+use super::valid::{MOST, Strangers};
 use crate::Result;
 
 choices! {
@@ -115,8 +115,9 @@ const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradien
 
 impl MethodName {
     /// Keys that do not go with the method, with the reasons.
-    pub(super) fn strangers(self) -> Vec<(&'static str, &'static str)> {
-        KEYS.iter().filter(|(of, ..)| *of != self).map(|&(_, key, why)| (key, why)).collect()
+    pub(super) fn strangers(self) -> Strangers {
+        let others = KEYS.iter().filter(|(of, ..)| *of != self);
+        others.map(|&(_, key, why)| (key, why.to_string())).collect()
     }
 }
 

@@ -17,6 +17,7 @@
 
 #[macro_use]
 mod file;
+mod families;
 mod layers;
 mod method;
 pub mod presets;
@@ -52,6 +53,26 @@ choices! {
         Train = "train",
         /// Training, validation and test classes.
         All = "all",
+    }
+
+    /// A random change of training images, each image of each task anew.
+    pub Augment {
+        /// Shifted by up to an eighth of the side, what comes in black.
+        Crop = "crop",
+        /// Left and right exchanged, every other time.
+        Flip = "flip",
+        /// Turned by a multiple of 90 degrees.
+        Rotate = "rotate",
+    }
+
+    /// Where tasks, inputs and targets are in a CSV file.
+    pub Layout {
+        /// A row is a point; columns name its task, inputs and targets.
+        Long = "long",
+        /// A row has the inputs, and the target of a task in each of the other columns.
+        Wide = "wide",
+        /// A cell is a point: columns are named `place.x`, and each place has a task in each row.
+        Grid = "grid",
     }
 
     /// How a convolution block halves its maps.
@@ -143,18 +164,20 @@ pub struct Config {
 /// What is learned from: `[tasks]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TasksConfig {
-    /// `family`: `strokes` (default), `omniglot` or `sinusoid`.
+    /// `family`: `strokes` (default), or the name of another one; see [`Family`].
     pub family: Family,
-    /// Classes in a task, 2 or more. Default 5. A sinusoid task has none: 1, the outputs of its model.
+    /// Classes in a task, 2 or more. Default 5. A task of regression has none: 1.
     pub ways: usize,
-    /// Support examples a class (of a sinusoid: points) at validation and test. Default 1.
+    /// Support examples a class (in regression: points) at validation and test. Default 1.
     pub shots: usize,
-    /// Query examples a class (of a sinusoid: points) at validation and test. Default 15.
+    /// Query examples a class (in regression: points) at validation and test. Default 15.
     pub query: usize,
     /// `shots` in training. Default: `shots`.
     pub train_shots: usize,
     /// `query` in training. Default: `query`.
     pub train_query: usize,
+    /// Random changes of training images that come from files. Default none.
+    pub augment: Vec<Augment>,
 }
 
 /// Where tasks come from.
@@ -166,6 +189,127 @@ pub enum Family {
     Omniglot(OmniglotConfig),
     /// y = A sin(x − φ): regression, made on the fly.
     Sinusoid,
+    /// Sine curves and lines with noise: regression, made on the fly.
+    SineLine {
+        /// Standard deviation of the noise. Default 0.3, as in SHOT's code.
+        noise: f64,
+    },
+    /// Numbers of two digits, composed of MNIST's.
+    DoubleMnist(MultiMnistConfig),
+    /// Numbers of three digits, composed of MNIST's.
+    TripleMnist(MultiMnistConfig),
+    /// CIFAR-100's photographs, in the split of Bertinetto et al. 2019.
+    CifarFs(CifarConfig),
+    /// CIFAR-100's photographs, in the split of Oreshkin et al. 2018.
+    Fc100(CifarConfig),
+    /// 100 classes of ImageNet's photographs.
+    MiniImagenet(MiniImagenetConfig),
+    /// Images of one's own.
+    Images(ImagesConfig),
+    /// Regression of one's own, from a CSV file.
+    Curves(CurvesConfig),
+}
+
+impl Family {
+    /// The names of all families, in the order of a list.
+    pub const NAMES: &[&str] = &[
+        "strokes",
+        "omniglot",
+        "sinusoid",
+        "sine_line",
+        "double_mnist",
+        "triple_mnist",
+        "cifar_fs",
+        "fc100",
+        "mini_imagenet",
+        "images",
+        "curves",
+    ];
+
+    /// Whether tasks are of images in files.
+    pub fn has_image_files(&self) -> bool {
+        !self.is_regression() && *self != Family::Strokes
+    }
+
+    /// Whether targets are values, not classes.
+    pub fn is_regression(&self) -> bool {
+        matches!(self, Family::Sinusoid | Family::SineLine { .. } | Family::Curves(_))
+    }
+}
+
+/// Keys of `[tasks]` that go with `family = "double_mnist"` and `"triple_mnist"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiMnistConfig {
+    /// Folder of MNIST's four files. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
+    pub data: String,
+    /// Side of the images, shrunk from 64 (84 for three digits). Default: not shrunk.
+    pub size: usize,
+    /// Seed the images follow from. Default 123.
+    pub images_seed: u64,
+}
+
+/// Keys of `[tasks]` that go with `family = "cifar_fs"` and `"fc100"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CifarConfig {
+    /// The archive or its folder. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
+    pub data: String,
+}
+
+/// Keys of `[tasks]` that go with `family = "mini_imagenet"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MiniImagenetConfig {
+    /// Folder or zip archive of the images and their lists. Default "": the environment variable `INNERLOOP_DATA`, or
+    /// `./data`.
+    pub data: String,
+    /// Side to resize to. Default 84.
+    pub size: usize,
+}
+
+/// Keys of `[tasks]` that go with `family = "images"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImagesConfig {
+    /// A folder, or a zip archive, with a folder of images for each class. To be set.
+    pub data: String,
+    /// Side to resize to; the middle is kept of images that are not square. Default 0: they are alike already.
+    pub size: usize,
+    /// 1 for grey, 3 for colour. Default 0: they are alike already.
+    pub channels: usize,
+    /// CSV file with the columns `class` and `split`. Default "": folders `train`, `val` and `test`, else shares.
+    pub split_file: String,
+    /// How classes are divided where neither folders nor a file say.
+    pub shares: SharesConfig,
+}
+
+/// Keys of `[tasks]` that go with `family = "curves"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurvesConfig {
+    /// Folder of the file. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
+    pub data: String,
+    /// The CSV file, plain or with `.gz`: a path below the folder, or an absolute one. To be set.
+    pub file: String,
+    /// Default `long`.
+    pub layout: Layout,
+    /// With `long`: columns that together name the task. Default ["task"].
+    pub task_columns: Vec<String>,
+    /// With `long` and `wide`: columns of the input. Default ["x"].
+    pub x_columns: Vec<String>,
+    /// With `long`: columns of the target. Default ["y"].
+    pub y_columns: Vec<String>,
+    /// Inputs and targets with mean 0 and deviation 1 over the training tasks. Default true.
+    pub standardise: bool,
+    /// How tasks are divided.
+    pub shares: SharesConfig,
+}
+
+/// Keys of `[tasks]` that divide classes, or tasks, at random.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SharesConfig {
+    /// `train_share`: 0 to 1. Default 0.64.
+    pub train: f64,
+    /// `validation_share`: 0 to 1; the rest is for test. Default 0.16.
+    pub validation: f64,
+    /// `split_seed`: seed of the division, whatever the run's. Default 1.
+    pub seed: u64,
 }
 
 /// Keys of `[tasks]` that go with `family = "omniglot"`.
@@ -184,7 +328,7 @@ pub struct OmniglotConfig {
 /// The network: `[model]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// `kind`: `conv4` (default for images) or `mlp` (default for sinusoids).
+    /// `kind`: `conv4` (default for images) or `mlp` (default for regression).
     pub network: Network,
     /// Default `xavier` for `conv4` and `pytorch` for `mlp`. MAML's own code starts sinusoid networks with
     /// `truncated_normal`, which trains much more slowly at first.
@@ -234,7 +378,7 @@ pub struct AlgorithmConfig {
     /// `truncated_maml`, `binom_maml`, `hf_maml`, `multi_step` or `gradient_similarity`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
-    /// 0.01 for sinusoids and 0.4 for images.
+    /// 0.01 for regression and 0.4 for images.
     pub inner_lr: f64,
     /// Other rates for single tensors, by full name: `"head.weight" = 0.1`. Default none.
     pub inner_lr_of: BTreeMap<String, f64>,
@@ -274,7 +418,7 @@ pub struct OuterConfig {
     pub schedule: Schedule,
     /// Iterations over which the rate first rises from 0 to `lr`. Default 0.
     pub warmup: usize,
-    /// Tasks in one outer step. Default 25 for sinusoids, 16 for images.
+    /// Tasks in one outer step. Default 25 for regression, 16 for images.
     pub meta_batch_size: usize,
     /// Outer steps. Default 10,000.
     pub iterations: usize,
@@ -366,6 +510,15 @@ impl Config {
     /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::open(preset_or_path)?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        valid::check(&layers)
+    }
+
+    /// The defaults of a family of tasks, then `section.key=value` overrides in order.
+    pub fn of_family(name: &str, sets: &[String]) -> Result<Config> {
+        let mut layers = Layers::parse(&format!("tasks.family = {name:?}"), "family")?;
         for set in sets {
             layers.set(set)?;
         }

@@ -3,7 +3,7 @@
 use super::file::{AlgorithmFile, RegularizerName};
 use super::layers::Layers;
 use super::method::Method;
-use super::valid::{MOST, Strangers};
+use super::valid::{MOST, Strangers, fixed};
 use crate::Result;
 
 choices! {
@@ -59,14 +59,14 @@ impl RegularizerName {
     pub(super) fn strangers(self) -> Strangers {
         const NO_SHOT: &str = "only the regularizer shot has a second inner loop";
         match self {
-            RegularizerName::Shot => &[],
-            RegularizerName::None => &[
+            RegularizerName::Shot => Strangers::new(),
+            RegularizerName::None => fixed(&[
                 ("algorithm.shot_weight", NO_SHOT),
                 ("algorithm.shot_distance", NO_SHOT),
                 ("algorithm.shot_base", NO_SHOT),
                 ("algorithm.shot_steps", NO_SHOT),
                 ("algorithm.shot_travel", NO_SHOT),
-            ],
+            ]),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Regularizer {
         (method, inner_steps, regression): (Method, usize, bool),
     ) -> Result<Regularizer> {
         let name = file.regularizer.unwrap_or(RegularizerName::None);
-        at.refuse(name.strangers())?;
+        at.refuse(&name.strangers())?;
         if name == RegularizerName::None {
             return Ok(Regularizer::None);
         }

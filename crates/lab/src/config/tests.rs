@@ -97,6 +97,7 @@ fn every_key_survives_a_round_trip() {
         query = 15
         train_shots = 2
         train_query = 3
+        augment = ["flip", "crop"]
         [model]
         filters = 7
         variant = "strided"
@@ -384,7 +385,7 @@ fn numbers_out_of_range_are_refused() {
 fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     check_text(
         "tasks.family = 'sinusoid'\nmodel.kind = 'conv4'",
-        "model.kind is \"conv4\", expected \"mlp\": sinusoid tasks have one number as input and conv4 takes images",
+        "model.kind is \"conv4\", expected \"mlp\": tasks of regression have numbers as input and conv4 takes images",
     );
     check_text(
         "algorithm.inner_optimizer = 'adam'",
@@ -471,8 +472,19 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
 #[test]
 fn keys_of_another_choice_are_refused() {
     for (choice, key, why) in [
-        ("tasks.family = 'strokes'", "tasks.split = 'finn'", "only omniglot tasks come from files"),
-        ("tasks.family = 'sinusoid'", "tasks.invert = true", "only omniglot tasks come from files"),
+        ("tasks.family = 'strokes'", "tasks.split = 'finn'", "only omniglot tasks have it"),
+        ("tasks.family = 'sinusoid'", "tasks.invert = true", "only omniglot tasks have it"),
+        (
+            "tasks.family = 'cifar_fs'",
+            "tasks.size = 28",
+            "only double_mnist, triple_mnist, mini_imagenet, images tasks have it",
+        ),
+        ("tasks.family = 'curves'", "tasks.ways = 2", "curves tasks have no classes"),
+        (
+            "tasks.family = 'sine_line'",
+            "tasks.data = 'd'",
+            "only omniglot, double_mnist, triple_mnist, cifar_fs, fc100, mini_imagenet, images, curves tasks have it",
+        ),
         ("tasks.family = 'sinusoid'", "tasks.ways = 5", "sinusoid tasks have no classes"),
         ("model.kind = 'conv4'", "model.hidden = [1]", "conv4 has no hidden linear layers"),
         ("model.kind = 'conv4'", "model.activation = 'relu'", "conv4 always has relu"),
@@ -520,8 +532,8 @@ fn keys_of_another_choice_are_refused() {
 fn a_layer_with_another_choice_drops_the_keys_of_the_old_one() {
     let config = load("strokes-maml", &["model.kind=mlp", "model.hidden=[8]"]).unwrap();
     assert!(matches!(config.model.network, Network::Mlp(_)));
-    let message = "model.kind is \"conv4\", expected \"mlp\": sinusoid tasks have one number as input and conv4 \
-                   takes images";
+    let message = "model.kind is \"conv4\", expected \"mlp\": tasks of regression have numbers as input and \
+                   conv4 takes images";
     let sinusoid = load("strokes-maml", &["tasks.family=sinusoid"]);
     check_refused(sinusoid, ErrorKind::Config, &format!("preset strokes-maml: {message}"));
     let sinusoid = load("strokes-maml", &["tasks.family=sinusoid", "model.kind=mlp"]).unwrap();
@@ -646,4 +658,66 @@ fn differences_are_listed_key_by_key() {
         assert!(lines.contains(&line.to_string()), "{line} is not in {lines:#?}");
     }
     assert!(lines.is_sorted());
+}
+
+#[test]
+fn every_family_has_defaults_and_a_round_trip() {
+    assert_eq!(file::FamilyName::ALL.len(), Family::NAMES.len());
+    for name in Family::NAMES {
+        let config = Config::of_family(name, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(config.to_toml().contains(&format!("family = \"{name}\"")), "{name}");
+        check_round_trip(&config);
+    }
+    for text in [
+        "tasks = { family = 'double_mnist', size = 32, images_seed = 7, data = 'd' }",
+        "tasks = { family = 'images', data = 'd', size = 84, channels = 3, split_file = 's.csv', train_share = 0.5, \
+         validation_share = 0.25, split_seed = 9 }",
+        "tasks = { family = 'curves', file = 'f.csv', task_columns = ['a', 'b'], x_columns = ['c', 'd'], y_columns = \
+         ['e'], standardise = false, train_share = 0, validation_share = 1, split_seed = 2 }",
+        "tasks = { family = 'curves', layout = 'wide', x_columns = ['c'] }",
+        "tasks = { family = 'curves', layout = 'grid' }",
+        "tasks = { family = 'sine_line', noise = 0, train_shots = 3 }",
+    ] {
+        check_round_trip(&parse(text).unwrap_or_else(|error| panic!("{error}")));
+    }
+}
+
+#[test]
+fn what_a_family_cannot_have_is_refused() {
+    for (text, message) in [
+        (
+            "family = 'double_mnist', size = 65",
+            "tasks.size is 65, expected a whole number from 8 to 64",
+        ),
+        (
+            "family = 'triple_mnist', size = 7",
+            "tasks.size is 7, expected a whole number from 8 to 84",
+        ),
+        (
+            "family = 'images', channels = 2",
+            "tasks.channels is 2, expected 1 for grey, 3 for colour, or 0 for what the files have",
+        ),
+        (
+            "family = 'images', train_share = 0.75, validation_share = 0.5",
+            "tasks.train_share + tasks.validation_share is 1.25, expected at most 1; the rest is for test",
+        ),
+        (
+            "family = 'curves', train_share = -1",
+            "tasks.train_share is -1, expected a finite number, 0 or more",
+        ),
+        (
+            "family = 'curves', x_columns = []",
+            "tasks.x_columns is [], expected the name of a column, or several",
+        ),
+        (
+            "family = 'curves', layout = 'grid', x_columns = ['x']",
+            "tasks.x_columns does not apply: the layout \"grid\" takes it from the names of the columns; leave it out",
+        ),
+        (
+            "family = 'sine_line', noise = -0.1",
+            "tasks.noise is -0.1, expected a finite number, 0 or more",
+        ),
+    ] {
+        check_text(&format!("tasks = {{ {text} }}"), message);
+    }
 }

@@ -36,20 +36,11 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
 
 fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<TasksConfig> {
     let name = file.family.unwrap_or(FamilyName::Strokes);
-    let family = match name {
-        FamilyName::Strokes => Family::Strokes,
-        FamilyName::Sinusoid => Family::Sinusoid,
-        FamilyName::Omniglot => Family::Omniglot(OmniglotConfig {
-            data: file.data.clone().unwrap_or_default(),
-            split: file.split.unwrap_or(Split::Vinyals),
-            rotations: file.rotations.unwrap_or(Rotations::Train),
-            invert: file.invert.unwrap_or(true),
-        }),
-    };
-    at.refuse(name.strangers())?;
-    let ways = match name {
-        FamilyName::Sinusoid => 1,
-        _ => at.count("tasks.ways", file.ways.unwrap_or(5), 2..=MOST)?,
+    at.refuse(&name.strangers())?;
+    let family = families::family(at, file, name)?;
+    let ways = match family.is_regression() {
+        true => 1,
+        false => at.count("tasks.ways", file.ways.unwrap_or(5), 2..=MOST)?,
     };
     let shots = at.count("tasks.shots", file.shots.unwrap_or(1), 1..=MOST)?;
     let query = at.count("tasks.query", file.query.unwrap_or(15), 1..=MOST)?;
@@ -65,18 +56,19 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
             format!("at most {support}, the support examples of a training task, or 0 for all");
         return Err(at.bad("algorithm.inner_batch", batch, &expected));
     }
-    Ok(TasksConfig { family, ways, shots, query, train_shots, train_query })
+    let augment = file.augment.clone().unwrap_or_default();
+    Ok(TasksConfig { family, ways, shots, query, train_shots, train_query, augment })
 }
 
 fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {
-    let regression = tasks.family == Family::Sinusoid;
+    let regression = tasks.family.is_regression();
     let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
     let kind = file.kind.unwrap_or(default);
-    at.refuse(kind.strangers())?;
+    at.refuse(&kind.strangers())?;
     let network = match kind {
         NetworkName::Conv4 => {
             if regression {
-                let why = "sinusoid tasks have one number as input and conv4 takes images";
+                let why = "tasks of regression have numbers as input and conv4 takes images";
                 return Err(at.bad("model.kind", "\"conv4\"", &format!("\"mlp\": {why}")));
             }
             Network::Conv4(conv4(at, file)?)
@@ -127,10 +119,10 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         let expected = format!("\"sgd\" with algorithm.name = \"{method}\": {why}");
         return Err(at.bad("algorithm.inner_optimizer", "\"adam\"", &expected));
     }
-    let default_lr = match (inner_optimizer, &tasks.family) {
+    let default_lr = match (inner_optimizer, tasks.family.is_regression()) {
         (InnerOptimizer::Adam, _) => 1e-3,
-        (InnerOptimizer::Sgd, Family::Sinusoid) => 0.01,
-        (InnerOptimizer::Sgd, Family::Strokes | Family::Omniglot(_)) => 0.4,
+        (InnerOptimizer::Sgd, true) => 0.01,
+        (InnerOptimizer::Sgd, false) => 0.4,
     };
     let learn_inner_lr = file.learn_inner_lr.unwrap_or(false);
     if let (true, Some(why)) = (learn_inner_lr, method.learns_no_rates()) {
@@ -196,7 +188,7 @@ fn outer(
     let reptile = method == Method::Reptile;
     let default = if reptile { OptimizerName::Sgd } else { OptimizerName::Adam };
     let name = file.optimizer.unwrap_or(default);
-    at.refuse(name.strangers())?;
+    at.refuse(&name.strangers())?;
     let interpolates = reptile && name == OptimizerName::Sgd;
     let optimizer = match name {
         OptimizerName::Sgd => {
@@ -214,7 +206,7 @@ fn outer(
     let default = if interpolates { ScheduleName::Linear } else { ScheduleName::Constant };
     let final_lr = at.not_negative("outer.final_lr", file.final_lr.unwrap_or(0.0))?;
     let name = file.schedule.unwrap_or(default);
-    at.refuse(name.strangers())?;
+    at.refuse(&name.strangers())?;
     let schedule = match name {
         ScheduleName::Linear => Schedule::Linear { final_lr },
         ScheduleName::Cosine => Schedule::Cosine { final_lr },
@@ -228,7 +220,7 @@ fn outer(
         let expected = format!("less than outer.iterations, {iterations}");
         return Err(bad(source, "outer.warmup", warmup, &expected));
     }
-    let default_batch = if tasks.family == Family::Sinusoid { 25 } else { 16 };
+    let default_batch = if tasks.family.is_regression() { 25 } else { 16 };
     let meta_batch = file.meta_batch_size.unwrap_or(default_batch);
     let default_lr = if interpolates { 1.0 } else { 1e-3 };
     Ok(OuterConfig {
@@ -267,35 +259,17 @@ fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
 }
 
 /// Keys that do not go with a choice, with the reasons.
-pub(super) type Strangers = &'static [(&'static str, &'static str)];
+pub(super) type Strangers = Vec<(&'static str, String)>;
 
-impl FamilyName {
-    pub(super) fn strangers(self) -> Strangers {
-        const NO_FILES: &str = "only omniglot tasks come from files";
-        match self {
-            FamilyName::Omniglot => &[],
-            FamilyName::Strokes => &[
-                ("tasks.data", NO_FILES),
-                ("tasks.split", NO_FILES),
-                ("tasks.rotations", NO_FILES),
-                ("tasks.invert", NO_FILES),
-            ],
-            FamilyName::Sinusoid => &[
-                ("tasks.data", NO_FILES),
-                ("tasks.split", NO_FILES),
-                ("tasks.rotations", NO_FILES),
-                ("tasks.invert", NO_FILES),
-                ("tasks.ways", "sinusoid tasks have no classes"),
-            ],
-        }
-    }
+pub(super) fn fixed(strangers: &[(&'static str, &str)]) -> Strangers {
+    strangers.iter().map(|&(key, why)| (key, why.to_string())).collect()
 }
 
 impl NetworkName {
     pub(super) fn strangers(self) -> Strangers {
         const NO_CONV: &str = "an mlp has no convolutions";
         const NO_NORM: &str = "an mlp has no batch norm";
-        match self {
+        fixed(match self {
             NetworkName::Conv4 => &[
                 ("model.hidden", "conv4 has no hidden linear layers"),
                 ("model.activation", "conv4 always has relu"),
@@ -308,30 +282,30 @@ impl NetworkName {
                 ("model.batch_norm_momentum", NO_NORM),
                 ("model.batch_norm_eps", NO_NORM),
             ],
-        }
+        })
     }
 }
 
 impl OptimizerName {
     pub(super) fn strangers(self) -> Strangers {
         const NOT_ADAM: &str = "sgd has none of Adam's settings";
-        match self {
+        fixed(match self {
             OptimizerName::Sgd => {
                 &[("outer.beta1", NOT_ADAM), ("outer.beta2", NOT_ADAM), ("outer.eps", NOT_ADAM)]
             }
             OptimizerName::Adam | OptimizerName::AdamW => {
                 &[("outer.momentum", "only sgd has it; Adam's is beta1")]
             }
-        }
+        })
     }
 }
 
 impl ScheduleName {
     pub(super) fn strangers(self) -> Strangers {
-        match self {
+        fixed(match self {
             ScheduleName::Constant => &[("outer.final_lr", "a constant rate ends where it began")],
             ScheduleName::Linear | ScheduleName::Cosine => &[],
-        }
+        })
     }
 }
 
@@ -340,20 +314,9 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     let Config { seed, tasks, model, algorithm, outer, evaluation, run } = config;
     let mut file = ConfigFile { seed: Some(*seed as usize), ..ConfigFile::default() };
 
-    let family = match &tasks.family {
-        Family::Strokes => FamilyName::Strokes,
-        Family::Omniglot(omniglot) => {
-            let OmniglotConfig { data, split, rotations, invert } = omniglot.clone();
-            file.tasks.data = Some(data);
-            file.tasks.split = Some(split);
-            file.tasks.rotations = Some(rotations);
-            file.tasks.invert = Some(invert);
-            FamilyName::Omniglot
-        }
-        Family::Sinusoid => FamilyName::Sinusoid,
-    };
-    file.tasks.family = Some(family);
-    file.tasks.ways = (family != FamilyName::Sinusoid).then_some(tasks.ways);
+    families::write(&tasks.family, &mut file.tasks);
+    file.tasks.augment = tasks.family.has_image_files().then(|| tasks.augment.clone());
+    file.tasks.ways = (!tasks.family.is_regression()).then_some(tasks.ways);
     file.tasks.shots = Some(tasks.shots);
     file.tasks.query = Some(tasks.query);
     file.tasks.train_shots = Some(tasks.train_shots);
@@ -439,7 +402,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file
 }
 
-fn bad(source: &str, key: &str, found: impl Display, expected: &str) -> Error {
+pub(super) fn bad(source: &str, key: &str, found: impl Display, expected: &str) -> Error {
     Error::config(format!("{source}: {key} is {found}, expected {expected}"))
 }
 
@@ -449,14 +412,14 @@ impl Layers {
     }
 
     /// The source of the first key, or of the second where the first is not written.
-    fn either(&self, key: &str, other: &str) -> &str {
+    pub(super) fn either(&self, key: &str, other: &str) -> &str {
         match self.source(key) {
             UNWRITTEN => self.source(other),
             source => source,
         }
     }
 
-    pub(super) fn refuse(&self, strangers: &[(&'static str, &'static str)]) -> Result<()> {
+    pub(super) fn refuse(&self, strangers: &Strangers) -> Result<()> {
         let Some((key, why)) = strangers.iter().find(|(key, _)| self.is_written(key)) else {
             return Ok(());
         };

@@ -194,3 +194,26 @@ fn the_description_counts_classes() {
          train); 3-way 2-shot, 5 queries a class (training: 4-shot, 5 queries)"
     );
 }
+
+#[test]
+fn training_images_alone_are_changed() {
+    let augmentation = Augmentation { crop: false, flip: true, rotate: true };
+    let (plain, changed) =
+        (family(Rotations::None), family(Rotations::None).augmented(augmentation).unwrap());
+    for split in [Split::Validation, Split::Test] {
+        assert_eq!(episode(&plain, split, 0), episode(&changed, split, 0));
+    }
+    let mut seen = BTreeSet::new();
+    for task in 0..50 {
+        let Episode { support_x, query_x, .. } = episode(&changed, Split::Train, task);
+        for image in [support_x.as_f32(), query_x.as_f32()].concat().chunks_exact(4) {
+            let place = |byte: f32| image.iter().position(|&value| value == byte / 255.0);
+            seen.insert(place(255.0));
+            assert!(place(0.0).is_some() && place(255.0).is_some());
+        }
+    }
+    assert_eq!(seen.len(), 4, "white comes to every corner");
+    assert!(
+        changed.describe().contains("(rotations as classes: none; training images: flip, rotate)")
+    );
+}

@@ -1,5 +1,6 @@
 //! Configurations by name. Each states only what differs from the defaults.
 
+mod data_sets;
 mod strokes;
 
 /// A configuration with a name.
@@ -56,6 +57,56 @@ const OTHERS: &[Preset] = &[
         name: "omniglot-5w1s-meta-sgd",
         about: "Meta-SGD on Omniglot, 5-way 1-shot, within 20 minutes",
         text: OMNIGLOT_META_SGD,
+    },
+    Preset {
+        name: "double-mnist-5w1s-maml",
+        about: "MAML on Double MNIST at 32×32, 5-way 1-shot",
+        text: data_sets::DOUBLE_MNIST_MAML,
+    },
+    Preset {
+        name: "triple-mnist-5w1s-maml",
+        about: "MAML on Triple MNIST at 42×42, 5-way 1-shot",
+        text: data_sets::TRIPLE_MNIST_MAML,
+    },
+    Preset {
+        name: "cifar-fs-5w1s-maml",
+        about: "MAML on CIFAR-FS, 5-way 1-shot",
+        text: data_sets::CIFAR_FS_MAML,
+    },
+    Preset {
+        name: "fc100-5w1s-maml",
+        about: "MAML on FC100, 5-way 1-shot",
+        text: data_sets::FC100_MAML,
+    },
+    Preset {
+        name: "mini-imagenet-5w1s-maml",
+        about: "MAML on miniImageNet at 84×84, 5-way 1-shot",
+        text: data_sets::MINI_IMAGENET_MAML,
+    },
+    Preset {
+        name: "images-5w1s-maml",
+        about: "MAML on images of your own (tasks.data), 5-way 1-shot",
+        text: data_sets::IMAGES_MAML,
+    },
+    Preset {
+        name: "ozone-maml",
+        about: "MAML on curves of ozone over 72 months at 576 places, from 10 months",
+        text: data_sets::OZONE_MAML,
+    },
+    Preset {
+        name: "gapminder-maml",
+        about: "MAML on curves of life expectancy in 142 countries, from 4 years",
+        text: data_sets::GAPMINDER_MAML,
+    },
+    Preset {
+        name: "spruce-maml",
+        about: "MAML on curves of growth of 79 spruce trees, from 4 days",
+        text: data_sets::SPRUCE_MAML,
+    },
+    Preset {
+        name: "sine-line-maml",
+        about: "MAML on sine curves and lines with noise, from 5 points",
+        text: data_sets::SINE_LINE_MAML,
     },
 ];
 

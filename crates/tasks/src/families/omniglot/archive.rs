@@ -11,6 +11,7 @@ use zip::ZipArchive;
 use super::alphabets::Alphabet;
 use super::splits::class_name;
 use super::{PUBLISHED, Part, SAMPLES};
+use crate::files::{entries, open_zip};
 use crate::{Error, ErrorKind};
 
 /// No published image comes near this many bytes; what a damaged header claims is not believed.
@@ -70,17 +71,7 @@ impl Archive {
         if place.is_dir() {
             return Ok(Archive { part, place, store: Store::Folder });
         }
-        let bytes: Arc<[u8]> =
-            fs::read(&place).map_err(|cause| cannot_read(&place, &cause))?.into();
-        let size = bytes.len();
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|cause| {
-            let message = format!(
-                "{}: {size} bytes that are not a whole zip archive ({cause}): probably cut off while \
-                 it was downloaded; {AGAIN}",
-                place.display()
-            );
-            Error::new(ErrorKind::Corrupt, message)
-        })?;
+        let zip = open_zip(&place)?;
         Ok(Archive { part, place, store: Store::Zip(zip) })
     }
 
@@ -205,22 +196,6 @@ impl Archive {
 fn last_three(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     parts[parts.len().saturating_sub(3)..].join("/")
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let listing = fs::read_dir(folder).and_then(|entries| {
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
-    });
-    listing.map_err(|cause| cannot_read(folder, &cause))
-}
-
-fn cannot_read(path: &Path, cause: &std::io::Error) -> Error {
-    let message = format!(
-        "{}: cannot be read ({cause}): expected a file or folder this user may read; check its \
-         permissions",
-        path.display()
-    );
-    Error::new(ErrorKind::Io, message)
 }
 
 fn decode(name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use innerloop_engine::Key;
 
 use super::{ALPHABETS, Part};
-use crate::random::below;
+use crate::random;
 use crate::{Error, ErrorKind, Split, SplitLists};
 
 /// The ways to split the 1623 characters that are in use. Scores are comparable only within one.
@@ -88,11 +88,9 @@ fn by_character(decide: impl Fn(Part, Split) -> Split) -> SplitLists {
 }
 
 fn shuffled(train: usize, validation: usize) -> SplitLists {
-    let mut order: Vec<usize> = (0..ALPHABETS.iter().map(|a| a.characters()).sum()).collect();
     let mut rng = Key::new(1).with_stream("omniglot/finn").rng();
-    for at in (1..order.len()).rev() {
-        order.swap(at, below(&mut rng, at + 1));
-    }
+    let characters = ALPHABETS.iter().map(|alphabet| alphabet.characters()).sum();
+    let mut order = random::shuffled(&mut rng, characters);
     let test = order.split_off(train + validation);
     let validation = order.split_off(train);
     SplitLists { train: order, validation, test }

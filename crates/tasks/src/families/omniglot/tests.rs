@@ -6,6 +6,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::check_failure;
 
 /// Two alphabets in place of fifty.
 const TABLE: [Alphabet; 3] = [
@@ -68,20 +69,6 @@ fn with_folder(files: &Files) -> TempDir {
 
 fn read(dir: &TempDir) -> Result<Vec<Class>, Error> {
     load_part(dir.path(), Part::Background, &TABLE, Ink::One).map(|(_, classes)| classes)
-}
-
-/// Expects a failure of this kind whose message holds all these words, in order.
-#[track_caller]
-fn check_failure<T: std::fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {
-    let error = result.unwrap_err();
-    let message = error.to_string();
-    assert_eq!(error.kind(), kind, "{message}");
-    let mut rest = message.as_str();
-    for word in words {
-        let at = rest.find(word).unwrap_or_else(|| panic!("no {word:?}, in order, in: {message}"));
-        rest = &rest[at + word.len()..];
-    }
-    assert!(!message.ends_with('.'), "{message}");
 }
 
 #[test]

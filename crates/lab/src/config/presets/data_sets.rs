@@ -1,0 +1,333 @@
+//! Presets on data sets in files, and on what resembles them.
+
+pub(super) const DOUBLE_MNIST_MAML: &str = r#"[tasks]
+family = "double_mnist"
+size = 32
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.4
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#;
+
+pub(super) const TRIPLE_MNIST_MAML: &str = r#"[tasks]
+family = "triple_mnist"
+size = 42
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.4
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#;
+
+pub(super) const CIFAR_FS_MAML: &str = r#"[tasks]
+family = "cifar_fs"
+augment = ["crop", "flip"]
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#;
+
+pub(super) const FC100_MAML: &str = r#"[tasks]
+family = "fc100"
+augment = ["crop", "flip"]
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#;
+
+pub(super) const MINI_IMAGENET_MAML: &str = r#"[tasks]
+family = "mini_imagenet"
+augment = ["crop", "flip"]
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#;
+
+pub(super) const IMAGES_MAML: &str = r#"[tasks]
+family = "images"
+# A folder, or zip archive, with a folder of images for each class: --set tasks.data=...
+size = 32
+channels = 3
+ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#;
+
+pub(super) const OZONE_MAML: &str = r#"[tasks]
+family = "curves"
+file = "regression/ozone.csv"
+layout = "grid"
+shots = 10
+query = 62
+train_shots = 10
+train_query = 20
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+
+[algorithm]
+name = "maml"
+inner_lr = 0.05
+adaptation_steps = 5
+
+[outer]
+lr = 1e-3
+schedule = "cosine"
+meta_batch_size = 20
+iterations = 3000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+checkpoint_every = 500
+log_every = 50
+minutes = 20
+"#;
+
+pub(super) const GAPMINDER_MAML: &str = r#"[tasks]
+family = "curves"
+file = "regression/gapminder.csv"
+task_columns = ["country"]
+x_columns = ["year"]
+y_columns = ["lifeExp"]
+shots = 4
+query = 8
+train_shots = 4
+train_query = 8
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+
+[algorithm]
+name = "maml"
+inner_lr = 0.05
+adaptation_steps = 5
+
+[outer]
+lr = 1e-3
+schedule = "cosine"
+meta_batch_size = 20
+iterations = 3000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+checkpoint_every = 500
+log_every = 50
+minutes = 20
+"#;
+
+pub(super) const SPRUCE_MAML: &str = r#"[tasks]
+family = "curves"
+file = "regression/Spruce.csv"
+task_columns = ["Tree"]
+x_columns = ["days"]
+y_columns = ["logSize"]
+shots = 4
+query = 9
+train_shots = 4
+train_query = 9
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+
+[algorithm]
+name = "maml"
+inner_lr = 0.05
+adaptation_steps = 5
+
+[outer]
+lr = 1e-3
+schedule = "cosine"
+meta_batch_size = 20
+iterations = 3000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+checkpoint_every = 500
+log_every = 50
+minutes = 20
+"#;
+
+pub(super) const SINE_LINE_MAML: &str = r#"[tasks]
+family = "sine_line"
+shots = 5
+query = 45
+train_shots = 5
+train_query = 15
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+
+[algorithm]
+name = "maml"
+inner_lr = 0.01
+adaptation_steps = 5
+
+[outer]
+lr = 1e-3
+schedule = "cosine"
+meta_batch_size = 20
+iterations = 10000
+
+[evaluation]
+steps = 10
+validate_every = 500
+
+[run]
+checkpoint_every = 500
+log_every = 50
+minutes = 20
+"#;

@@ -1,0 +1,239 @@
+//! Images of your own: a folder, or zip archive, with a folder for each class.
+//!
+//! ```text
+//! images/<class>/<image>.png                    and a split file, or shares
+//! images/{train,val,test}/<class>/<image>.jpg   the split as folders ("validation" and "valid" are "val")
+//! ```
+//!
+//! A class is every folder that holds images; its name is its path below the deepest folder that holds all of them.
+//! Files that are not PNG or JPEG are refused beside images, and left alone outside the classes' folders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::files::{Tree, read_text};
+use crate::picture::{self, Form, Listed, is_image};
+use crate::{Error, ErrorKind, ImageClasses, ImageSet, Shares, Split, SplitLists};
+
+/// How classes are divided where the folders do not say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Division {
+    /// At random.
+    Shares(Shares),
+    /// By a CSV file with the columns `class` and `split`, a line for each class; a split is `train`, `validation` (or
+    /// `val`) or `test`.
+    File(PathBuf),
+}
+
+/// What [`verify`] found; every image was decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The folder or archive.
+    pub place: PathBuf,
+    /// Extents of all images: `[h, w, c]`.
+    pub shape: [usize; 3],
+    /// Where the split is from, in words.
+    pub division: String,
+    /// Classes of each split.
+    pub classes: [usize; 3],
+    /// Fewest and most images of a class.
+    pub samples: (usize, usize),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { place, shape: [h, w, c], division, classes, samples: (fewest, most) } = self;
+        let [train, validation, test] = classes;
+        writeln!(f, "{}: {h}x{w}x{c} images, {fewest} to {most} a class", place.display())?;
+        writeln!(
+            f,
+            "split by {division}: {train} training, {validation} validation, {test} test classes"
+        )
+    }
+}
+
+/// Reads the data set in a folder or zip archive.
+pub fn load(place: &Path, form: Form, division: &Division) -> Result<ImageClasses, Error> {
+    read(place, form, division).map(|(images, _)| images)
+}
+
+/// Reads and decodes everything, and says what was there.
+pub fn verify(place: &Path, form: Form, division: &Division) -> Result<Report, Error> {
+    let (images, division) = read(place, form, division)?;
+    let samples = (0..images.classes().len()).map(|class| images.samples(class));
+    let samples = (samples.clone().min().unwrap_or(0), samples.max().unwrap_or(0));
+    Ok(Report {
+        place: place.to_path_buf(),
+        shape: images.shape(),
+        division,
+        classes: Split::ALL.map(|split| images.splits().of(split).len()),
+        samples,
+    })
+}
+
+/// The data set, and where its split is from.
+fn read(place: &Path, form: Form, division: &Division) -> Result<(ImageClasses, String), Error> {
+    if !place.exists() {
+        let message = format!(
+            "{}: not found: expected a folder, or a zip archive, that holds a folder of images for each class",
+            place.display()
+        );
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
+    let tree = Tree::open(place)?;
+    let listed = listed_classes(&tree)?;
+    let names: Vec<&str> = listed.iter().map(|class| class.name.as_str()).collect();
+    let (lists, words) = match (by_folders(&tree, &names)?, division) {
+        (Some(lists), Division::Shares(_)) => (lists, "folders".to_string()),
+        (None, Division::Shares(shares)) => {
+            let words = format!("shares with seed {}", shares.seed);
+            (SplitLists::by_shares(names.len(), *shares)?, words)
+        }
+        (None, Division::File(file)) => (by_file(file, &names, place)?, file.display().to_string()),
+        (Some(_), Division::File(file)) => {
+            let message = format!(
+                "{} divides its classes by the folders train, val and test, and {} by its lines: expected one of \
+                 them; leave the file out (tasks.split_file)",
+                place.display(),
+                file.display()
+            );
+            return Err(Error::new(ErrorKind::Unknown, message));
+        }
+    };
+    let (shape, classes) = picture::load(&tree, &listed, form)?;
+    Ok((ImageClasses::new(shape, classes, lists)?, words))
+}
+
+/// The classes by name, after checking that nothing but images is in their folders.
+fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
+    let place = tree.place().display();
+    let images: Vec<&str> = tree.names().filter(|name| is_image(name)).collect();
+    let common = common_folder(&images);
+    let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (file, name) in tree.names().enumerate().filter(|(_, name)| is_image(name)) {
+        let Some((class, _)) = name[common..].rsplit_once('/') else {
+            let message = format!(
+                "{place}: {name} lies beside the classes' folders: expected <class>/<image>, and two classes or \
+                 more; move it into the folder of its class"
+            );
+            return Err(Error::new(ErrorKind::Unknown, message));
+        };
+        classes.entry(class).or_default().push(file);
+    }
+    let beside = tree.names().filter(|name| !is_image(name)).find(|name| {
+        let folder = name.get(common..).and_then(|rest| rest.rsplit_once('/'));
+        folder.is_some_and(|(folder, _)| classes.contains_key(folder))
+    });
+    if let Some(name) = beside {
+        let message = format!(
+            "{place}: {name} is among the images of a class: expected .png, .jpg or .jpeg files; convert or \
+             remove it"
+        );
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    if classes.is_empty() {
+        let message = format!(
+            "{place}: no images found: expected .png, .jpg or .jpeg files in a folder for each class"
+        );
+        return Err(Error::new(ErrorKind::TooFew, message));
+    }
+    Ok(classes.into_iter().map(|(name, files)| Listed { name: name.into(), files }).collect())
+}
+
+/// Length of the beginning up to and with the last `/` that all names share.
+fn common_folder(names: &[&str]) -> usize {
+    let Some(first) = names.first() else { return 0 };
+    let shared = |name: &&str| first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let length = names.iter().map(shared).min().unwrap_or(0);
+    first.as_bytes()[..length].iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1)
+}
+
+fn split_of(word: &str) -> Option<Split> {
+    match word.to_lowercase().as_str() {
+        "train" => Some(Split::Train),
+        "val" | "valid" | "validation" => Some(Split::Validation),
+        "test" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+fn push(lists: &mut SplitLists, split: Split, class: usize) {
+    match split {
+        Split::Train => lists.train.push(class),
+        Split::Validation => lists.validation.push(class),
+        Split::Test => lists.test.push(class),
+    }
+}
+
+/// The split the names begin with, if all begin with one. Fails when a class is in two splits.
+fn by_folders(tree: &Tree, names: &[&str]) -> Result<Option<SplitLists>, Error> {
+    let parts: Option<Vec<(Split, &str)>> = names
+        .iter()
+        .map(|name| name.split_once('/').and_then(|(top, class)| Some((split_of(top)?, class))))
+        .collect();
+    let Some(parts) = parts else { return Ok(None) };
+    let (mut lists, mut seen) = (SplitLists::default(), BTreeMap::new());
+    for (class, (split, name)) in parts.into_iter().enumerate() {
+        if let Some(other) = seen.insert(name, split) {
+            let message = format!(
+                "{}: class {name} is in the {other} split and again in the {split} split: expected classes of \
+                 their own in each, or scores measure memory",
+                tree.place().display()
+            );
+            return Err(Error::new(ErrorKind::Unknown, message));
+        }
+        push(&mut lists, split, class);
+    }
+    Ok(Some(lists))
+}
+
+fn by_file(file: &Path, names: &[&str], place: &Path) -> Result<SplitLists, Error> {
+    let text = read_text(file)?;
+    let shown = file.display();
+    let wrong = |line: u64, found: String| {
+        let message = format!(
+            "{shown}, line {line}: {found}: expected a header \"class,split\" and a line for each class of {}, with \
+             train, validation or test",
+            place.display()
+        );
+        Error::new(ErrorKind::Unknown, message)
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let (mut lists, mut seen) = (SplitLists::default(), BTreeSet::new());
+    for (at, record) in reader.records().enumerate() {
+        let record = record.map_err(|cause| wrong(at as u64 + 1, cause.to_string()))?;
+        let line = record.position().map_or(at as u64 + 1, csv::Position::line);
+        let cells: Vec<&str> = record.iter().collect();
+        let &[name, split] = cells.as_slice() else {
+            return Err(wrong(line, format!("{} cells", cells.len())));
+        };
+        if at == 0 {
+            match (name, split) {
+                ("class", "split") => continue,
+                _ => return Err(wrong(line, format!("the header \"{name},{split}\""))),
+            }
+        }
+        let Some(split) = split_of(split) else {
+            return Err(wrong(line, format!("the split {split:?}")));
+        };
+        let Some(class) = names.iter().position(|known| *known == name) else {
+            return Err(wrong(line, format!("the class {name:?}, which has no folder")));
+        };
+        if !seen.insert(name.to_string()) {
+            return Err(wrong(line, format!("the class {name:?} a second time")));
+        }
+        push(&mut lists, split, class);
+    }
+    match names.iter().find(|name| !seen.contains(**name)) {
+        Some(name) => Err(wrong(seen.len() as u64 + 2, format!("no line for the class {name:?}"))),
+        None => Ok(lists),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Files as they lie: in a folder, or in a zip archive that is read in place.
+
+use std::fs;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::read::GzDecoder;
+use zip::ZipArchive;
+
+use crate::{Error, ErrorKind};
+
+/// No file of a data set is larger, archives apart; what a damaged header claims is not believed.
+const LARGEST_FILE: u64 = 1 << 28;
+
+/// All files below a folder, or in a zip archive. Clones share the archive's bytes.
+#[derive(Clone)]
+pub(crate) struct Tree {
+    place: PathBuf,
+    store: Store,
+    /// Names below the place with `/` between folders, sorted, each with its position in the archive.
+    files: Vec<(String, usize)>,
+}
+
+#[derive(Clone)]
+enum Store {
+    Zip(ZipArchive<Cursor<Arc<[u8]>>>),
+    Folder,
+}
+
+impl Tree {
+    /// A folder, or a zip archive. Files and folders whose names begin with a dot, and the shadow copies in
+    /// archives made on a Mac, are not listed.
+    pub(crate) fn open(place: &Path) -> Result<Tree, Error> {
+        let mut files = Vec::new();
+        let store = if place.is_dir() {
+            walk(place, "", &mut files)?;
+            Store::Folder
+        } else {
+            let zip = open_zip(place)?;
+            let names = (0..zip.len()).filter_map(|index| {
+                let name = zip.name_for_index(index)?.ok()?.into_owned();
+                Some((name.replace('\\', "/"), index))
+            });
+            files.extend(names.filter(|(name, _)| !name.ends_with('/') && is_listed(name)));
+            Store::Zip(zip)
+        };
+        files.sort();
+        Ok(Tree { place: place.to_path_buf(), store, files })
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Names of all files, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The file's name with the place before it, for messages.
+    pub(crate) fn full_name(&self, file: usize) -> String {
+        format!("{}: {}", self.place.display(), self.files[file].0)
+    }
+
+    /// The bytes of the file at a position among the names.
+    pub(crate) fn read(&mut self, file: usize) -> Result<Vec<u8>, Error> {
+        let (name, index) = &self.files[file];
+        let mut bytes = Vec::new();
+        let result = match &mut self.store {
+            Store::Zip(zip) => zip
+                .by_index(*index)
+                .map_err(std::io::Error::from)
+                .and_then(|f| f.take(LARGEST_FILE).read_to_end(&mut bytes)),
+            Store::Folder => fs::File::open(self.place.join(name))
+                .and_then(|f| f.take(LARGEST_FILE).read_to_end(&mut bytes)),
+        };
+        result.map_err(|cause| {
+            let message = format!(
+                "{}: cannot be read ({cause}): expected a whole file that this user may read; copy or \
+                 download it again",
+                self.full_name(file)
+            );
+            Error::new(ErrorKind::Corrupt, message)
+        })?;
+        Ok(bytes)
+    }
+
+    /// The text of the file at a position among the names; one that ends in `.gz` is unpacked.
+    pub(crate) fn text(&mut self, file: usize) -> Result<String, Error> {
+        let name = self.full_name(file);
+        unpacked(&name, self.read(file)?)
+    }
+
+    /// The lines of a text file, without those that are empty.
+    pub(crate) fn lines(&mut self, file: usize) -> Result<Vec<String>, Error> {
+        let text = self.text(file)?;
+        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+/// A file's text; one that ends in `.gz` is unpacked.
+pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
+    let file = fs::File::open(path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => {
+            let message = format!("{}: not found: expected a text file", path.display());
+            Error::new(ErrorKind::NotFound, message)
+        }
+        _ => cannot_read(path, &cause),
+    })?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(|cause| cannot_read(path, &cause))?;
+    unpacked(&path.display().to_string(), bytes)
+}
+
+fn unpacked(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
+    if !name.ends_with(".gz") {
+        return text(name, bytes);
+    }
+    let mut plain = Vec::new();
+    GzDecoder::new(bytes.as_slice()).take(LARGEST_FILE).read_to_end(&mut plain).map_err(|cause| {
+        let message = format!(
+            "{name}: cannot be unpacked to its end ({cause}): expected a whole gzip file; copy or download it again"
+        );
+        Error::new(ErrorKind::Corrupt, message)
+    })?;
+    text(name, plain)
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
+    let text = String::from_utf8(bytes).map_err(|cause| {
+        let at = cause.utf8_error().valid_up_to();
+        let message =
+            format!("{name}: byte {at} is not UTF-8: expected a text file; save it as UTF-8");
+        Error::new(ErrorKind::Corrupt, message)
+    })?;
+    // Spreadsheets begin their files with a mark that is no part of the text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// A zip archive, whole in memory.
+pub(crate) fn open_zip(place: &Path) -> Result<ZipArchive<Cursor<Arc<[u8]>>>, Error> {
+    let bytes: Arc<[u8]> = fs::read(place).map_err(|cause| cannot_read(place, &cause))?.into();
+    let size = bytes.len();
+    ZipArchive::new(Cursor::new(bytes)).map_err(|cause| {
+        let message = format!(
+            "{}: {size} bytes that are not a whole zip archive ({cause}): probably cut off while it was \
+             downloaded; download it again",
+            place.display()
+        );
+        Error::new(ErrorKind::Corrupt, message)
+    })
+}
+
+fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, usize)>) -> Result<(), Error> {
+    for path in entries(folder)? {
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { continue };
+        let name = format!("{prefix}{name}");
+        match path.is_dir() {
+            _ if !is_listed(&name) => {}
+            true => walk(&path, &format!("{name}/"), files)?,
+            false => files.push((name, 0)),
+        }
+    }
+    Ok(())
+}
+
+fn is_listed(name: &str) -> bool {
+    !name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
+}
+
+/// What lies in a folder, sorted by name.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listing = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
+    });
+    let mut paths = listing.map_err(|cause| cannot_read(folder, &cause))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The operating system refused.
+pub(crate) fn cannot_read(path: &Path, cause: &std::io::Error) -> Error {
+    let message = format!(
+        "{}: cannot be read ({cause}): expected a file or folder this user may read; check its \
+         permissions",
+        path.display()
+    );
+    Error::new(ErrorKind::Io, message)
+}

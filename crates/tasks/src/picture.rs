@@ -1,0 +1,165 @@
+//! PNG and JPEG files as arrays of bytes.
+
+use std::io::Cursor;
+use std::num::NonZero;
+use std::thread;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageFormat, ImageReader};
+
+use crate::files::Tree;
+use crate::{Class, Error, ErrorKind};
+
+/// Images are not larger than this on a side: what a damaged header claims is not believed.
+const LARGEST_SIDE: u32 = 1 << 15;
+
+/// How images become alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Side of the square images are resized to, with the Lanczos filter; nothing leaves them as they are.
+    pub side: Option<usize>,
+    /// What to do with images that are not square when they are resized.
+    pub fit: Fit,
+    /// 1 for grey, 3 for red, green, blue; nothing leaves them as they are. Transparency is left out.
+    pub channels: Option<usize>,
+}
+
+/// From an oblong image to a square one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fit {
+    /// The middle is kept; proportions stay.
+    Crop,
+    /// Everything is kept; proportions change, as customary with miniImageNet.
+    Stretch,
+}
+
+/// A class and the positions of its images among the files of a [`Tree`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) files: Vec<usize>,
+}
+
+/// Whether the name is that of an image file.
+pub(crate) fn is_image(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg"))
+}
+
+/// Decodes all images of the classes. Fails unless all have the shape of the first, which is returned.
+pub(crate) fn load(
+    tree: &Tree,
+    classes: &[Listed],
+    form: Form,
+) -> Result<([usize; 3], Vec<Class>), Error> {
+    let Some(&first) = classes.iter().flat_map(|class| &class.files).next() else {
+        let message = format!(
+            "{}: no images found: expected .png, .jpg or .jpeg files in a folder for each class",
+            tree.place().display()
+        );
+        return Err(Error::new(ErrorKind::TooFew, message));
+    };
+    let shape = decode(&mut tree.clone(), first, form)?.0;
+    // One contiguous share per thread: the first error is the same whatever the number of threads.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = classes.len().div_ceil(threads);
+    let decoded: Vec<Result<Vec<Class>, Error>> = thread::scope(|scope| {
+        let decode = |share| {
+            let mut tree = tree.clone();
+            move || decode_share(&mut tree, share, form, (first, shape))
+        };
+        let workers: Vec<_> =
+            classes.chunks(share).map(|share| scope.spawn(decode(share))).collect();
+        workers.into_iter().map(|w| w.join().expect("decoding reports errors")).collect()
+    });
+    let shares = decoded.into_iter().collect::<Result<Vec<_>, Error>>()?;
+    Ok((shape, shares.into_iter().flatten().collect()))
+}
+
+fn decode_share(
+    tree: &mut Tree,
+    classes: &[Listed],
+    form: Form,
+    (first, expected): (usize, [usize; 3]),
+) -> Result<Vec<Class>, Error> {
+    let mut decode_class = |class: &Listed| {
+        let size: usize = expected.iter().product();
+        let mut pixels = Vec::with_capacity(class.files.len() * size);
+        for &file in &class.files {
+            let (shape, image) = decode(tree, file, form)?;
+            if shape != expected {
+                return Err(mixed(tree, (file, shape), (first, expected)));
+            }
+            pixels.extend_from_slice(&image);
+        }
+        Ok(Class { name: class.name.clone(), pixels })
+    };
+    classes.iter().map(&mut decode_class).collect()
+}
+
+fn mixed(
+    tree: &Tree,
+    (file, [h, w, c]): (usize, [usize; 3]),
+    (first, [height, width, channels]): (usize, [usize; 3]),
+) -> Error {
+    let advice = match c == channels {
+        true => "set a size to resize all of them (tasks.size)",
+        false => "set the number of channels, 1 or 3, to convert all of them (tasks.channels)",
+    };
+    let message = format!(
+        "{}: the image is {w}x{h} with {c} channels: expected {width}x{height} with {channels}, as {}; \
+         {advice}",
+        tree.full_name(file),
+        tree.full_name(first)
+    );
+    Error::new(ErrorKind::Shape, message)
+}
+
+/// The image's shape `[h, w, c]` and its bytes.
+fn decode(tree: &mut Tree, file: usize, form: Form) -> Result<([usize; 3], Vec<u8>), Error> {
+    let bytes = tree.read(file)?;
+    let corrupt = |cause: &dyn std::fmt::Display| {
+        let message = format!(
+            "{}: {} bytes that are not a whole PNG or JPEG image ({cause}): copy or download it again",
+            tree.full_name(file),
+            bytes.len()
+        );
+        Error::new(ErrorKind::Corrupt, message)
+    };
+    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()));
+    // By what is inside: endings of names are often wrong.
+    match image::guess_format(&bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => reader.set_format(format),
+        Ok(other) => return Err(corrupt(&format!("it is {other:?}"))),
+        Err(cause) => return Err(corrupt(&cause)),
+    }
+    let mut limits = image::Limits::default();
+    limits.max_image_width = Some(LARGEST_SIDE);
+    limits.max_image_height = Some(LARGEST_SIDE);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|cause| corrupt(&cause))?;
+    Ok(shaped(image, form))
+}
+
+fn shaped(image: DynamicImage, form: Form) -> ([usize; 3], Vec<u8>) {
+    let grey = match form.channels {
+        Some(channels) => channels == 1,
+        None => !image.color().has_color(),
+    };
+    let image: DynamicImage = match grey {
+        true => image.into_luma8().into(),
+        false => image.into_rgb8().into(),
+    };
+    let image = match form.side.map(|side| side as u32) {
+        Some(side) if (image.width(), image.height()) != (side, side) => match form.fit {
+            Fit::Crop => image.resize_to_fill(side, side, FilterType::Lanczos3),
+            Fit::Stretch => image.resize_exact(side, side, FilterType::Lanczos3),
+        },
+        _ => image,
+    };
+    let channels = if grey { 1 } else { 3 };
+    ([image.height() as usize, image.width() as usize, channels], image.into_bytes())
+}
+
+#[cfg(test)]
+mod tests;
