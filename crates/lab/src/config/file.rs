@@ -96,6 +96,7 @@ choices! {
         Anil = "anil",
         Boil = "boil",
         MetaSgd = "meta_sgd",
+        MetaCurvature = "meta_curvature",
         SignMaml = "sign_maml",
         TruncatedMaml = "truncated_maml",
         BinomMaml = "binom_maml",

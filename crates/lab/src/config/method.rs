@@ -46,6 +46,8 @@ pub enum Method {
     Boil,
     /// Li et al. 2017: MAML with a learned rate for each weight.
     MetaSgd,
+    /// Park and Oliva 2019: MAML with a learned multilinear transform of every gradient.
+    MetaCurvature,
     /// Fan et al. 2021: inner steps along the sign of the gradient.
     SignMaml,
     /// Shaban et al. 2019: MAML differentiated through its last inner steps.
@@ -131,6 +133,7 @@ impl Method {
             MethodName::Anil => Method::Anil,
             MethodName::Boil => Method::Boil,
             MethodName::MetaSgd => Method::MetaSgd,
+            MethodName::MetaCurvature => Method::MetaCurvature,
             MethodName::SignMaml => Method::SignMaml,
             MethodName::TruncatedMaml => {
                 let last_steps = file.last_steps.unwrap_or(1);
@@ -184,6 +187,7 @@ impl Method {
             | Method::Anil
             | Method::Boil
             | Method::MetaSgd
+            | Method::MetaCurvature
             | Method::SignMaml => {}
         }
     }
@@ -193,6 +197,7 @@ impl Method {
         match self {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
+            Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
             Method::Maml | Method::Fomaml | Method::Anil => None,
             Method::Boil
             | Method::SignMaml
@@ -220,6 +225,7 @@ impl Method {
             Method::Anil => MethodName::Anil,
             Method::Boil => MethodName::Boil,
             Method::MetaSgd => MethodName::MetaSgd,
+            Method::MetaCurvature => MethodName::MetaCurvature,
             Method::SignMaml => MethodName::SignMaml,
             Method::TruncatedMaml { .. } => MethodName::TruncatedMaml,
             Method::BinomMaml { .. } => MethodName::BinomMaml,

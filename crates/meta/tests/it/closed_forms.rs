@@ -4,8 +4,8 @@
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd,
+    Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
@@ -325,6 +325,31 @@ fn meta_sgd() {
             assert_vector("θ", &got.as_f64()[..N], &u[0]);
             assert_vector("α", &got.as_f64()[N..], &by_hand);
         }
+    }
+}
+
+/// On vectors Meta-Curvature is Meta-SGD in other units: the factor is `α_element / α`.
+#[test]
+fn meta_curvature() {
+    let case = quadratic(2, Support::Quadratic);
+    let factor: Vector = std::array::from_fn(|i| [1.0, 0.2, -0.5, 1.5, 0.0][i]);
+    let algorithm = MetaCurvature { inner: InnerLoop::new(case.rate) };
+    let rates = vec![factor.map(|m| m * case.rate); 3];
+    let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+    let u = adjoint(&form, &rates, v);
+    let mut by_hand = [0.0; N];
+    for k in 0..3 {
+        let g = form.gradient(&phi[k]).map(|g| case.rate * g);
+        by_hand = minus(&by_hand, &u[k + 1], &g);
+    }
+    for strategy in STRATEGIES {
+        let learner = case.learner(&algorithm, by(strategy, 3));
+        let mut meta = case.meta(&algorithm, 3);
+        meta.omega.values_mut()[2] = Tensor::from_f64(&[2], factor[..2].to_vec());
+        meta.omega.values_mut()[3] = Tensor::from_f64(&[3], factor[2..].to_vec());
+        let got = flat(&run(&learner, &meta, &case.task(0)).gradient);
+        assert_vector("θ", &got.as_f64()[..N], &u[0]);
+        assert_vector("factors", &got.as_f64()[N..], &by_hand);
     }
 }
 

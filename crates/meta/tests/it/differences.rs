@@ -2,7 +2,9 @@
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
-use innerloop_meta::algorithms::{Anil, Boil, Fomaml, InnerLoop, Maml, MetaSgd, SignMaml};
+use innerloop_meta::algorithms::{
+    Anil, Boil, Fomaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
+};
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
     Sharing,
@@ -111,6 +113,7 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
             "frozen momentum",
             Box::new(multi_step(without(&["body.gain", "features.0"]), Sharing::Forward(3), 0.5)),
         ),
+        ("meta-curvature", Box::new(MetaCurvature { inner: inner() })),
         ("meta-sgd", Box::new(MetaSgd { inner: inner() })),
         (
             "frozen",

@@ -4,8 +4,8 @@ use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -178,6 +178,8 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("reptile", Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd })),
         ("reptile, adam", Box::new(Reptile { inner: partly(), optimizer: adam })),
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
+        ("meta-curvature", Box::new(MetaCurvature { inner: uneven() })),
+        ("meta-curvature, partly frozen", Box::new(MetaCurvature { inner: partly() })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("gradient similarity", Box::new(similarity(uneven()))),

@@ -175,6 +175,16 @@ shot_weight = 0.1
 "#
         ),
     },
+    Preset {
+        name: "strokes-meta-curvature",
+        about: "Meta-Curvature on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "meta_curvature"
+inner_lr = 0.4
+adaptation_steps = 1
+"#
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]
