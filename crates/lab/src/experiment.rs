@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
     InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
     SignMaml, TruncatedMaml,
 };
@@ -279,6 +279,9 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
         Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
         Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
+        Method::Imaml { proximal, iterations, damping } => {
+            Box::new(Imaml { inner, proximal, iterations, damping })
+        }
         Method::MetaCurvature => Box::new(MetaCurvature { inner }),
         Method::SignMaml => Box::new(SignMaml { inner }),
         Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
     InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
     SignMaml, TruncatedMaml,
 };
@@ -137,6 +137,7 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             Distance::ReferenceToTarget,
             (Role::Reference, 1),
         )),
+        Box::new(Imaml { inner: inner(), proximal: 2.0, iterations: 3, damping: 0.0 }),
         Box::new(SignMaml { inner: inner() }),
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),
         Box::new(BinomMaml { inner: inner(), degree: 2 }),

@@ -101,6 +101,7 @@ choices! {
         TruncatedMaml = "truncated_maml",
         BinomMaml = "binom_maml",
         HfMaml = "hf_maml",
+        Imaml = "imaml",
         MultiStep = "multi_step",
         GradientSimilarity = "gradient_similarity",
     }
@@ -205,6 +206,9 @@ sections! {
         last_steps: usize,
         degree: usize,
         epsilon: f64,
+        proximal: f64,
+        cg_steps: usize,
+        cg_damping: f64,
         window: usize,
         window_mode: WindowMode,
         inner_momentum: f64,

@@ -4,13 +4,13 @@
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd,
-    Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, Imaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature,
+    MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
 use crate::problems::{
-    Case, N, STRATEGIES, Support, Task, by, flat, multi_step, norm, quadratic, run, run_in,
+    Case, N, STRATEGIES, Support, Task, by, flat, imaml, multi_step, norm, quadratic, run, run_in,
 };
 
 type Vector = [f64; N];
@@ -325,6 +325,36 @@ fn meta_sgd() {
             assert_vector("θ", &got.as_f64()[..N], &u[0]);
             assert_vector("α", &got.as_f64()[N..], &by_hand);
         }
+    }
+}
+
+/// `φ*` solves `(A + λI) φ = b + λθ`, and `G` solves `((1 + δ) I + A/λ) G = v`; five steps of conjugate
+/// gradients are enough for five unknowns.
+#[test]
+fn implicit_maml() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let (form, asked) = (Form::mean(&task.support, &all(2)), Form::mean(&task.query, &[0]));
+    for damping in [0.0, 0.5] {
+        let inner = InnerLoop::new(case.rate);
+        let algorithm = Imaml { proximal: 3.0, iterations: N, damping, ..imaml(inner) };
+        for strategy in STRATEGIES {
+            let got = case.run(&algorithm, by(strategy, 100));
+            let (phi, g) = (vector(&got.fast), vector(&got.gradient));
+            let away = minus(&phi, &[1.0; N], &vector(&case.theta));
+            let left = minus(&form.gradient(&phi), &[-3.0; N], &away);
+            assert!(left.iter().all(|x| x.abs() <= 1e-10), "{left:?}");
+            let v = asked.gradient(&phi);
+            let product = minus(&g.map(|g| (1.0 + damping) * g), &[-1.0 / 3.0; N], &form.times(&g));
+            assert_vector("the system", &product, &v);
+        }
+    }
+    // Without curvature one step solves it, and the others find nothing left to do.
+    let case = quadratic(2, Support::Linear);
+    for strategy in STRATEGIES {
+        let got = case.run(&imaml(InnerLoop::new(case.rate)), by(strategy, 3));
+        let v = Form::mean(&case.task(0).query, &[0]).gradient(&vector(&got.fast));
+        assert_vector("no curvature", &vector(&got.gradient), &v);
     }
 }
 

@@ -185,6 +185,20 @@ adaptation_steps = 1
 "#
         ),
     },
+    Preset {
+        name: "strokes-imaml",
+        about: "implicit MAML on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "imaml"
+inner_lr = 0.2
+adaptation_steps = 5
+proximal = 2.0
+cg_steps = 5
+# As in the released code.
+cg_damping = 1.0
+"#
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]
