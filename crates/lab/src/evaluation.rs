@@ -200,6 +200,7 @@ impl Protocol {
                 MetaGradient::Exact => "exact second order",
                 MetaGradient::Truncated { .. } => "second order through the last steps",
                 MetaGradient::Binomial { .. } => "terms of few Hessians",
+                MetaGradient::Implicit { .. } => "implicit second order",
                 MetaGradient::Differences { .. } => "second order by differences",
                 MetaGradient::FirstOrder => "first order",
                 MetaGradient::Displacement => "displacement",

@@ -2,9 +2,9 @@
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
+    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -241,6 +241,10 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
         Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
         Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
+        Method::Imaml { proximal, iterations, damping } => {
+            Box::new(Imaml { inner, proximal, iterations, damping })
+        }
+        Method::MetaCurvature => Box::new(MetaCurvature { inner }),
         Method::SignMaml => Box::new(SignMaml { inner }),
         Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),
         Method::BinomMaml { degree } => Box::new(BinomMaml { inner, degree }),

@@ -17,6 +17,8 @@ pub struct InnerStep<'g> {
     pub state: Vars<'g>,
     /// `k` as a one-hot row.
     pub step: Var<'g>,
+    /// φ_0, held constant.
+    pub start: Vars<'g>,
 }
 
 /// Where an inner step leads.
@@ -83,6 +85,15 @@ pub enum MetaGradient {
     Differences {
         /// Length of the way from φ to where the gradient is taken.
         epsilon: f64,
+    },
+    /// `((1 + δ) I + H/λ)⁻¹ ∇L_Q` at φ_K, a minimum of `L_S(φ) + λ/2 ‖φ − θ‖²`.
+    Implicit {
+        /// `λ`.
+        proximal: f64,
+        /// Steps of conjugate gradients.
+        iterations: usize,
+        /// `δ`.
+        damping: f64,
     },
     /// `∇L_Q(φ_K)`: the steps are held to be independent of ω.
     FirstOrder,

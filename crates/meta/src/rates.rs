@@ -27,7 +27,7 @@ impl Rates {
         Rates { default: rate, of: Vec::new() }
     }
 
-    fn get(&self, tensor: &str) -> f64 {
+    pub(crate) fn get(&self, tensor: &str) -> f64 {
         self.of.iter().find(|(name, _)| name == tensor).map_or(self.default, |(_, rate)| *rate)
     }
 

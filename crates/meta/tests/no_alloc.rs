@@ -9,9 +9,9 @@ use std::cell::Cell;
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
+    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
@@ -117,6 +117,7 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd }),
         Box::new(Reptile { inner: inner(), optimizer: adam }),
         Box::new(MetaSgd { inner: inner() }),
+        Box::new(MetaCurvature { inner: inner() }),
         Box::new(Anil { inner: inner(), head: "head".into() }),
         Box::new(Boil { inner: inner(), head: "head".into() }),
         Box::new(MultiStep { inner: inner(), sharing: Sharing::Forward(2), momentum: 0.5 }),
@@ -136,6 +137,7 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             Distance::ReferenceToTarget,
             (Role::Reference, 1),
         )),
+        Box::new(Imaml { inner: inner(), proximal: 2.0, iterations: 3, damping: 0.0 }),
         Box::new(SignMaml { inner: inner() }),
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),
         Box::new(BinomMaml { inner: inner(), degree: 2 }),

@@ -46,6 +46,17 @@ pub enum Method {
     Boil,
     /// Li et al. 2017: MAML with a learned rate for each weight.
     MetaSgd,
+    /// Rajeswaran et al. 2019: a proximal inner loop, and the implicit gradient at its end.
+    Imaml {
+        /// `proximal`, λ: how strongly the start holds the fast weights. Default 2.
+        proximal: f64,
+        /// `cg_steps` of conjugate gradients. Default 5.
+        iterations: usize,
+        /// `cg_damping`, added to the identity of the system that is solved. Default 0.
+        damping: f64,
+    },
+    /// Park and Oliva 2019: MAML with a learned multilinear transform of every gradient.
+    MetaCurvature,
     /// Fan et al. 2021: inner steps along the sign of the gradient.
     SignMaml,
     /// Shaban et al. 2019: MAML differentiated through its last inner steps.
@@ -101,6 +112,9 @@ const KEYS: &[(MethodName, &str, &str)] = &[
     (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
     (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
     (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml takes differences of gradients"),
+    (MethodName::Imaml, "algorithm.proximal", "only imaml holds the fast weights to their start"),
+    (MethodName::Imaml, "algorithm.cg_steps", "only imaml solves a system"),
+    (MethodName::Imaml, "algorithm.cg_damping", "only imaml solves a system"),
     (MethodName::MultiStep, "algorithm.window", "only multi_step shares gradients"),
     (MethodName::MultiStep, "algorithm.window_mode", "only multi_step shares gradients"),
     (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
@@ -132,6 +146,7 @@ impl Method {
             MethodName::Anil => Method::Anil,
             MethodName::Boil => Method::Boil,
             MethodName::MetaSgd => Method::MetaSgd,
+            MethodName::MetaCurvature => Method::MetaCurvature,
             MethodName::SignMaml => Method::SignMaml,
             MethodName::TruncatedMaml => {
                 let last_steps = file.last_steps.unwrap_or(1);
@@ -147,6 +162,11 @@ impl Method {
                 let epsilon = file.epsilon.unwrap_or(0.01);
                 Method::HfMaml { epsilon: at.above_zero("algorithm.epsilon", epsilon)? }
             }
+            MethodName::Imaml => Method::Imaml {
+                proximal: at.above_zero("algorithm.proximal", file.proximal.unwrap_or(2.0))?,
+                iterations: at.count("algorithm.cg_steps", file.cg_steps.unwrap_or(5), 1..=1000)?,
+                damping: at.not_negative("algorithm.cg_damping", file.cg_damping.unwrap_or(0.0))?,
+            },
             MethodName::MultiStep => Method::MultiStep {
                 window: at.count("algorithm.window", file.window.unwrap_or(2), 1..=MOST)?,
                 mode: file.window_mode.unwrap_or(WindowMode::Forward),
@@ -166,6 +186,11 @@ impl Method {
             Method::TruncatedMaml { last_steps } => into.last_steps = Some(last_steps),
             Method::BinomMaml { degree } => into.degree = Some(degree),
             Method::HfMaml { epsilon } => into.epsilon = Some(epsilon),
+            Method::Imaml { proximal, iterations, damping } => {
+                into.proximal = Some(proximal);
+                into.cg_steps = Some(iterations);
+                into.cg_damping = Some(damping);
+            }
             Method::MultiStep { window, mode, momentum } => {
                 into.window = Some(window);
                 into.window_mode = Some(mode);
@@ -185,6 +210,7 @@ impl Method {
             | Method::Anil
             | Method::Boil
             | Method::MetaSgd
+            | Method::MetaCurvature
             | Method::SignMaml => {}
         }
     }
@@ -194,12 +220,14 @@ impl Method {
         match self {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
+            Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
             Method::Maml | Method::Fomaml | Method::Anil => None,
             Method::Boil
             | Method::SignMaml
             | Method::TruncatedMaml { .. }
             | Method::BinomMaml { .. }
             | Method::HfMaml { .. }
+            | Method::Imaml { .. }
             | Method::MultiStep { .. }
             | Method::GradientSimilarity(_) => Some("the method is defined with rates that stay"),
         }
@@ -221,10 +249,12 @@ impl Method {
             Method::Anil => MethodName::Anil,
             Method::Boil => MethodName::Boil,
             Method::MetaSgd => MethodName::MetaSgd,
+            Method::MetaCurvature => MethodName::MetaCurvature,
             Method::SignMaml => MethodName::SignMaml,
             Method::TruncatedMaml { .. } => MethodName::TruncatedMaml,
             Method::BinomMaml { .. } => MethodName::BinomMaml,
             Method::HfMaml { .. } => MethodName::HfMaml,
+            Method::Imaml { .. } => MethodName::Imaml,
             Method::MultiStep { .. } => MethodName::MultiStep,
             Method::GradientSimilarity(_) => MethodName::GradientSimilarity,
         }

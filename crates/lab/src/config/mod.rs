@@ -374,8 +374,8 @@ pub struct MlpConfig {
 /// over classes is to be multiplied by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
-    /// `name`: `maml` (default), `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `sign_maml`,
-    /// `truncated_maml`, `binom_maml`, `hf_maml`, `multi_step` or `gradient_similarity`.
+    /// `name`: `maml` (default), `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `meta_curvature`, `sign_maml`,
+    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step` or `gradient_similarity`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
     /// 0.01 for regression and 0.4 for images.

@@ -89,6 +89,11 @@ impl Regularizer {
         if method == Method::Reptile {
             return refused("Reptile has no query set to compare two inner loops on");
         }
+        if matches!(method, Method::Imaml { .. }) {
+            return refused(
+                "an implicit gradient holds at a minimum, which few steps do not reach",
+            );
+        }
         if inner_steps == 0 {
             return refused("without an inner step there is no path to straighten");
         }

@@ -161,6 +161,7 @@ fn every_key_survives_a_round_trip() {
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
         "name = 'hf_maml', epsilon = 0.5",
+        "name = 'imaml', proximal = 0.5, cg_steps = 7, cg_damping = 0.1",
         "name = 'boil', adaptation_steps = 3, regularizer = 'shot', shot_weight = 0.2, shot_steps = 2, \
          shot_distance = 'parameters', shot_travel = 0.5",
         "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
@@ -428,6 +429,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          on",
     );
     check_text(
+        "algorithm = { name = 'imaml', regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": an implicit gradient holds at a minimum, which few \
+         steps do not reach",
+    );
+    check_text(
         "algorithm = { adaptation_steps = 0, regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
     );
@@ -496,6 +502,11 @@ fn keys_of_another_choice_are_refused() {
             "only truncated_maml leaves steps out",
         ),
         ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
+        (
+            "algorithm.name = 'maml'",
+            "algorithm.proximal = 1",
+            "only imaml holds the fast weights to their start",
+        ),
         (
             "algorithm.regularizer = 'none'",
             "algorithm.shot_weight = 0.2",

@@ -29,7 +29,15 @@ impl<'g> Backward<'_, 'g> {
     ///
     /// There are several cotangents where terms are told apart by their Hessians: the `m`-th holds those
     /// with at most `m`, so that its `ḡ` comes from the one before, and that of the first is zero.
+    ///
+    /// An implicit gradient is one such step, at the end of the inner loop.
     pub(super) fn pull(&self, later: &[Vec<Var<'g>>]) -> Vec<Vec<Var<'g>>> {
+        if let MetaGradient::Implicit { proximal, iterations, damping } = self.kind {
+            return later
+                .iter()
+                .map(|u| self.implicit(u, (proximal, iterations, damping)))
+                .collect();
+        }
         let Moved { phi, state } = &self.start;
         let loss = (self.loss)(phi);
         // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
@@ -83,4 +91,68 @@ impl<'g> Backward<'_, 'g> {
         let pairs = gradient(1.0).into_iter().zip(gradient(-1.0));
         pairs.map(|(ahead, behind)| (ahead - behind) * over).collect()
     }
+
+    /// `w = ((1 + δ) I + H/λ)⁻¹ u` in place of `u`, and `totals −= [∂g/∂η]ᵀ w / λ`.
+    fn implicit(
+        &self,
+        u: &[Var<'g>],
+        (proximal, iterations, damping): (f64, usize, f64),
+    ) -> Vec<Var<'g>> {
+        let Moved { phi, state } = &self.start;
+        let loss = (self.loss)(phi);
+        let matrix = |x: &[Var<'g>]| -> Vec<Var<'g>> {
+            let curved = hvp(loss, phi.values(), x, phi.values());
+            x.iter().zip(curved).map(|(&x, h)| x * (1.0 + damping) + h * (1.0 / proximal)).collect()
+        };
+        let w = conjugate_gradients(matrix, &u[..phi.len()], iterations);
+        let pulled: Vec<_> = w.iter().map(|&w| w * (-1.0 / proximal)).collect();
+        // Partial derivatives: φ is held while the rest is varied.
+        let of = [phi.values(), self.fixed.values()].concat();
+        let mixed = hvp(loss, phi.values(), &pulled, &of).split_off(phi.len());
+        let totals = u[phi.len() + state.len()..].iter().zip(mixed).map(|(&total, x)| total + x);
+        let unmoved = state.values().iter().map(|x| x.full_like(0.0));
+        w.into_iter().chain(unmoved).chain(totals).collect()
+    }
+}
+
+/// Solves `A x = b` in so many steps from zero (Hestenes and Stiefel 1952). It stays where it is once nothing is
+/// left to do, and where `A` is not positive in the direction of search.
+fn conjugate_gradients<'g>(
+    matrix: impl Fn(&[Var<'g>]) -> Vec<Var<'g>>,
+    b: &[Var<'g>],
+    iterations: usize,
+) -> Vec<Var<'g>> {
+    /// Square of a residual that is as good as none.
+    const NONE: f64 = 1e-30;
+    let dot = |a: &[Var<'g>], b: &[Var<'g>]| {
+        let products = a.iter().zip(b).map(|(&a, &b)| a.dot(b));
+        products.reduce(|a, b| a + b).expect("something adapts")
+    };
+    let along = |x: &[Var<'g>], by: Var<'g>, p: &[Var<'g>]| -> Vec<Var<'g>> {
+        x.iter().zip(p).map(|(&x, &p)| x + by * p).collect()
+    };
+    let mut x: Vec<_> = b.iter().map(|b| b.full_like(0.0)).collect();
+    if b.is_empty() {
+        return x;
+    }
+    let (mut residual, mut p) = (b.to_vec(), b.to_vec());
+    let mut square = dot(&residual, &residual);
+    let mut goes_on = (square - NONE).step();
+    for _ in 0..iterations {
+        let curved = matrix(&p);
+        let curvature = dot(&p, &curved);
+        goes_on = goes_on * curvature.step();
+        // A quotient whose divisor is one where it is not used.
+        let over = |divisor: Var<'g>, goes_on: Var<'g>| {
+            (divisor * goes_on + (goes_on * -1.0 + 1.0)).recip() * goes_on
+        };
+        let by = square * over(curvature, goes_on);
+        x = along(&x, by, &p);
+        residual = along(&residual, by * -1.0, &curved);
+        let next = dot(&residual, &residual);
+        p = along(&residual, next * over(square, goes_on), &p);
+        square = next;
+        goes_on = goes_on * (square - NONE).step();
+    }
+    x
 }

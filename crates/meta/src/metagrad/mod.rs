@@ -191,6 +191,12 @@ impl Learner {
             "{}: a method without a query set has no outer objective to add to",
             algorithm.name()
         );
+        assert!(
+            structure.companion.is_none()
+                || !matches!(structure.kind, MetaGradient::Implicit { .. }),
+            "{}: an implicit gradient holds at a minimum, which few steps do not reach",
+            algorithm.name()
+        );
         let compile = |structure: &Structure, strategy| {
             Programs::new(structure, problem, algorithm, Setup { strategy, ..setup })
         };

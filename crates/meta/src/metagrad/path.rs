@@ -36,14 +36,19 @@ impl Path {
             Sharing::Forward(width) | Sharing::Backward(width) => width.max(1),
         };
         let cut = self.cut(kind);
-        runs(self.steps, width).filter(move |run| run.first >= cut)
+        // An implicit gradient takes one step back, at the end.
+        let end = matches!(kind, MetaGradient::Implicit { .. })
+            .then_some(Run { first: self.steps, length: 1 });
+        runs(self.steps, width).filter(move |run| run.first >= cut).chain(end)
     }
 
     /// The first step that is differentiated.
     pub(super) fn cut(&self, kind: MetaGradient) -> usize {
         match kind {
             _ if !self.differentiated => self.steps,
-            MetaGradient::FirstOrder | MetaGradient::Displacement => self.steps,
+            MetaGradient::FirstOrder
+            | MetaGradient::Displacement
+            | MetaGradient::Implicit { .. } => self.steps,
             MetaGradient::Truncated { last } => self.steps.saturating_sub(last),
             MetaGradient::Exact
             | MetaGradient::Binomial { .. }

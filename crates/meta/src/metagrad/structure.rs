@@ -148,6 +148,9 @@ impl Structure {
         let (differences, hessian_products) = match self.kind {
             MetaGradient::Differences { .. } => (2 * back, 0),
             MetaGradient::Binomial { .. } => (0, back * (self.orders() - 1)),
+            MetaGradient::Implicit { iterations, .. } => {
+                (0, iterations + usize::from(!self.fixed.is_empty()))
+            }
             _ => (0, back),
         };
         let query = usize::from(self.kind != MetaGradient::Displacement);
@@ -401,9 +404,11 @@ impl<'g, 's> Scope<'g, 's> {
             1.0 => self.rates(omega),
             scale => self.rates(omega).map(|&rate| rate * scale),
         };
+        let theta = self.structure.adapted.map_named(|name, _| omega[name].stop_gradient());
         let one = |Moved { phi, state }, &step: &Var<'g>| {
             let (gradient, rates) = (gradient.clone(), rates.clone());
-            algorithm.advance(&InnerStep { phi, gradient, rates, state, step })
+            let start = theta.clone();
+            algorithm.advance(&InnerStep { phi, gradient, rates, state, step, start })
         };
         steps.iter().fold(start.clone(), one)
     }

@@ -176,7 +176,9 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
     fn recursive(&self) -> bool {
         matches!(
             self.structure.kind,
-            MetaGradient::Binomial { .. } | MetaGradient::Differences { .. }
+            MetaGradient::Binomial { .. }
+                | MetaGradient::Differences { .. }
+                | MetaGradient::Implicit { .. }
         )
     }
 

@@ -4,13 +4,13 @@
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, Imaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature,
+    MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
 use crate::problems::{
-    Case, N, STRATEGIES, Support, Task, by, flat, multi_step, norm, quadratic, run, run_in,
+    Case, N, STRATEGIES, Support, Task, by, flat, imaml, multi_step, norm, quadratic, run, run_in,
 };
 
 type Vector = [f64; N];
@@ -325,6 +325,61 @@ fn meta_sgd() {
             assert_vector("θ", &got.as_f64()[..N], &u[0]);
             assert_vector("α", &got.as_f64()[N..], &by_hand);
         }
+    }
+}
+
+/// `φ*` solves `(A + λI) φ = b + λθ`, and `G` solves `((1 + δ) I + A/λ) G = v`; five steps of conjugate
+/// gradients are enough for five unknowns.
+#[test]
+fn implicit_maml() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let (form, asked) = (Form::mean(&task.support, &all(2)), Form::mean(&task.query, &[0]));
+    for damping in [0.0, 0.5] {
+        let inner = InnerLoop::new(case.rate);
+        let algorithm = Imaml { proximal: 3.0, iterations: N, damping, ..imaml(inner) };
+        for strategy in STRATEGIES {
+            let got = case.run(&algorithm, by(strategy, 100));
+            let (phi, g) = (vector(&got.fast), vector(&got.gradient));
+            let away = minus(&phi, &[1.0; N], &vector(&case.theta));
+            let left = minus(&form.gradient(&phi), &[-3.0; N], &away);
+            assert!(left.iter().all(|x| x.abs() <= 1e-10), "{left:?}");
+            let v = asked.gradient(&phi);
+            let product = minus(&g.map(|g| (1.0 + damping) * g), &[-1.0 / 3.0; N], &form.times(&g));
+            assert_vector("the system", &product, &v);
+        }
+    }
+    // Without curvature one step solves it, and the others find nothing left to do.
+    let case = quadratic(2, Support::Linear);
+    for strategy in STRATEGIES {
+        let got = case.run(&imaml(InnerLoop::new(case.rate)), by(strategy, 3));
+        let v = Form::mean(&case.task(0).query, &[0]).gradient(&vector(&got.fast));
+        assert_vector("no curvature", &vector(&got.gradient), &v);
+    }
+}
+
+/// On vectors Meta-Curvature is Meta-SGD in other units: the factor is `α_element / α`.
+#[test]
+fn meta_curvature() {
+    let case = quadratic(2, Support::Quadratic);
+    let factor: Vector = std::array::from_fn(|i| [1.0, 0.2, -0.5, 1.5, 0.0][i]);
+    let algorithm = MetaCurvature { inner: InnerLoop::new(case.rate) };
+    let rates = vec![factor.map(|m| m * case.rate); 3];
+    let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
+    let u = adjoint(&form, &rates, v);
+    let mut by_hand = [0.0; N];
+    for k in 0..3 {
+        let g = form.gradient(&phi[k]).map(|g| case.rate * g);
+        by_hand = minus(&by_hand, &u[k + 1], &g);
+    }
+    for strategy in STRATEGIES {
+        let learner = case.learner(&algorithm, by(strategy, 3));
+        let mut meta = case.meta(&algorithm, 3);
+        meta.omega.values_mut()[2] = Tensor::from_f64(&[2], factor[..2].to_vec());
+        meta.omega.values_mut()[3] = Tensor::from_f64(&[3], factor[2..].to_vec());
+        let got = flat(&run(&learner, &meta, &case.task(0)).gradient);
+        assert_vector("θ", &got.as_f64()[..N], &u[0]);
+        assert_vector("factors", &got.as_f64()[N..], &by_hand);
     }
 }
 

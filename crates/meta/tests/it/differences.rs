@@ -2,7 +2,9 @@
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
-use innerloop_meta::algorithms::{Anil, Boil, Fomaml, InnerLoop, Maml, MetaSgd, SignMaml};
+use innerloop_meta::algorithms::{
+    Anil, Boil, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
+};
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
     Sharing,
@@ -111,6 +113,7 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
             "frozen momentum",
             Box::new(multi_step(without(&["body.gain", "features.0"]), Sharing::Forward(3), 0.5)),
         ),
+        ("meta-curvature", Box::new(MetaCurvature { inner: inner() })),
         ("meta-sgd", Box::new(MetaSgd { inner: inner() })),
         (
             "frozen",
@@ -148,6 +151,26 @@ fn exact_meta_gradients_on_minibatches_are_derivatives() {
                     assert_eq!(got, Ok(()), "{}, {name}, {strategy:?}, batch {batch}", case.name);
                 }
             }
+        }
+    }
+}
+
+/// An implicit gradient is the derivative of the query loss where inner loop and conjugate gradients have
+/// converged; also that of a body which the inner loop leaves alone.
+#[test]
+fn implicit_gradients_are_derivatives_at_the_minimum() {
+    let steps = 40;
+    for case in [mlp(6, 4), quadratic(3, Support::Quadratic)] {
+        for prefix in ["nothing", "features.0", "body"] {
+            let inner = InnerLoop { frozen: vec![prefix.into()], ..InnerLoop::new(case.rate) };
+            let algorithm = Imaml { inner, proximal: 6.0, iterations: 12, damping: 0.0 };
+            for strategy in STRATEGIES {
+                let got = check(&case, &algorithm, by(strategy, steps));
+                assert_eq!(got, Ok(()), "{}, {prefix} frozen, {strategy:?}", case.name);
+            }
+            let hasty = Imaml { iterations: 1, ..algorithm };
+            let got = check(&case, &hasty, by(STRATEGIES[1], steps));
+            assert_eq!(got, Err(Refusal::Differs), "{}, {prefix} frozen", case.name);
         }
     }
 }
@@ -215,8 +238,7 @@ impl Algorithm for Wrong {
             Slip::Constant => gradient.map(|&g| g.stop_gradient()),
             _ => gradient,
         };
-        let state = Params::new();
-        self.maml.advance(&InnerStep { phi, gradient, rates, state, step: step.step })
+        self.maml.advance(&InnerStep { phi, gradient, rates, ..step.clone() })
     }
 
     fn meta_gradient(&self) -> MetaGradient {

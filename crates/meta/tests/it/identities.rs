@@ -3,8 +3,8 @@
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaSgd, Reptile,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd,
+    Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Derivatives, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved,
@@ -290,6 +290,36 @@ fn meta_sgd_and_learned_rates_are_maml_in_theta() {
         let (by_step, by_element) = (total(&per_step.gradient), total(&per_element.gradient));
         assert!(norm(&by_step) >= 1e-3, "a degenerate problem");
         assert_same("sums of rates' gradients", &by_element, &by_step, 1e-10);
+    }
+}
+
+/// Factors of one are MAML; and a scale of all of a tensor's gradient is in each of its factors, whose gradient
+/// has the trace of that scale's.
+#[test]
+fn meta_curvature_starts_as_maml() {
+    for case in [mlp(6, 4), conv()] {
+        for strategy in STRATEGIES {
+            let setup = by(strategy, 3);
+            let plain = case.run(&maml(case.rate), setup);
+            let got = case.run(&MetaCurvature { inner: InnerLoop::new(case.rate) }, setup);
+            assert_same("θ", &of_theta(&got.gradient), &plain.gradient, 1e-11);
+            assert_same("fast", &got.fast, &plain.fast, ROUNDING);
+            let rates = MetaSgd { inner: InnerLoop::new(case.rate) };
+            let by_element = case.run(&rates, setup).gradient;
+            let mut modes = 0;
+            for (name, factor) in got.gradient.iter().filter(|(name, _)| name.contains(".mode")) {
+                let (rate, _) = name.split_once(".mode").expect("a mode");
+                let n = factor.shape()[0];
+                let trace: f64 = (0..n).map(|i| factor.get(i * n + i)).sum();
+                let scale: f64 = by_element[rate].iter().sum::<f64>() * case.rate;
+                assert!(
+                    (trace - scale).abs() <= 1e-10 * scale.abs().max(1e-2),
+                    "{name}: {trace}, {scale}"
+                );
+                modes += 1;
+            }
+            assert!(modes >= 6, "{modes} modes");
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    InnerLoop, InnerOptimizer, Maml, MetaSgd, MultiStep, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
+    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -178,6 +178,10 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("reptile", Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd })),
         ("reptile, adam", Box::new(Reptile { inner: partly(), optimizer: adam })),
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
+        ("meta-curvature", Box::new(MetaCurvature { inner: uneven() })),
+        ("meta-curvature, partly frozen", Box::new(MetaCurvature { inner: partly() })),
+        ("imaml", Box::new(imaml(uneven()))),
+        ("imaml, partly frozen", Box::new(Imaml { damping: 0.5, ..imaml(partly()) })),
         ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("gradient similarity", Box::new(similarity(uneven()))),
@@ -259,6 +263,10 @@ pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> M
 pub(crate) fn shot(base: Box<dyn Algorithm>, distance: Distance, role: Role) -> Box<dyn Algorithm> {
     let steps = if role == Role::Reference { 1 } else { 4 };
     Box::new(Shot::new(base, 0.5, distance, (role, steps)))
+}
+
+pub(crate) fn imaml(inner: InnerLoop) -> Imaml {
+    Imaml { inner, proximal: 2.0, iterations: 4, damping: 0.0 }
 }
 
 pub(crate) fn similarity(inner: InnerLoop) -> GradientSimilarity {

@@ -175,6 +175,30 @@ shot_weight = 0.1
 "#
         ),
     },
+    Preset {
+        name: "strokes-meta-curvature",
+        about: "Meta-Curvature on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "meta_curvature"
+inner_lr = 0.4
+adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-imaml",
+        about: "implicit MAML on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "imaml"
+inner_lr = 0.2
+adaptation_steps = 5
+proximal = 2.0
+cg_steps = 5
+# As in the released code.
+cg_damping = 1.0
+"#
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]

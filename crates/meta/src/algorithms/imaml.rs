@@ -1,0 +1,54 @@
+//! iMAML (implicit MAML): Rajeswaran, Finn, Kakade, Levine 2019, arXiv 1909.04630, Algorithms 1 and 2.
+//!
+//! φ* = argmin_φ L_S(φ) + λ/2 ‖φ − θ‖²
+//! φ₀ = θ      φ_{k+1} = φ_k − α [∇L_S(φ_k) + λ (φ_k − θ)]       towards it in K steps
+//! G  = (I + ∇²L_S(φ_K)/λ)⁻¹ ∇L_Q(φ_K)                           by conjugate gradients
+//!
+//! The memory does not grow with K, and G is exact once both loops have converged.
+//!
+//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves
+//! `(1 + 1) I + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a
+//! setting that is zero unless asked for. Conjugate gradients stop where the curvature is not positive.
+
+use innerloop_engine::{Params, Shape, Tensor};
+
+use super::InnerLoop;
+use super::maml::gradient_step;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+
+/// MAML with a proximal inner loop and the implicit gradient.
+pub struct Imaml {
+    /// Rates and frozen parameters.
+    pub inner: InnerLoop,
+    /// `λ`, above 0: how strongly θ holds the fast weights.
+    pub proximal: f64,
+    /// Steps of conjugate gradients.
+    pub iterations: usize,
+    /// `δ`, 0 or more.
+    pub damping: f64,
+}
+
+impl Algorithm for Imaml {
+    fn name(&self) -> &str {
+        "imaml"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        self.inner.moves(name)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        let away = step.phi.zip_map(&step.start, |&phi, &theta| phi - theta);
+        let gradient = step.gradient.zip_map(&away, |&g, &away| g + away * self.proximal);
+        gradient_step(&InnerStep { gradient, ..step.clone() })
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        let &Imaml { proximal, iterations, damping, .. } = self;
+        MetaGradient::Implicit { proximal, iterations, damping }
+    }
+}
