@@ -4,8 +4,8 @@ use std::io::Cursor;
 use std::num::NonZero;
 use std::thread;
 
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageFormat, ImageReader};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader};
 
 use crate::files::Tree;
 use crate::{Class, Error, ErrorKind};
@@ -113,6 +113,17 @@ fn mixed(
         tree.full_name(first)
     );
     Error::new(ErrorKind::Shape, message)
+}
+
+/// Appends an image of shape `[h, w, 3]`, stretched to a side where it has another.
+pub(crate) fn append_colour(image: &[u8], [h, w]: [usize; 2], side: usize, out: &mut Vec<u8>) {
+    if [h, w] == [side; 2] {
+        return out.extend_from_slice(image);
+    }
+    let view: ImageBuffer<image::Rgb<u8>, &[u8]> =
+        ImageBuffer::from_raw(w as u32, h as u32, image).expect("three bytes a pixel");
+    let resized = imageops::resize(&view, side as u32, side as u32, FilterType::Lanczos3);
+    out.extend_from_slice(resized.as_raw());
 }
 
 /// The image's shape `[h, w, c]` and its bytes.

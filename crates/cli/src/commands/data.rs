@@ -93,7 +93,9 @@ impl Data {
                 sets.extend(command.data.map(|folder| format!("tasks.data={folder:?}")));
                 let config = match Family::NAMES.contains(&command.set.as_str()) {
                     true => Config::of_family(&command.set, &sets)?,
-                    false => Config::load(&command.set, &sets)?,
+                    false => Config::load(&command.set, &sets).map_err(|error| {
+                        error.context(format!("not a family ({})", Family::NAMES.join(", ")))
+                    })?,
                 };
                 say!("{}", verify_data(&config)?.trim_end());
                 Ok(())

@@ -85,6 +85,12 @@ fn omniglot_is_whole_and_trains() {
 }
 
 #[test]
+fn an_unknown_data_set_is_told_from_the_known_ones() {
+    let ran = Place::new().run(&["data", "verify", "omniglott"]);
+    ran.fails(2, &["not a family (strokes, omniglot,", "no preset is named `omniglott`"]);
+}
+
+#[test]
 fn own_curves_are_checked_and_learned() {
     let place = Place::new();
     let rows = (0..200).map(|at| format!("t{},{},{}\n", at % 20, at / 20, at % 20 * (at / 20)));

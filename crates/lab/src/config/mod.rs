@@ -32,6 +32,10 @@ use std::collections::BTreeMap;
 use innerloop_engine::Dtype;
 
 use crate::Result;
+pub use families::{
+    CifarConfig, CurvesConfig, Family, ImagesConfig, MiniImagenetConfig, MultiMnistConfig,
+    OmniglotConfig, SharesConfig,
+};
 use layers::Layers;
 pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
 pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
@@ -178,151 +182,6 @@ pub struct TasksConfig {
     pub train_query: usize,
     /// Random changes of training images that come from files. Default none.
     pub augment: Vec<Augment>,
-}
-
-/// Where tasks come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Family {
-    /// Characters drawn by random pen strokes, made on the fly.
-    Strokes,
-    /// Omniglot's handwritten characters.
-    Omniglot(OmniglotConfig),
-    /// y = A sin(x − φ): regression, made on the fly.
-    Sinusoid,
-    /// Sine curves and lines with noise: regression, made on the fly.
-    SineLine {
-        /// Standard deviation of the noise. Default 0.3, as in SHOT's code.
-        noise: f64,
-    },
-    /// Numbers of two digits, composed of MNIST's.
-    DoubleMnist(MultiMnistConfig),
-    /// Numbers of three digits, composed of MNIST's.
-    TripleMnist(MultiMnistConfig),
-    /// CIFAR-100's photographs, in the split of Bertinetto et al. 2019.
-    CifarFs(CifarConfig),
-    /// CIFAR-100's photographs, in the split of Oreshkin et al. 2018.
-    Fc100(CifarConfig),
-    /// 100 classes of ImageNet's photographs.
-    MiniImagenet(MiniImagenetConfig),
-    /// Images of one's own.
-    Images(ImagesConfig),
-    /// Regression of one's own, from a CSV file.
-    Curves(CurvesConfig),
-}
-
-impl Family {
-    /// The names of all families, in the order of a list.
-    pub const NAMES: &[&str] = &[
-        "strokes",
-        "omniglot",
-        "sinusoid",
-        "sine_line",
-        "double_mnist",
-        "triple_mnist",
-        "cifar_fs",
-        "fc100",
-        "mini_imagenet",
-        "images",
-        "curves",
-    ];
-
-    /// Whether tasks are of images in files.
-    pub fn has_image_files(&self) -> bool {
-        !self.is_regression() && *self != Family::Strokes
-    }
-
-    /// Whether targets are values, not classes.
-    pub fn is_regression(&self) -> bool {
-        matches!(self, Family::Sinusoid | Family::SineLine { .. } | Family::Curves(_))
-    }
-}
-
-/// Keys of `[tasks]` that go with `family = "double_mnist"` and `"triple_mnist"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MultiMnistConfig {
-    /// Folder of MNIST's four files. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
-    pub data: String,
-    /// Side of the images, shrunk from 64 (84 for three digits). Default: not shrunk.
-    pub size: usize,
-    /// Seed the images follow from. Default 123.
-    pub images_seed: u64,
-}
-
-/// Keys of `[tasks]` that go with `family = "cifar_fs"` and `"fc100"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CifarConfig {
-    /// The archive or its folder. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
-    pub data: String,
-}
-
-/// Keys of `[tasks]` that go with `family = "mini_imagenet"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MiniImagenetConfig {
-    /// Folder or zip archive of the images and their lists. Default "": the environment variable `INNERLOOP_DATA`, or
-    /// `./data`.
-    pub data: String,
-    /// Side to resize to. Default 84.
-    pub size: usize,
-}
-
-/// Keys of `[tasks]` that go with `family = "images"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImagesConfig {
-    /// A folder, or a zip archive, with a folder of images for each class. To be set.
-    pub data: String,
-    /// Side to resize to; the middle is kept of images that are not square. Default 0: they are alike already.
-    pub size: usize,
-    /// 1 for grey, 3 for colour. Default 0: they are alike already.
-    pub channels: usize,
-    /// CSV file with the columns `class` and `split`. Default "": folders `train`, `val` and `test`, else shares.
-    pub split_file: String,
-    /// How classes are divided where neither folders nor a file say.
-    pub shares: SharesConfig,
-}
-
-/// Keys of `[tasks]` that go with `family = "curves"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CurvesConfig {
-    /// Folder of the file. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
-    pub data: String,
-    /// The CSV file, plain or with `.gz`: a path below the folder, or an absolute one. To be set.
-    pub file: String,
-    /// Default `long`.
-    pub layout: Layout,
-    /// With `long`: columns that together name the task. Default ["task"].
-    pub task_columns: Vec<String>,
-    /// With `long` and `wide`: columns of the input. Default ["x"].
-    pub x_columns: Vec<String>,
-    /// With `long`: columns of the target. Default ["y"].
-    pub y_columns: Vec<String>,
-    /// Inputs and targets with mean 0 and deviation 1 over the training tasks. Default true.
-    pub standardise: bool,
-    /// How tasks are divided.
-    pub shares: SharesConfig,
-}
-
-/// Keys of `[tasks]` that divide classes, or tasks, at random.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SharesConfig {
-    /// `train_share`: 0 to 1. Default 0.64.
-    pub train: f64,
-    /// `validation_share`: 0 to 1; the rest is for test. Default 0.16.
-    pub validation: f64,
-    /// `split_seed`: seed of the division, whatever the run's. Default 1.
-    pub seed: u64,
-}
-
-/// Keys of `[tasks]` that go with `family = "omniglot"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OmniglotConfig {
-    /// Folder of the data set. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
-    pub data: String,
-    /// Default `vinyals`.
-    pub split: Split,
-    /// Default `train`.
-    pub rotations: Rotations,
-    /// White strokes on black, as most codes use; the files are black on white. Default true.
-    pub invert: bool,
 }
 
 /// The network: `[model]`.

@@ -5,6 +5,7 @@
 //! ```text
 //! {train,val,test}.csv        columns filename,label (or image_name,class_name), also as ravi_train.csv and with .gz;
 //!                             images anywhere below, found by their file names
+//! mini-imagenet-cache-{train,val,test}.pkl            arrays of bytes, in a folder
 //! {train,val,test}/<class>/   images in a folder for each class
 //! ```
 //!
@@ -12,13 +13,14 @@
 //! customary. All 60,000 at 84x84 take 1.18 GiB.
 
 mod lists;
+mod pickles;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::files::Tree;
 use crate::picture::{self, Fit, Form};
-use crate::{Error, ErrorKind, ImageClasses, ImageSet, Split};
+use crate::{Error, ErrorKind, ImageClasses, ImageSet, Split, SplitLists};
 use lists::Lists;
 
 /// Side of the images as used in the literature.
@@ -87,44 +89,75 @@ fn find(dir: &Path) -> Result<PathBuf, Error> {
     }
     let message = format!(
         "miniImageNet not found: {} is not there: expected a folder or zip archive with train.csv, val.csv, test.csv and \
-         the images, or with the folders train, val and test",
+         the images, or with the folders train, val and test, or pickles",
         dir.display()
     );
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
 fn read(place: &Path, side: usize, expected: Counts) -> Result<(ImageClasses, Report), Error> {
+    let (images, layout, unlisted) = match pickles::find(place)? {
+        Some(files) => {
+            let (classes, splits) = pickles::read(&files, side)?;
+            (ImageClasses::new([side, side, 3], classes, splits)?, "pickles", 0)
+        }
+        None => read_files(place, side, expected)?,
+    };
+    let counts = (0..images.classes().len()).map(|class| images.samples(class)).collect();
+    let names = images.classes().iter().map(|class| class.name.as_str()).collect();
+    check(place, (images.splits(), names, counts), layout, expected)?;
+    let classes = Split::ALL.map(|split| images.splits().of(split).len());
+    let samples = expected.samples;
+    Ok((images, Report { place: place.to_path_buf(), layout, classes, samples, unlisted }))
+}
+
+/// The images, what the classes are from, and the number of images that no list names.
+fn read_files(
+    place: &Path,
+    side: usize,
+    expected: Counts,
+) -> Result<(ImageClasses, &'static str, usize), Error> {
     let mut tree = Tree::open(place)?;
     let (Lists { classes, splits, unlisted }, layout) = match lists::by_csv(&mut tree)? {
         Some(lists) => (lists, "CSV lists"),
         None => (lists::by_folders(&tree)?, "folders"),
     };
+    // Before the work of decoding, too.
+    let counts = classes.iter().map(|class| class.files.len()).collect();
+    let names = classes.iter().map(|class| class.name.as_str()).collect();
+    check(place, (&splits, names, counts), layout, expected)?;
+    let form = Form { side: Some(side), fit: Fit::Stretch, channels: Some(3) };
+    let (shape, pixels) = picture::load(&tree, &classes, form)?;
+    Ok((ImageClasses::new(shape, pixels, splits)?, layout, unlisted))
+}
+
+/// Fails unless there are as many classes, and images of each, as expected.
+fn check(
+    place: &Path,
+    (splits, names, counts): (&SplitLists, Vec<&str>, Vec<usize>),
+    layout: &str,
+    expected: Counts,
+) -> Result<(), Error> {
+    let place = place.display();
     let found = Split::ALL.map(|split| splits.of(split).len());
     if found != expected.classes {
         let message = format!(
-            "{}: {found:?} training, validation and test classes in its {layout}: expected {:?}; for a set of your own \
-             use the family \"images\"",
-            place.display(),
+            "{place}: {found:?} training, validation and test classes in its {layout}: expected {:?}; for a set of your \
+             own use the family \"images\"",
             expected.classes
         );
         return Err(Error::new(ErrorKind::TooFew, message));
     }
-    if let Some(class) = classes.iter().find(|class| class.files.len() != expected.samples) {
-        let message = format!(
-            "{}: class {} has {} images in its {layout}: expected {}; copy or download it again",
-            place.display(),
-            class.name,
-            class.files.len(),
-            expected.samples
-        );
-        return Err(Error::new(ErrorKind::TooFew, message));
+    match names.iter().zip(counts).find(|(_, count)| *count != expected.samples) {
+        None => Ok(()),
+        Some((name, count)) => {
+            let message = format!(
+                "{place}: class {name} has {count} images in its {layout}: expected {}; copy or download it again",
+                expected.samples
+            );
+            Err(Error::new(ErrorKind::TooFew, message))
+        }
     }
-    let form = Form { side: Some(side), fit: Fit::Stretch, channels: Some(3) };
-    let (shape, pixels) = picture::load(&tree, &classes, form)?;
-    let images = ImageClasses::new(shape, pixels, splits)?;
-    let samples = images.samples(0);
-    let place = place.to_path_buf();
-    Ok((images, Report { place, layout, classes: found, samples, unlisted }))
 }
 
 #[cfg(test)]

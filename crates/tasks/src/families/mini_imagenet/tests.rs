@@ -12,6 +12,36 @@ const LISTS: [(&str, &str); 3] = [
     ("test.csv", "filename,label\nd0.jpg,d\nd1.jpg,d\n"),
 ];
 
+/// Pickles of the same images at 2x2, as Python 3 with NumPy writes them (protocol 2), in hexadecimal.
+const PICKLES: [(&str, &str); 3] = [
+    (
+        "train",
+        "80027d710028580a000000696d6167655f646174617101636e756d70792e5f636f72652e6d756c746961727261790a5f7265636f6e7374727563740a7102636e756d70790a6e6461727261790a71034b00857104635f636f646563730a656e636f64650a7105580100000062710658060000006c6174696e31710786710852710987710a52710b284b01284b044b024b024b0374710c636e756d70790a64747970650a710d58020000007531710e898887710f527110284b0358010000007c71114e4e4e4affffffff4affffffff4b007471126289680558300000000000090000090000090000090100090100090100090100090001090001090001090001090101090101090101090101097113680786711452711574711662580a000000636c6173735f6469637471177d71182858010000006171195d711a284b004b026568065d711b284b014b036575752e",
+    ),
+    (
+        "validation",
+        "80027d710028580a000000696d6167655f646174617101636e756d70792e5f636f72652e6d756c746961727261790a5f7265636f6e7374727563740a7102636e756d70790a6e6461727261790a71034b00857104635f636f646563730a656e636f64650a7105580100000062710658060000006c6174696e31710786710852710987710a52710b284b01284b024b024b024b0374710c636e756d70790a64747970650a710d58020000007531710e898887710f527110284b0358010000007c71114e4e4e4affffffff4affffffff4b007471126289680558180000000200090200090200090200090201090201090201090201097113680786711452711574711662580a000000636c6173735f6469637471177d711858010000006371195d711a284b004b016573752e",
+    ),
+    (
+        "test",
+        "80027d710028580a000000696d6167655f646174617101636e756d70792e5f636f72652e6d756c746961727261790a5f7265636f6e7374727563740a7102636e756d70790a6e6461727261790a71034b00857104635f636f646563730a656e636f64650a7105580100000062710658060000006c6174696e31710786710852710987710a52710b284b01284b024b024b024b0374710c636e756d70790a64747970650a710d58020000007531710e898887710f527110284b0358010000007c71114e4e4e4affffffff4affffffff4b007471126289680558180000000300090300090300090300090301090301090301090301097113680786711452711574711662580a000000636c6173735f6469637471177d711858010000006471195d711a284b004b016573752e",
+    ),
+];
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn with_pickles(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (split, text) in PICKLES {
+        let name = format!("mini-imagenet-cache-{split}.pkl");
+        write(&dir, &name, &change(split, unhex(text)));
+    }
+    dir
+}
+
 fn write(dir: &TempDir, name: &str, bytes: &[u8]) {
     let path = dir.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -106,4 +136,32 @@ fn what_is_wrong_is_named() {
     let words = ["miniImageNet not found", "holds 0 images", "or train.csv"];
     check_failure(read_few(&tempfile::tempdir().unwrap()).map(|_| ()), missing, &words);
     check_failure(verify(Path::new("nowhere")), missing, &["miniImageNet not found: nowhere"]);
+}
+
+#[test]
+fn pickles_hold_the_same() {
+    let images = read_few(&with_lists()).unwrap().0;
+    let (from_pickles, report) = read_few(&with_pickles(|_, bytes| bytes)).unwrap();
+    assert_eq!(from_pickles, images);
+    assert!(report.to_string().contains("of 2 images, from pickles"), "{report}");
+}
+
+#[test]
+fn wrong_pickles_are_explained() {
+    let check = |change: &dyn Fn(&str, Vec<u8>) -> Vec<u8>, kind, words: &[&str]| {
+        check_failure(read_few(&with_pickles(change)).map(|_| ()), kind, words);
+    };
+    let corrupt = ErrorKind::Corrupt;
+    let words = ["mini-imagenet-cache-train.pkl: cannot be read to its end"];
+    check(&|_, bytes| bytes[..bytes.len() / 2].to_vec(), corrupt, &words);
+    check(&|_, _| b"I7\n.".to_vec(), corrupt, &["holds no dictionary", "image_data"]);
+    check(&|_, _| b"}.".to_vec(), corrupt, &["image_data is missing"]);
+    let same = |_: &str, _| unhex(PICKLES[1].1);
+    check(&same, ErrorKind::Unknown, &["class c is in two of the pickles"]);
+    let swapped = |split: &str, bytes| if split == "test" { unhex(PICKLES[0].1) } else { bytes };
+    check(&swapped, ErrorKind::Unknown, &["class a is in two of the pickles", "memory"]);
+    let dir = with_pickles(|_, bytes| bytes);
+    fs::remove_file(dir.path().join("mini-imagenet-cache-test.pkl")).unwrap();
+    let words = ["the test pickle is missing", "mini-imagenet-cache-train.pkl, -val.pkl"];
+    check_failure(read_few(&dir).map(|_| ()), ErrorKind::NotFound, &words);
 }
