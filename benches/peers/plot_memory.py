@@ -53,7 +53,7 @@ def main() -> None:
         last = points[max(points)]
         out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{x(k):.1f}" cy="{y(v):.1f}" r="3" fill="{colour}"/>' for k, v in points.items()]
-        label = name.replace("--", "").replace("_", " ")[:30]
+        label = name.split()[0] + (", recomputing" if "--remat" in name else "")
         out.append(f'<text x="{WIDTH - RIGHT + 8}" y="{y(last) + 4:.1f}" fill="{colour}">{label}</text>')
     target.write_text("\n".join([*out, "</svg>\n"]))
 

@@ -221,7 +221,10 @@ impl Method {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
-            Method::Maml | Method::Fomaml | Method::Anil => None,
+            Method::Maml | Method::Anil => None,
+            Method::Fomaml => {
+                Some("no derivative flows through first-order MAML's steps to their rates")
+            }
             Method::Boil
             | Method::SignMaml
             | Method::TruncatedMaml { .. }

@@ -34,7 +34,7 @@ pub enum Strategy {
 
 impl Strategy {
     /// Bytes of single-precision workspace up to which [`Strategy::Auto`] unrolls.
-    pub const BUDGET: u64 = 64 << 20;
+    pub const BUDGET: u64 = 48 << 20;
 }
 
 /// Which losses a [`TaskResult`] holds.
