@@ -1,15 +1,15 @@
 //! Matrix products on the blocks of the convolutions.
 //!
 //! Little is copied, which suits the sizes of few-shot heads and perceptrons, where a general library
-//! spends its time on setting up: columns of `b` are read where they lie, except that a last block of
-//! fewer columns than a register must not read past the end of the matrix, and that a transposed `b` is
-//! packed. Rows of `a` are read as rows, or as strips where it is transposed.
+//! spends its time on setting up: columns of `b` are read where they lie, except that the last block must
+//! not read past the end of the array, and that a transposed `b` is turned into a panel first. Rows of `a`
+//! are read as rows, or as strips where it is transposed. `R` rows of `C = 48` columns take `1.5 R` cycles
+//! for each of the `k` they are summed over, so that 10×40 · 40×40 cannot take less than 600.
 
 use super::super::elem::Elem;
-use super::dispatch;
-use super::micro::{
-    Block, MOST_COLUMNS, MR, blocked, fma, rows_times_panel, save, save_whole, strip_times_panel,
-};
+use super::micro::{Block, MR, fma, rows_times_panel, save_whole, strip_times_panel};
+use super::turn::turn;
+use super::{Isa, dispatch};
 use crate::tensor::volume;
 
 /// Extents of a batch of products `[m, k] · [k, n]`.
@@ -35,9 +35,12 @@ impl MatMulSizes {
 
     /// Elements of scratch: one panel.
     pub(in super::super) fn scratch(&self) -> usize {
-        self.k * MOST_COLUMNS
+        self.k * WIDEST
     }
 }
+
+/// The most columns a block has here: three registers of the widest.
+const WIDEST: usize = 48;
 
 /// Some columns of `b`: rows that lie `step` apart as long as they last, then packed ones.
 struct Panel<'a, T> {
@@ -48,10 +51,11 @@ struct Panel<'a, T> {
 }
 
 impl<'a, T: Elem> Panel<'a, T> {
-    /// `C` columns from `j0` on of a matrix of `k` rows and `n` columns. Past the last column, rows in
-    /// place hold values of the next row and packed ones zeros: those columns of a product are dropped.
+    /// `C` columns from `j0` on of a matrix of `k` rows and `n` columns. Past the last column, rows hold
+    /// the values that follow them, or anything: those columns of a product are dropped.
     #[inline(always)]
     fn new<const C: usize>(
+        isa: Isa,
         b: &'a [T],
         tb: bool,
         [k, n]: [usize; 2],
@@ -59,19 +63,12 @@ impl<'a, T: Elem> Panel<'a, T> {
         scratch: &'a mut [T],
     ) -> Panel<'a, T> {
         let columns = (n - j0).min(C);
-        // Rows with at least `C` elements from column `j0` to the end of the matrix.
-        let rows = if tb { 0 } else { (k * n + n).saturating_sub(j0 + C) / n };
+        // Rows with at least `C` elements from column `j0` to the end of the array.
+        let rows = if tb { 0 } else { (b.len() + n).saturating_sub(j0 + C) / n };
         let rows = rows.min(k);
         let packed = &mut scratch[..(k - rows) * C];
-        if columns < C {
-            packed.fill(T::ZERO);
-        }
         if tb {
-            // Reads run along the rows as stored.
-            for j in 0..columns {
-                let row = &b[(j0 + j) * k..][..k];
-                packed.chunks_exact_mut(C).zip(row).for_each(|(to, &from)| to[j] = from);
-            }
+            turn(isa, &b[j0 * k..][..columns * k], k, packed, C);
         } else {
             for (to, from) in packed.chunks_exact_mut(C).zip(b.chunks_exact(n).skip(rows)) {
                 to[..columns].copy_from_slice(&from[j0..][..columns]);
@@ -82,8 +79,10 @@ impl<'a, T: Elem> Panel<'a, T> {
     }
 }
 
+/// In panels of one, two or, where there are 32 registers, three registers of `L` lanes.
 #[inline(always)]
-fn product<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+fn product<T: Elem, const FMA: bool, const L: usize, const L2: usize, const L3: usize>(
+    isa: Isa,
     sizes: &MatMulSizes,
     a: &[T],
     b: &[T],
@@ -92,19 +91,31 @@ fn product<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
 ) {
     let MatMulSizes { batch, m, k, n, transposed: [ta, tb] } = *sizes;
     for i in 0..batch {
-        let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
-        let out = &mut out[i * m * n..][..m * n];
+        // Matrices run on into the next ones: registers may reach past the end of all but the last.
+        let (a, b, out) = (&a[i * m * k..], &b[i * k * n..], &mut out[i * m * n..]);
         if n == 1 {
-            times_vector::<T, FMA>((a, ta), b, (m, k), out);
+            times_vector::<T, FMA>((&a[..m * k], ta), &b[..k], (m, k), &mut out[..m]);
             continue;
         }
-        for j0 in (0..n).step_by(NR) {
-            if n - j0 > L {
-                let panel = Panel::new::<NR>(b, tb, [k, n], j0, scratch);
-                columns::<T, FMA, NR>(sizes, a, &panel, j0, out);
-            } else {
-                let panel = Panel::new::<L>(b, tb, [k, n], j0, scratch);
-                columns::<T, FMA, L>(sizes, a, &panel, j0, out);
+        // From the last panel to the first, so that what a row writes past its end is written again.
+        let mut registers = n.div_ceil(L);
+        while registers > 0 {
+            let width = if L3 > L2 && registers.is_multiple_of(3) { 3 } else { registers.min(2) };
+            registers -= width;
+            let j0 = registers * L;
+            match width {
+                3 => {
+                    let panel = Panel::new::<L3>(isa, b, tb, [k, n], j0, scratch);
+                    columns::<T, FMA, L3>(sizes, a, &panel, j0, out);
+                }
+                2 => {
+                    let panel = Panel::new::<L2>(isa, b, tb, [k, n], j0, scratch);
+                    columns::<T, FMA, L2>(sizes, a, &panel, j0, out);
+                }
+                _ => {
+                    let panel = Panel::new::<L>(isa, b, tb, [k, n], j0, scratch);
+                    columns::<T, FMA, L>(sizes, a, &panel, j0, out);
+                }
             }
         }
     }
@@ -163,15 +174,21 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         rows_times_panel::<T, FMA, R, C>(&mut acc, first, panel.values, panel.step);
         rows_times_panel::<T, FMA, R, C>(&mut acc, last, panel.packed, C);
     }
-    if n - j0 >= C {
-        for r in 0..R {
-            save_whole(&mut out[(i0 + r) * n + j0..], &acc[r]);
-        }
-    } else {
-        for r in 0..R {
-            save(&mut out[(i0 + r) * n + j0..][..n - j0], &acc[r]);
+    for r in 0..R {
+        let to = &mut out[(i0 + r) * n + j0..];
+        if to.len() >= C {
+            save_whole(to, &acc[r]);
+        } else {
+            save_last(&mut to[..n - j0], &acc[r]);
         }
     }
+}
+
+/// The end of a matrix. Apart, or the compiler would make one call of both kinds of saving that copies a
+/// varying number of bytes.
+#[inline(never)]
+fn save_last<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
+    to.copy_from_slice(&row[..to.len()]);
 }
 
 /// A product with a single column, for which a panel would be mostly padding.
@@ -207,18 +224,39 @@ fn times_vector<T: Elem, const FMA: bool>(
 
 #[inline(always)]
 fn matmul_body<T: Elem, const FMA: bool, const BYTES: usize>(
+    isa: Isa,
     sizes: &MatMulSizes,
     a: &[T],
     b: &[T],
     out: &mut [T],
     scratch: &mut [T],
 ) {
-    blocked!(product(sizes, a, b, out, scratch));
+    // A constant block, so that only the arm taken is compiled.
+    match const { (BYTES, size_of::<T>()) } {
+        (64, 4) => product::<T, FMA, 16, 32, 48>(isa, sizes, a, b, out, scratch),
+        (64, _) => product::<T, FMA, 8, 16, 24>(isa, sizes, a, b, out, scratch),
+        (32, 4) => product::<T, FMA, 8, 16, 16>(isa, sizes, a, b, out, scratch),
+        (16, 8) => product::<T, FMA, 2, 4, 4>(isa, sizes, a, b, out, scratch),
+        _ => product::<T, FMA, 4, 8, 8>(isa, sizes, a, b, out, scratch),
+    }
 }
 
 dispatch! {
-    /// `out = op(a) · op(b)` for every matrix of the batch.
-    fn matmul<T: Elem, BYTES>(
-        sizes: &MatMulSizes, a: &[T], b: &[T], out: &mut [T], scratch: &mut [T],
+    /// `out = op(a) · op(b)` for every matrix of the batch; told the instruction set once more, for what
+    /// is compiled apart.
+    fn dispatched<T: Elem, BYTES>(
+        again: Isa, sizes: &MatMulSizes, a: &[T], b: &[T], out: &mut [T], scratch: &mut [T],
     ) => matmul_body
+}
+
+/// `out = op(a) · op(b)` for every matrix of the batch.
+pub(in super::super) fn matmul<T: Elem>(
+    isa: Isa,
+    sizes: &MatMulSizes,
+    a: &[T],
+    b: &[T],
+    out: &mut [T],
+    scratch: &mut [T],
+) {
+    dispatched(isa, isa, sizes, a, b, out, scratch);
 }

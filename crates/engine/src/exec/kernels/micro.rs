@@ -15,8 +15,6 @@ pub(super) type Block<T, const R: usize, const C: usize> = [[T; C]; R];
 
 /// Rows of a block.
 pub(super) const MR: usize = 6;
-/// The most columns a block has with any instruction set and element type.
-pub(super) const MOST_COLUMNS: usize = 32;
 /// The widest register, in elements: what columns are rounded up to where their layout must suit all.
 pub(super) const MOST_LANES: usize = 16;
 

@@ -8,6 +8,7 @@ mod layout;
 mod matmul;
 mod micro;
 mod pool;
+mod turn;
 
 #[cfg(test)]
 mod tests;
