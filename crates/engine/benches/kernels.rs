@@ -1,99 +1,153 @@
-//! GFLOP/s of the convolutions and matrix products that few-shot networks are made of, each as a program
-//! of one step: `cargo bench -p innerloop-engine --bench kernels [-- filter]`.
+//! Convolutions and matrix products that few-shot networks are made of, each as a program of one step:
+//! `cargo bench -p innerloop-engine --bench kernels [-- filter]`.
 //!
-//! The operations counted are those of the direct product, padding included, whatever way is taken.
+//! An "item" is a floating-point operation of the direct product, padding included, whatever way is taken:
+//! `Gitem/s` are GFLOP/s. The 256×256×256 product is as fast as they get; `innerloop bench` prints shares of that.
 
-#![allow(clippy::print_stdout, reason = "a benchmark reports on the terminal")]
+use std::cell::RefCell;
+use std::fmt;
 
-use std::time::{Duration, Instant};
-
+use divan::Bencher;
+use divan::counter::ItemsCount;
 use innerloop_engine::check::random;
-use innerloop_engine::{Dtype, Graph, Key, Program, Tensor, Var, Window, vjp};
+use innerloop_engine::{Dtype, Graph, Key, Program, Var, Window, vjp};
 
-/// The best of many runs, within a fixed time.
-fn seconds(
-    inputs: &[&[usize]],
+fn main() {
+    divan::main();
+}
+
+fn time(
+    bencher: Bencher<'_, '_>,
+    flops: usize,
     dtype: Dtype,
+    inputs: &[&[usize]],
     build: impl for<'g> Fn(&[Var<'g>]) -> Var<'g>,
-) -> f64 {
+) {
     let graph = Graph::new();
     let vars: Vec<Var<'_>> = inputs.iter().map(|shape| graph.input("x", shape)).collect();
     let program = Program::compile(&graph, &[build(&vars)]);
-    let mut workspace = program.workspace(dtype);
-    let values: Vec<Tensor> =
+    let workspace = RefCell::new(program.workspace(dtype));
+    let values: Vec<_> =
         inputs.iter().zip(0..).map(|(shape, i)| random(Key::new(i), shape, 1.0)).collect();
-    let (start, mut best) = (Instant::now(), f64::INFINITY);
-    while start.elapsed() < Duration::from_millis(60) {
+    // A run may write over its inputs.
+    let set = || {
+        let mut workspace = workspace.borrow_mut();
         values.iter().enumerate().for_each(|(i, value)| workspace.set(i, value));
-        let run = Instant::now();
-        program.run(&mut workspace);
-        best = best.min(run.elapsed().as_secs_f64());
-    }
-    best
+    };
+    bencher
+        .counter(ItemsCount::new(flops))
+        .with_inputs(set)
+        .bench_local_values(|()| program.run(&mut workspace.borrow_mut()));
 }
 
-fn main() {
-    let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let wanted = |name: &str| filter.iter().all(|part| name.contains(part.as_str()));
+/// A 3×3 convolution of `n` square maps.
+#[derive(Clone, Copy)]
+struct Conv {
+    dtype: Dtype,
+    extent: usize,
+    channels: [usize; 2],
+    n: usize,
+}
+
+impl fmt::Display for Conv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Conv { dtype, extent, channels: [from, to], n } = *self;
+        write!(f, "{dtype} {extent}×{extent} {from}→{to} n={n}")
+    }
+}
+
+fn convolutions() -> Vec<Conv> {
     let maps = [
-        (28, 1, 64),
-        (14, 64, 64),
-        (7, 64, 64),
-        (3, 64, 64),
-        (84, 3, 32),
-        (42, 32, 32),
-        (21, 32, 32),
-        (10, 32, 32),
+        (28, [1, 64]),
+        (14, [64, 64]),
+        (7, [64, 64]),
+        (3, [64, 64]),
+        (84, [3, 32]),
+        (42, [32, 32]),
+        (21, [32, 32]),
+        (10, [32, 32]),
     ];
-    println!("{:<44} {:>8} {:>8} {:>8}", "3×3 convolution, GFLOP/s", "forward", "input", "weight");
-    for dtype in [Dtype::F32, Dtype::F64] {
-        for (extent, c, o) in maps {
-            for n in [1, 5, 25] {
-                let name = format!("conv {dtype} {extent}×{extent} {c}→{o} n={n}");
-                if !wanted(&name) || dtype == Dtype::F64 && n > 5 {
-                    continue;
-                }
-                let window = Window::square(3, 1, 1);
-                let (x, w): ([usize; 4], [usize; 4]) = ([n, extent, extent, c], [3, 3, c, o]);
-                let inputs: [&[usize]; 3] = [&x, &w, &[n, extent, extent, o]];
-                let work = (2 * n * extent * extent * 9 * c * o) as f64;
-                let times = [
-                    seconds(&inputs, dtype, |v| v[0].conv(v[1], window)),
-                    seconds(&inputs, dtype, |v| {
-                        vjp(&[v[0].conv(v[1], window)], &[v[2]], &[v[0]])[0]
-                    }),
-                    seconds(&inputs, dtype, |v| {
-                        vjp(&[v[0].conv(v[1], window)], &[v[2]], &[v[1]])[0]
-                    }),
-                ];
-                let [a, b, c] = times.map(|time| work / time * 1e-9);
-                println!("{name:<44} {a:8.1} {b:8.1} {c:8.1}");
-            }
-        }
+    let single = maps.iter().flat_map(|&(extent, channels)| {
+        [1, 5, 25].map(|n| Conv { dtype: Dtype::F32, extent, channels, n })
+    });
+    let double =
+        maps.iter().map(|&(extent, channels)| Conv { dtype: Dtype::F64, extent, channels, n: 5 });
+    single.chain(double).collect()
+}
+
+impl Conv {
+    fn time(self, bencher: Bencher<'_, '_>, build: impl for<'g> Fn(&[Var<'g>], Window) -> Var<'g>) {
+        let Conv { dtype, extent, channels: [from, to], n } = self;
+        let window = Window::square(3, 1, 1);
+        let inputs: [&[usize]; 3] =
+            [&[n, extent, extent, from], &[3, 3, from, to], &[n, extent, extent, to]];
+        let flops = 2 * n * extent * extent * 9 * from * to;
+        time(bencher, flops, dtype, &inputs, |v| build(v, window));
     }
-    println!("{:<44} {:>8} {:>8} {:>8}", "a·b, GFLOP/s", "a·b", "g·bᵀ", "aᵀ·g");
-    let products = [
-        (25, 10, 1, 40),
-        (25, 10, 40, 40),
-        (25, 10, 40, 1),
-        (1, 75, 64, 5),
-        (1, 75, 800, 5),
-        (13, 75, 64, 5),
-        (1, 256, 256, 256),
-    ];
-    for (batch, m, k, n) in products {
-        let name = format!("matmul {batch} of {m}×{k}×{n}");
-        if !wanted(&name) {
-            continue;
-        }
+}
+
+#[divan::bench(args = convolutions(), sample_size = 1)]
+fn conv(bencher: Bencher<'_, '_>, conv: Conv) {
+    conv.time(bencher, |v, window| v[0].conv(v[1], window));
+}
+
+#[divan::bench(args = convolutions(), sample_size = 1)]
+fn conv_input_grad(bencher: Bencher<'_, '_>, conv: Conv) {
+    conv.time(bencher, |v, window| vjp(&[v[0].conv(v[1], window)], &[v[2]], &[v[0]])[0]);
+}
+
+#[divan::bench(args = convolutions(), sample_size = 1)]
+fn conv_weight_grad(bencher: Bencher<'_, '_>, conv: Conv) {
+    conv.time(bencher, |v, window| vjp(&[v[0].conv(v[1], window)], &[v[2]], &[v[1]])[0]);
+}
+
+/// `batch` products `[m, k] · [k, n]`.
+#[derive(Clone, Copy)]
+struct Product {
+    batch: usize,
+    m: usize,
+    k: usize,
+    n: usize,
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Product { batch, m, k, n } = *self;
+        write!(f, "{batch} of {m}×{k}×{n}")
+    }
+}
+
+const PRODUCTS: [Product; 7] = [
+    Product { batch: 25, m: 10, k: 1, n: 40 },
+    Product { batch: 25, m: 10, k: 40, n: 40 },
+    Product { batch: 25, m: 10, k: 40, n: 1 },
+    Product { batch: 1, m: 75, k: 64, n: 5 },
+    Product { batch: 1, m: 75, k: 800, n: 5 },
+    Product { batch: 13, m: 75, k: 64, n: 5 },
+    Product { batch: 1, m: 256, k: 256, n: 256 },
+];
+
+impl Product {
+    fn time(self, bencher: Bencher<'_, '_>, build: impl for<'g> Fn(&[Var<'g>]) -> Var<'g>) {
+        let Product { batch, m, k, n } = self;
         let inputs: [&[usize]; 3] = [&[batch, m, k], &[batch, k, n], &[batch, m, n]];
-        let work = (2 * batch * m * k * n) as f64;
-        let times = [
-            seconds(&inputs, Dtype::F32, |v| v[0].matmul(v[1])),
-            seconds(&inputs, Dtype::F32, |v| vjp(&[v[0].matmul(v[1])], &[v[2]], &[v[0]])[0]),
-            seconds(&inputs, Dtype::F32, |v| vjp(&[v[0].matmul(v[1])], &[v[2]], &[v[1]])[0]),
-        ];
-        let [a, b, c] = times.map(|time| work / time * 1e-9);
-        println!("{name:<44} {a:8.1} {b:8.1} {c:8.1}");
+        time(bencher, 2 * batch * m * k * n, Dtype::F32, &inputs, build);
     }
+}
+
+#[divan::bench(args = PRODUCTS, sample_size = 1)]
+fn matmul(bencher: Bencher<'_, '_>, product: Product) {
+    product.time(bencher, |v| v[0].matmul(v[1]));
+}
+
+/// `g · bᵀ`.
+#[divan::bench(args = PRODUCTS, sample_size = 1)]
+fn matmul_left_grad(bencher: Bencher<'_, '_>, product: Product) {
+    product.time(bencher, |v| vjp(&[v[0].matmul(v[1])], &[v[2]], &[v[0]])[0]);
+}
+
+/// `aᵀ · g`.
+#[divan::bench(args = PRODUCTS, sample_size = 1)]
+fn matmul_right_grad(bencher: Bencher<'_, '_>, product: Product) {
+    product.time(bencher, |v| vjp(&[v[0].matmul(v[1])], &[v[2]], &[v[1]])[0]);
 }

@@ -3,14 +3,16 @@
 //! The tasks are made up: bytes at random for images, so that nothing has to be downloaded. What an iteration
 //! does is what training does: sampling, the meta-gradient of every task, an outer step with Adam.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use innerloop_engine::Key;
+use innerloop_engine::check::random;
+use innerloop_engine::{Dtype, Graph, Key, Program};
 use innerloop_tasks::{
     Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists, TaskFamily,
 };
 use rand::Rng;
 
+use crate::trainer::thread_pool;
 use crate::{Config, Experiment, Result, Trainer, peak_memory};
 
 /// A workload by name.
@@ -163,14 +165,18 @@ impl Workload {
         Config::parse(&self.config, &self.name)
     }
 
-    /// Two iterations to warm up, then as many as asked for. `threads` is 0 for one per core.
-    pub fn run(&self, repetitions: usize, threads: usize) -> Result<Timing> {
+    /// What trains on it. `threads` is 0 for one per core.
+    pub fn trainer(&self, threads: usize) -> Result<Trainer> {
         let mut config = self.config()?;
         config.run.threads = threads;
         let family = self.family(&config)?;
+        Trainer::new(Experiment::with_family(config, family)?)
+    }
+
+    /// Two iterations to warm up, then as many as asked for. `threads` is 0 for one per core.
+    pub fn run(&self, repetitions: usize, threads: usize) -> Result<Timing> {
         let start = Instant::now();
-        let experiment = Experiment::with_family(config, family)?;
-        let mut trainer = Trainer::new(experiment)?;
+        let mut trainer = self.trainer(threads)?;
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
         for _ in 0..2 {
             trainer.step()?;
@@ -181,14 +187,10 @@ impl Workload {
             trainer.step()?;
             milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        let programs = trainer.learner().programs();
-        let flops: u64 =
-            programs.iter().map(|(_, cost, runs)| cost.product_flops * *runs as u64).sum();
-        let tasks = trainer.experiment.config.outer.meta_batch_size as u64;
         Ok(Timing {
             milliseconds,
             compile_ms,
-            gflop: flops as f64 * tasks as f64 / trainer.learner().group() as f64 / 1e9,
+            gflop: trainer.product_gflop(),
             threads: trainer.pool().current_num_threads(),
             peak_memory: peak_memory(),
         })
@@ -232,4 +234,27 @@ fn noise(shape: [usize; 3], classes: usize, samples: usize) -> Result<ImageClass
     let part = |i: usize| (i * classes..(i + 1) * classes).collect();
     let splits = SplitLists { train: part(0), validation: part(1), test: part(2) };
     Ok(ImageClasses::new(shape, all, splits)?)
+}
+
+/// GFLOP/s of single-precision products of 256×256 matrices, which stay in the cache, on so many threads at
+/// a time (0: one per core): within a few percent of what the machine's multiply-add units can do. The
+/// best of a tenth of a second.
+pub fn product_peak(threads: usize) -> Result<f64> {
+    const N: usize = 256;
+    let graph = Graph::new();
+    let product = graph.input("a", &[N, N]).matmul(graph.input("b", &[N, N]));
+    let program = Program::compile(&graph, &[product]);
+    let seconds = || {
+        let mut workspace = program.workspace(Dtype::F32);
+        (0..2).for_each(|i| workspace.set(i, &random(Key::new(i as u64), &[N, N], 1.0)));
+        let (start, mut best) = (Instant::now(), f64::INFINITY);
+        while start.elapsed() < Duration::from_millis(100) {
+            let run = Instant::now();
+            program.run(&mut workspace);
+            best = best.min(run.elapsed().as_secs_f64());
+        }
+        best
+    };
+    let each = thread_pool(threads)?.broadcast(|_| seconds());
+    Ok(each.iter().map(|seconds| (2 * N * N * N) as f64 / seconds / 1e9).sum())
 }

@@ -121,6 +121,15 @@ impl Trainer {
         self.seats.iter().map(bytes).sum()
     }
 
+    /// Arithmetic of matrix products and convolutions in an iteration, in GFLOP; recomputation counts.
+    pub fn product_gflop(&self) -> f64 {
+        let programs = self.learner.programs();
+        let flops: u64 =
+            programs.iter().map(|(_, cost, runs)| cost.product_flops * *runs as u64).sum();
+        let tasks = self.experiment.config.outer.meta_batch_size as f64;
+        flops as f64 * tasks / self.learner.group() as f64 / 1e9
+    }
+
     /// One outer iteration. On an error nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
         let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;

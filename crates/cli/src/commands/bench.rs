@@ -46,14 +46,17 @@ impl Bench {
             };
             self.workloads.iter().map(find).collect::<Result<_, _>>()?
         };
+        let peak_gflops = bench::product_peak(self.threads)?;
         if !self.json {
+            say!("products in the cache: {peak_gflops:.0} GFLOP/s");
             say!(
-                "{:<11} {:>10} {:>10} {:>10} {:>9} {:>9} {:>8}",
+                "{:<11} {:>10} {:>10} {:>10} {:>9} {:>8} {:>9} {:>8}",
                 "workload",
                 "median ms",
                 "min ms",
                 "max ms",
                 "GFLOP/s",
+                "of that",
                 "compile",
                 "peak"
             );
@@ -72,6 +75,7 @@ impl Bench {
                     "median_ms": median,
                     "compile_ms": timing.compile_ms,
                     "gflop": timing.gflop,
+                    "product_peak_gflops": peak_gflops,
                     "threads": timing.threads,
                     "peak_rss_kib": timing.peak_memory.map(|bytes| bytes >> 10),
                     "version": env!("CARGO_PKG_VERSION"),
@@ -79,10 +83,11 @@ impl Bench {
                 say!("{line}");
             } else {
                 let peak = timing.peak_memory.map_or("?".into(), |b| format!("{} MiB", b >> 20));
+                let gflops = timing.gflop / median * 1e3;
                 say!(
-                    "{:<11} {median:>10.3} {min:>10.3} {max:>10.3} {:>9.1} {:>6.0} ms {peak:>8}",
+                    "{:<11} {median:>10.3} {min:>10.3} {max:>10.3} {gflops:>9.1} {:>6.0} % {:>6.0} ms {peak:>8}",
                     workload.name,
-                    timing.gflop / median * 1e3,
+                    gflops / peak_gflops * 1e2,
                     timing.compile_ms
                 );
             }
