@@ -139,7 +139,7 @@ fn run_kernel<T: Elem>(
         Op::PoolArgmax { window, .. } => {
             let argmax =
                 if step.packed { kernels::pool_argmax_packed } else { kernels::pool_argmax };
-            argmax(isa, operand(0), &image_of(0), *window, out, &image_out());
+            argmax(isa, operand(0), &image_of(0), operand(1), *window, out, &image_out());
         }
         Op::PoolPick { window, .. } => {
             let (x, at) = (operand(0), operand(1));

@@ -141,9 +141,11 @@ pub(crate) enum Op {
         g: NodeId,
         window: Window,
     },
-    /// Position (row-major in the window) of each window's first maximum; derivative zero.
+    /// Position (row-major in the window) of each window's first maximum of `x` times the channel's element
+    /// of `by`, `[c]`; derivative zero.
     PoolArgmax {
         x: NodeId,
+        by: NodeId,
         window: Window,
     },
     /// From each window of `x` the element at the position in `at`.
@@ -198,7 +200,6 @@ impl Op {
             | Op::Deviation(x)
             | Op::Slice(x, _)
             | Op::Pad(x, _)
-            | Op::PoolArgmax { x, .. }
             | Op::PoolSum { x, .. }
             | Op::PoolSpread { g: x, .. }
             | Op::ArgMax(x)
@@ -208,6 +209,7 @@ impl Op {
             | Op::Conv { x: a, w: b, .. }
             | Op::ConvInputGrad { g: a, w: b, .. }
             | Op::ConvWeightGrad { x: a, g: b, .. }
+            | Op::PoolArgmax { x: a, by: b, .. }
             | Op::PoolPick { x: a, at: b, .. }
             | Op::PoolPut { g: a, at: b, .. }
             | Op::Gather { x: a, at: b }
@@ -224,6 +226,12 @@ impl Op {
         let mut all = Vec::new();
         self.for_operands(|x| all.push(x));
         all
+    }
+
+    /// Whether a step that works image by image reads all of its second operand: weights, or factors of
+    /// channels.
+    pub(crate) fn shares_second(&self) -> bool {
+        matches!(self, Op::Conv { .. } | Op::ConvInputGrad { .. } | Op::PoolArgmax { .. })
     }
 
     /// Short name for printing.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{Binary, Graph, NodeId, Op, Unary, Var, Window};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, volume};
 
 /// Elementwise operations that a choice moves through before it is made where it stands.
 const MOST: usize = 32;
@@ -27,12 +27,18 @@ impl<'g> Var<'g> {
     #[track_caller]
     pub(crate) fn pool_argmax(self, window: Window) -> Var<'g> {
         let shape = self.pooled(window);
+        let channels = shape[3];
         let (plain, sign) = self.without_channel_affine();
-        let x = sign.map_or(plain, |sign| plain * sign);
-        self.graph.node(Op::PoolArgmax { x: x.id, window }, shape)
+        let (x, by) = match sign {
+            Some(sign) if volume(&sign.shape()) == channels => (plain, sign.reshape(&[channels])),
+            Some(sign) => (plain * sign.expand(&self.shape()), self.graph.full(&[channels], 1.0)),
+            None => (plain, self.graph.full(&[channels], 1.0)),
+        };
+        self.graph.node(Op::PoolArgmax { x: x.id, by: by.id, window }, shape)
     }
 
-    /// The value before shifts and scales that are the same all over a window, and the sign of the scales.
+    /// The value before shifts and scales that are the same all over a window, and the sign of the scales,
+    /// which may be expanded to its shape.
     fn without_channel_affine(self) -> (Var<'g>, Option<Var<'g>>) {
         let var = |id: NodeId| Var { graph: self.graph, id };
         let by_channel = |id: NodeId| match var(id).op() {
@@ -53,7 +59,7 @@ impl<'g> Var<'g> {
                     (None, None) => return (self, None),
                 };
                 let (plain, sign) = image.without_channel_affine();
-                let scale = scale.sign().expand(&self.shape());
+                let scale = scale.sign();
                 (plain, Some(sign.map_or(scale, |sign| sign * scale)))
             }
             _ => (self, None),

@@ -202,9 +202,8 @@ impl Planner<'_> {
     /// Operands of a kernel as the graph names them, and which of them it reads item by item.
     fn operands(&self, id: NodeId, items: usize) -> Vec<Access> {
         let op = &self.nodes[id as usize].op;
-        // The second operand is the kernel, all of which is read; it may be the image's value as well.
-        let kernel = matches!(op, Op::Conv { .. } | Op::ConvInputGrad { .. });
-        let by_item = |i: usize| items > 1 && !(kernel && i == 1);
+        // The second one may be the image's value as well.
+        let by_item = |i: usize| items > 1 && !(op.shares_second() && i == 1);
         let operands = op.operands().into_iter().enumerate();
         operands.map(|(i, value)| Access { value, by_item: by_item(i) }).collect()
     }

@@ -160,12 +160,9 @@ impl Planner<'_> {
             by_item: by_item && items > 1,
         };
         if self.kind[id as usize] == Kind::Kernel {
-            return match &self.nodes[id as usize].op {
-                Op::Conv { x, w, .. } | Op::ConvInputGrad { g: x, w, .. } => {
-                    vec![need(*x, true), need(*w, false)]
-                }
-                op => op.operands().into_iter().map(|x| need(x, true)).collect(),
-            };
+            let op = &self.nodes[id as usize].op;
+            let operands = op.operands().into_iter().enumerate();
+            return operands.map(|(i, x)| need(x, !(op.shares_second() && i == 1))).collect();
         }
         let leaves = cone.leaves.iter().map(|&leaf| need(leaf, true));
         let expands = cone

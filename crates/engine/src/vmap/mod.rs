@@ -170,8 +170,15 @@ impl<'g> Mapper<'_, 'g> {
             // A sum over the images: those of different examples must not meet.
             Op::ConvWeightGrad { .. } if any => return Err(unmappable()),
             Op::ConvWeightGrad { x, g, window } => v(*x).conv_weight_grad(v(*g), *window),
-            Op::PoolArgmax { x, window } => {
-                self.over_images(any, &[*x], &shape, |x| x[0].pool_argmax(*window))
+            Op::PoolArgmax { x, by, window } => {
+                let x = if any { self.lifted(self.at(*x)) } else { v(*x) };
+                let by = match self.at(*by).mapped {
+                    true => v(*by).reshape(&[self.extent, 1, 1, 1, node.shape[3]]),
+                    false => v(*by),
+                };
+                let x = x * by.expand(&x.shape());
+                let x = if any { merged(x) } else { x };
+                x.pool_argmax(*window).reshape(&shape)
             }
             Op::PoolPick { x, at, window } => {
                 self.over_images(any, &[*x, *at], &shape, |x| x[0].pool_pick(x[1], *window))

@@ -90,6 +90,7 @@ impl Iterator for Windows {
 fn argmax_body<T: Elem, P: Position>(
     x: &[T],
     input: &[usize],
+    by: &[T],
     window: Window,
     out: &mut [P],
     output: &[usize],
@@ -99,10 +100,10 @@ fn argmax_body<T: Elem, P: Position>(
         let (blocks, tail) = out[covered.out..covered.out + c].as_chunks_mut::<LANES>();
         let start = c - tail.len();
         for (i, out) in blocks.iter_mut().enumerate() {
-            *out = first_maxima::<T, P, LANES>(x, i * LANES, window.size, covered);
+            *out = first_maxima::<T, P, LANES>(x, by, i * LANES, window.size, covered);
         }
         for (i, out) in tail.iter_mut().enumerate() {
-            [*out] = first_maxima::<T, P, 1>(x, start + i, window.size, covered);
+            [*out] = first_maxima::<T, P, 1>(x, by, start + i, window.size, covered);
         }
     }
 }
@@ -111,12 +112,14 @@ fn argmax_body<T: Elem, P: Position>(
 #[inline(always)]
 fn first_maxima<T: Elem, P: Position, const N: usize>(
     x: &[T],
+    by: &[T],
     channel: usize,
     [kh, kw]: [usize; 2],
     covered: Covered,
 ) -> [P; N] {
     let mut best = [T::LOWEST; N];
     let mut at = [P::position(0); N];
+    let by: &[T; N] = by[channel..].first_chunk().expect("a factor for each channel");
     let mut first = true;
     for ky in 0..kh {
         for kx in 0..kw {
@@ -125,8 +128,9 @@ fn first_maxima<T: Elem, P: Position, const N: usize>(
             let values: &[T; N] = x[from + channel..].first_chunk().expect("channels of a pixel");
             for j in 0..N {
                 // A NaN wins over every number, so that it shows.
-                let wins = first | (values[j] > best[j]) | values[j].is_nan();
-                best[j] = if wins { values[j] } else { best[j] };
+                let value = values[j] * by[j];
+                let wins = first | (value > best[j]) | value.is_nan();
+                best[j] = if wins { value } else { best[j] };
                 at[j] = if wins { position } else { at[j] };
             }
             first = false;
@@ -279,22 +283,24 @@ fn spread_body<T: Elem, const FMA: bool>(
 fn argmax_whole<T: Elem, const FMA: bool>(
     x: &[T],
     input: &[usize],
+    by: &[T],
     window: Window,
     out: &mut [T],
     output: &[usize],
 ) {
-    argmax_body::<T, T>(x, input, window, out, output);
+    argmax_body::<T, T>(x, input, by, window, out, output);
 }
 
 #[inline(always)]
 fn argmax_packed<T: Elem, const FMA: bool>(
     x: &[T],
     input: &[usize],
+    by: &[T],
     window: Window,
     out: &mut [T],
     output: &[usize],
 ) {
-    argmax_body::<T, T::Quarter>(x, input, window, cast_slice_mut(out), output);
+    argmax_body::<T, T::Quarter>(x, input, by, window, cast_slice_mut(out), output);
 }
 
 #[inline(always)]
@@ -346,16 +352,16 @@ fn put_packed<T: Elem, const FMA: bool>(
 }
 
 dispatch! {
-    /// Position of the first maximum of each window.
+    /// Position of the first maximum of each window, of `x` times the factors of its channels.
     fn pool_argmax<T: Elem>(
-        x: &[T], input: &[usize], window: Window, out: &mut [T], output: &[usize],
+        x: &[T], input: &[usize], by: &[T], window: Window, out: &mut [T], output: &[usize],
     ) => argmax_whole
 }
 
 dispatch! {
     /// The same, four positions in the place of one number.
     fn pool_argmax_packed<T: Elem>(
-        x: &[T], input: &[usize], window: Window, out: &mut [T], output: &[usize],
+        x: &[T], input: &[usize], by: &[T], window: Window, out: &mut [T], output: &[usize],
     ) => argmax_packed
 }
 

@@ -214,6 +214,14 @@ fn pooling() {
                 let max = v[0].max_pool(window);
                 vec![v[0].pool_pick(v[2], window), vjp(&[max], &[v[1]], &[v[0]])[0]]
             });
+            // Scales of channels are told to the search for maxima apart; theirs may be negative or zero.
+            let scale = whole(Key::new(15).at(round, 2), &[c]);
+            let scaled = (0..x.len()).map(|i| x.get(i) * scale.get(i % c)).collect();
+            let scaled = Tensor::from_f64(x.shape(), scaled);
+            let want = pools(&scene, &scaled, &g);
+            check(&format!("scaled, {scene:?}"), &[&x, &scale], &want[1..2], |v| {
+                vec![(v[0] * v[1].expand(&v[0].shape())).max_pool(window)]
+            });
         }
     }
 }
