@@ -3,8 +3,8 @@
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
-    SignMaml, TruncatedMaml,
+    InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile,
+    Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -236,9 +236,9 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
     let inner = InnerLoop { rates, frozen: settings.frozen.clone() };
     let learn_rates = settings.learn_inner_lr;
     let method: Box<dyn Algorithm> = match settings.method {
-        Method::Maml => Box::new(Maml { inner, learn_rates }),
+        Method::Maml | Method::MamlPlusPlus => Box::new(Maml { inner, learn_rates }),
         Method::Fomaml => Box::new(Fomaml { inner }),
-        Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
+        Method::Anil => Box::new(Anil { inner, head: "head.".into(), learn_rates }),
         Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
         Method::Imaml { proximal, iterations, damping } => {
@@ -279,6 +279,12 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
             },
         }),
+    };
+    let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);
+    let plus_plus = settings.method == Method::MamlPlusPlus;
+    let method: Box<dyn Algorithm> = match plus_plus || losses_until + second_order_from > 0.0 {
+        true => Box::new(MamlPlusPlus::new(method, losses_until, second_order_from)),
+        false => method,
     };
     match settings.regularizer {
         Regularizer::None => method,

@@ -100,6 +100,7 @@ choices! {
     /// `algorithm.name`
     pub(super) MethodName {
         Maml = "maml",
+        MamlPlusPlus = "maml_plus_plus",
         Fomaml = "fomaml",
         Reptile = "reptile",
         Anil = "anil",
@@ -222,6 +223,8 @@ sections! {
         name: MethodName,
         inner_lr: f64,
         learn_inner_lr: bool,
+        multi_step_loss: f64,
+        second_order_from: f64,
         adaptation_steps: usize,
         inner_batch: usize,
         inner_optimizer: InnerOptimizer,

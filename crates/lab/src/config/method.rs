@@ -38,6 +38,9 @@ pub enum Method {
     Maml,
     /// The same without second derivatives.
     Fomaml,
+    /// Antoniou et al. 2019: MAML with a learned rate for each tensor and step, and at first the query losses of all
+    /// steps.
+    MamlPlusPlus,
     /// Nichol et al. 2018: towards the adapted weights.
     Reptile,
     /// Raghu et al. 2020: MAML whose inner loop moves only the head.
@@ -127,11 +130,46 @@ const KEYS: &[(MethodName, &str, &str)] = &[
 ];
 const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradient";
 
+const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
+const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
+
 impl MethodName {
     /// Keys that do not go with the method, with the reasons.
     pub(super) fn strangers(self) -> Strangers {
         let others = KEYS.iter().filter(|(of, ..)| *of != self);
-        others.map(|&(_, key, why)| (key, why.to_string())).collect()
+        let mut strangers: Strangers =
+            others.map(|&(_, key, why)| (key, why.to_string())).collect();
+        let recipe =
+            [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
+        strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
+        strangers
+    }
+
+    /// Why the query losses of steps before the last cannot count, if they cannot.
+    fn no_losses_between(self) -> Option<&'static str> {
+        match self {
+            MethodName::Reptile => Some("Reptile has no query set"),
+            MethodName::Imaml => {
+                Some("an implicit gradient is that of the query loss where the inner loop ends")
+            }
+            MethodName::MultiStep => Some("steps that share a gradient have one query loss"),
+            MethodName::GradientSimilarity => {
+                Some("the correction is defined for the query gradient after the last step")
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the order of derivatives cannot change in training, if it cannot.
+    fn no_order(self) -> Option<&'static str> {
+        match self {
+            MethodName::Imaml => Some("an implicit gradient does not go through the inner steps"),
+            MethodName::Fomaml
+            | MethodName::Reptile
+            | MethodName::SignMaml
+            | MethodName::GradientSimilarity => Some("no second derivative is taken anyway"),
+            _ => None,
+        }
     }
 }
 
@@ -141,6 +179,7 @@ impl Method {
         at.refuse(&name.strangers())?;
         Ok(match name {
             MethodName::Maml => Method::Maml,
+            MethodName::MamlPlusPlus => Method::MamlPlusPlus,
             MethodName::Fomaml => Method::Fomaml,
             MethodName::Reptile => Method::Reptile,
             MethodName::Anil => Method::Anil,
@@ -205,6 +244,7 @@ impl Method {
                 into.comparison = Some(of.comparison);
             }
             Method::Maml
+            | Method::MamlPlusPlus
             | Method::Fomaml
             | Method::Reptile
             | Method::Anil
@@ -221,7 +261,7 @@ impl Method {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
-            Method::Maml | Method::Anil => None,
+            Method::Maml | Method::MamlPlusPlus | Method::Anil => None,
             Method::Fomaml => {
                 Some("no derivative flows through first-order MAML's steps to their rates")
             }
@@ -244,9 +284,15 @@ impl Method {
         )
     }
 
+    /// Whether a key goes with the method.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.choice().strangers().iter().all(|(stranger, _)| *stranger != key)
+    }
+
     fn choice(&self) -> MethodName {
         match self {
             Method::Maml => MethodName::Maml,
+            Method::MamlPlusPlus => MethodName::MamlPlusPlus,
             Method::Fomaml => MethodName::Fomaml,
             Method::Reptile => MethodName::Reptile,
             Method::Anil => MethodName::Anil,

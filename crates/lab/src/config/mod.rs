@@ -233,7 +233,7 @@ pub struct MlpConfig {
 /// over classes is to be multiplied by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
-    /// `name`: `maml` (default), `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `meta_curvature`, `sign_maml`,
+    /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `meta_curvature`, `sign_maml`,
     /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step` or `gradient_similarity`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
@@ -241,8 +241,13 @@ pub struct AlgorithmConfig {
     pub inner_lr: f64,
     /// Other rates for single tensors, by full name: `"head.weight" = 0.1`. Default none.
     pub inner_lr_of: BTreeMap<String, f64>,
-    /// Learn a rate for each tensor and inner step. Default false.
+    /// Learn a rate for each tensor and inner step. Default false; true for `maml_plus_plus`.
     pub learn_inner_lr: bool,
+    /// Share of training in which the query losses after all inner steps count, with weights that move to the last
+    /// one; 0 is only the last from the start. Default 0; 0.1 for `maml_plus_plus`.
+    pub multi_step_loss: f64,
+    /// Share of training in which inner gradients are held constant, as in first-order MAML. Default 0.
+    pub second_order_from: f64,
     /// Inner steps in training; with 0 the network is simply trained on all tasks together, the baseline that
     /// is then fine-tuned at evaluation. Default 1.
     pub adaptation_steps: usize,

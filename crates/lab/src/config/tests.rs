@@ -111,6 +111,8 @@ fn every_key_survives_a_round_trip() {
         inner_lr = 0.1
         inner_lr_of = { "head.weight" = 0.30000000000000004, "head.bias" = 0 }
         learn_inner_lr = true
+        multi_step_loss = 0.25
+        second_order_from = 0.5
         adaptation_steps = 5
         inner_batch = 10
         frozen = ["features.0", "head.bias"]
@@ -158,6 +160,7 @@ fn every_key_survives_a_round_trip() {
     assert_eq!(same, expected.map(|(key, value)| (key.to_string(), value.to_string())));
 
     for method in [
+        "name = 'maml_plus_plus', learn_inner_lr = false, multi_step_loss = 1, second_order_from = 1",
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
         "name = 'hf_maml', epsilon = 0.5",
@@ -322,6 +325,8 @@ fn numbers_out_of_range_are_refused() {
         ("algorithm.inner_lr", "0", above),
         ("algorithm.inner_lr", "NaN", above),
         ("algorithm.inner_lr", "inf", above),
+        ("algorithm.multi_step_loss", "1.5", "0 to 1, a share of training"),
+        ("algorithm.second_order_from", "-0.1", "0 to 1, a share of training"),
         ("algorithm.adaptation_steps", "100001", "a whole number from 0 to 100000"),
         ("outer.lr", "-1", above),
         ("outer.beta1", "1", "0 or more and below 1"),
@@ -412,6 +417,23 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm = { name = 'anil', frozen = ['head'] }",
         "algorithm.frozen is a list with \"head\", expected no name of the head: ANIL adapts the head alone, and \
          nothing would adapt",
+    );
+    check_text(
+        "algorithm = { name = 'reptile', multi_step_loss = 0.1 }",
+        "algorithm.multi_step_loss does not apply: Reptile has no query set; leave it out",
+    );
+    check_text(
+        "algorithm = { name = 'imaml', multi_step_loss = 0.1 }",
+        "algorithm.multi_step_loss does not apply: an implicit gradient is that of the query loss where the inner \
+         loop ends; leave it out",
+    );
+    check_text(
+        "algorithm = { name = 'multi_step', multi_step_loss = 0.1 }",
+        "algorithm.multi_step_loss does not apply: steps that share a gradient have one query loss; leave it out",
+    );
+    check_text(
+        "algorithm = { name = 'fomaml', second_order_from = 0.1 }",
+        "algorithm.second_order_from does not apply: no second derivative is taken anyway; leave it out",
     );
     check_text(
         "algorithm = { name = 'boil', learn_inner_lr = true }",

@@ -124,11 +124,17 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         (InnerOptimizer::Sgd, true) => 0.01,
         (InnerOptimizer::Sgd, false) => 0.4,
     };
-    let learn_inner_lr = file.learn_inner_lr.unwrap_or(false);
+    let plus_plus = method == Method::MamlPlusPlus;
+    let learn_inner_lr = file.learn_inner_lr.unwrap_or(plus_plus);
     if let (true, Some(why)) = (learn_inner_lr, method.learns_no_rates()) {
         let expected = format!("false with algorithm.name = \"{method}\": {why}");
         return Err(at.bad("algorithm.learn_inner_lr", true, &expected));
     }
+    let default = if plus_plus { 0.1 } else { 0.0 };
+    let multi_step_loss =
+        at.part("algorithm.multi_step_loss", file.multi_step_loss.unwrap_or(default))?;
+    let second_order_from =
+        at.part("algorithm.second_order_from", file.second_order_from.unwrap_or(0.0))?;
     let strategy = file.strategy.unwrap_or(Strategy::Auto);
     if strategy != Strategy::Auto && method.is_first_order() {
         let why = "a first-order method has no second derivatives to compute in one way or another";
@@ -171,6 +177,8 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
+        multi_step_loss,
+        second_order_from,
         adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
         inner_optimizer,
@@ -344,6 +352,14 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file.algorithm = AlgorithmFile {
         inner_lr: Some(algorithm.inner_lr),
         learn_inner_lr: Some(algorithm.learn_inner_lr),
+        multi_step_loss: algorithm
+            .method
+            .has("algorithm.multi_step_loss")
+            .then_some(algorithm.multi_step_loss),
+        second_order_from: algorithm
+            .method
+            .has("algorithm.second_order_from")
+            .then_some(algorithm.second_order_from),
         adaptation_steps: Some(algorithm.adaptation_steps),
         inner_batch: Some(algorithm.inner_batch),
         inner_optimizer: Some(algorithm.inner_optimizer),
@@ -454,6 +470,11 @@ impl Layers {
     pub(super) fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
         let fits = found >= 0.0 && found.is_finite();
         if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number, 0 or more")) }
+    }
+
+    pub(super) fn part(&self, key: &str, found: f64) -> Result<f64> {
+        let fits = (0.0..=1.0).contains(&found);
+        if fits { Ok(found) } else { Err(self.bad(key, found, "0 to 1, a share of training")) }
     }
 
     pub(super) fn share(&self, key: &str, found: f64) -> Result<f64> {

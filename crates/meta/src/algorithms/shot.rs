@@ -121,43 +121,8 @@ impl Algorithm for Shot {
         base.loss + apart * self.weight
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.base.adapts(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.base.rates(adapted, steps)
-    }
-
-    fn learns_rates(&self) -> bool {
-        self.base.learns_rates()
-    }
-
-    fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
-        self.base.state(adapted)
-    }
-
-    fn keeps_state(&self) -> bool {
-        self.base.keeps_state()
-    }
-
-    fn sharing(&self) -> Sharing {
-        self.base.sharing()
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        self.base.advance(step)
-    }
-
-    fn meta_gradient(&self) -> MetaGradient {
-        self.base.meta_gradient()
-    }
-
-    fn scheduled(&self, done: f64) -> Params<Tensor> {
-        self.base.scheduled(done)
-    }
-
-    fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
-        self.base.direction(end)
+    as_in_base! {
+        adapts learns rates learns_rates state keeps_state sharing advance meta_gradient scheduled loss_weights
+        direction
     }
 }

@@ -1,7 +1,7 @@
 //! What both strategies share: which parameters move and which are learned, how a program's inputs are
 //! bound to values.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
@@ -33,6 +33,9 @@ pub(super) struct Structure {
     pub(super) rates: Params<Tensor>,
     /// Meta-parameters the outer loop learns: θ, and the rates if they are learned.
     pub(super) learned: Params<Shape>,
+    /// What differentiation is with respect to: `learned`, and what the inner loop moves from a start that is
+    /// not.
+    pub(super) varied: Params<Shape>,
     /// Those of `learned` that the inner loop does not move.
     pub(super) fixed: Params<Shape>,
     pub(super) state: Params<Shape>,
@@ -56,10 +59,11 @@ impl Structure {
         let theta = problem.parameters();
         let adapted = theta.filter(|name| algorithm.adapts(name));
         let rates = algorithm.rates(&adapted, steps);
-        let mut learned = theta.clone();
+        let mut varied = theta.filter(|name| algorithm.learns(name) || algorithm.adapts(name));
         if algorithm.learns_rates() {
-            learned = learned.merge(&rates.map(|rate| rate.shape().to_vec()));
+            varied = varied.merge(&rates.map(|rate| rate.shape().to_vec()));
         }
+        let learned = varied.filter(|name| algorithm.learns(name));
         let fixed = learned.filter(|name| adapted.get(name).is_none());
         let support_examples = problem.support_examples();
         let batch = batch.filter(|&batch| batch < support_examples);
@@ -79,11 +83,12 @@ impl Structure {
             group: 1,
             support_examples,
             state: algorithm.state(&adapted),
-            scheduled: algorithm.scheduled(0.0),
+            scheduled: scheduled(algorithm, steps, 0.0),
             theta,
             adapted,
             rates,
             learned,
+            varied,
             fixed,
             carried: problem.carried(),
             statistics: problem.statistics(),
@@ -129,9 +134,10 @@ impl Structure {
         }
     }
 
-    /// Position among the learned meta-parameters of each that the inner loop moves, in order.
-    pub(super) fn adapted_positions(&self) -> impl Iterator<Item = usize> + '_ {
-        self.adapted.names().iter().map(|name| self.learned.position(name).expect("θ is learned"))
+    /// Position among the learned meta-parameters of each that the inner loop moves, in order; nothing where
+    /// its start is not learned.
+    pub(super) fn adapted_positions(&self) -> impl Iterator<Item = Option<usize>> + '_ {
+        self.adapted.names().iter().map(|name| self.learned.position(name))
     }
 
     /// Position among the learned meta-parameters of each that it does not, in order.
@@ -153,7 +159,11 @@ impl Structure {
             }
             _ => (0, back),
         };
-        let query = usize::from(self.kind != MetaGradient::Displacement);
+        let query = match self.kind {
+            MetaGradient::Displacement => 0,
+            _ if self.weighs_steps() => self.steps,
+            _ => 1,
+        };
         let forward = paths().map(|path| path.forward().count()).sum::<usize>();
         let gradients = forward + differences + query;
         Derivatives { gradients, hessian_products }
@@ -212,11 +222,39 @@ impl Structure {
         }
     }
 
+    /// Whether query losses before that of the last step count.
+    pub(super) fn weighs_steps(&self) -> bool {
+        self.scheduled.get(LOSS_WEIGHTS).is_some()
+    }
+
     /// Zero-based index on the one-hot step axis at which the support pass of inner step `k` stands:
     /// steps beyond those trained repeat the last one's.
     pub(super) fn step_index(&self, k: usize) -> usize {
         k.min(self.steps.saturating_sub(1))
     }
+}
+
+/// Name of [`Algorithm::loss_weights`] among the scheduled values.
+const LOSS_WEIGHTS: &str = "loss_weights";
+
+/// Values that change in the course of training, of the algorithm and of its objective.
+pub(super) fn scheduled(algorithm: &dyn Algorithm, steps: usize, done: f64) -> Params<Tensor> {
+    let mut values = algorithm.scheduled(done);
+    if let Some(weights) = algorithm.loss_weights(steps, done).filter(|_| steps > 0) {
+        assert_eq!(weights.len(), steps, "{}: a weight for every step", algorithm.name());
+        values.push(LOSS_WEIGHTS, Tensor::from_f64(&[steps], weights));
+    }
+    values
+}
+
+/// Number of the steps whose query losses are weighted, among scheduled values.
+pub(super) fn weighted_steps(scheduled: &Params<Tensor>) -> usize {
+    scheduled.get(LOSS_WEIGHTS).map_or(0, Tensor::len)
+}
+
+/// The weight of the query loss after so many steps.
+pub(super) fn loss_weight(scheduled: &Params<Tensor>, step: usize) -> f64 {
+    scheduled.get(LOSS_WEIGHTS).map_or(0.0, |weights| weights.get(step - 1))
 }
 
 /// What an input of a program is bound to at every run.
@@ -261,11 +299,12 @@ pub(super) struct Scope<'g, 's> {
     pub(super) graph: &'g Graph,
     structure: &'s Structure,
     binds: RefCell<Vec<Bind>>,
+    scheduled: OnceCell<Vars<'g>>,
 }
 
 impl<'g, 's> Scope<'g, 's> {
     pub(super) fn new(structure: &'s Structure, graph: &'g Graph) -> Scope<'g, 's> {
-        Scope { graph, structure, binds: RefCell::new(Vec::new()) }
+        Scope { graph, structure, binds: RefCell::new(Vec::new()), scheduled: OnceCell::new() }
     }
 
     fn input(&self, name: &str, shape: &[usize], bind: Bind) -> Var<'g> {
@@ -305,9 +344,21 @@ impl<'g, 's> Scope<'g, 's> {
         self.inputs(&self.structure.carried, Bind::Carried)
     }
 
+    /// Values of the iteration, declared at first use and shared after.
     pub(super) fn scheduled(&self) -> Vars<'g> {
-        let shapes = self.structure.scheduled.map(|value| value.shape().to_vec());
-        self.inputs(&shapes, Bind::Scheduled)
+        let declare = || {
+            let shapes = self.structure.scheduled.map(|value| value.shape().to_vec());
+            self.inputs(&shapes, Bind::Scheduled)
+        };
+        self.scheduled.get_or_init(declare).clone()
+    }
+
+    /// A query loss at a step, times its weight where all steps have one.
+    pub(super) fn weighted(&self, loss: Var<'g>, step: Var<'g>) -> Var<'g> {
+        match self.scheduled().get(LOSS_WEIGHTS) {
+            Some(weights) => loss * weights.dot(step.slice(&[1], &weights.shape())),
+            None => loss,
+        }
     }
 
     /// The state every task's inner optimizer starts from.
@@ -397,7 +448,7 @@ impl<'g, 's> Scope<'g, 's> {
         algorithm: &dyn Algorithm,
         omega: &Vars<'g>,
         start: &Moved<'g>,
-        gradient: &Vars<'g>,
+        (loss, gradient): (Var<'g>, &Vars<'g>),
         (path, steps): (Path, &[Var<'g>]),
     ) -> Moved<'g> {
         let rates = match path.scale {
@@ -406,9 +457,16 @@ impl<'g, 's> Scope<'g, 's> {
         };
         let theta = self.structure.adapted.map_named(|name, _| omega[name].stop_gradient());
         let one = |Moved { phi, state }, &step: &Var<'g>| {
-            let (gradient, rates) = (gradient.clone(), rates.clone());
-            let start = theta.clone();
-            algorithm.advance(&InnerStep { phi, gradient, rates, state, step, start })
+            algorithm.advance(&InnerStep {
+                phi,
+                gradient: gradient.clone(),
+                loss: loss.stop_gradient(),
+                rates: rates.clone(),
+                state,
+                step,
+                start: theta.clone(),
+                scheduled: self.scheduled(),
+            })
         };
         steps.iter().fold(start.clone(), one)
     }

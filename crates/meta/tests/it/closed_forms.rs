@@ -140,7 +140,7 @@ fn reptile_moves_towards_the_minimum() {
 fn anil() {
     let case = quadratic(2, Support::Quadratic);
     let head_only = std::array::from_fn(|i| if i < 2 { 0.0 } else { case.rate });
-    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
     for steps in [0, 1, 4] {
         let rates = vec![head_only; steps];
         let (form, phi, v) = trajectory(&case, &case.task(0), &rates);

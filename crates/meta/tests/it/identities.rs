@@ -106,7 +106,11 @@ fn fomaml_is_maml_without_second_order() {
 #[test]
 fn anil_lies_between_maml_and_the_plain_gradient() {
     let case = mlp(6, 4);
-    let anil = |head: &str| Anil { inner: InnerLoop::new(case.rate), head: head.into() };
+    let anil = |head: &str| Anil {
+        inner: InnerLoop::new(case.rate),
+        head: head.into(),
+        learn_rates: false,
+    };
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let all_head = case.run(&anil(""), setup);

@@ -166,7 +166,7 @@ fn no_weight_is_the_base_method() {
             [
                 Box::new(maml(case.rate)),
                 Box::new(Fomaml { inner: inner() }),
-                Box::new(Anil { inner: inner(), head: "head".into() }),
+                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false }),
                 Box::new(Boil { inner: inner(), head: "head".into() }),
             ]
         };

@@ -51,6 +51,11 @@ adaptation_steps = 1
         ),
     },
     Preset {
+        name: "strokes-maml-plus-plus",
+        about: "MAML++ on drawn characters, 5-way 1-shot: learned rates, losses of all steps, batch norm per step",
+        text: MAML_PLUS_PLUS,
+    },
+    Preset {
         name: "strokes-fomaml",
         about: "first-order MAML on drawn characters, 5-way 1-shot",
         text: strokes!(
@@ -200,6 +205,42 @@ cg_damping = 1.0
         ),
     },
 ];
+
+const MAML_PLUS_PLUS: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 32
+batch_norm = "per_step"
+
+[algorithm]
+name = "maml_plus_plus"
+# Where every learned rate starts.
+inner_lr = 0.1
+adaptation_steps = 3
+multi_step_loss = 0.2
+second_order_from = 0.1
+frozen = ["features.0.norm", "features.1.norm", "features.2.norm", "features.3.norm"]
+
+[outer]
+lr = 3e-3
+schedule = "cosine"
+final_lr = 1e-5
+meta_batch_size = 8
+iterations = 1000
+
+[evaluation]
+steps = 3
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
 
 const REPTILE: &str = r#"[tasks]
 family = "strokes"
