@@ -2,9 +2,9 @@
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile,
-    Role, Shot, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -177,6 +177,10 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
         config::Init::PyTorch => nn::Init::Torch,
         config::Init::TruncatedNormal => nn::Init::TruncatedNormal(0.01),
     };
+    let context = match config.algorithm.method {
+        Method::Cavia { parameters } => Some(parameters),
+        _ => None,
+    };
     match &config.model.network {
         Network::Mlp(mlp) => {
             let mut sizes = vec![spec.x.iter().product()];
@@ -186,7 +190,11 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
                 config::Activation::Relu => nn::Activation::Relu,
                 config::Activation::Tanh => nn::Activation::Tanh,
             };
-            Ok(Box::new(nn::Mlp::new(&sizes, activation, weights)))
+            let mlp = nn::Mlp::new(&sizes, activation, weights);
+            Ok(Box::new(match context {
+                Some(parameters) => mlp.with_context(parameters),
+                None => mlp,
+            }))
         }
         Network::Conv4(conv4) => {
             let downsampling = match conv4.variant {
@@ -212,7 +220,12 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
                 )));
             }
             let with = (weights, conv4.batch_norm_eps);
-            Ok(Box::new(nn::Conv4::new(image, conv4.filters, outputs, (downsampling, head), with)))
+            let (shape, filters) = ((downsampling, head), conv4.filters);
+            let conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
+            Ok(Box::new(match context {
+                Some(parameters) => conv4.with_context(parameters),
+                None => conv4,
+            }))
         }
     }
 }
@@ -240,6 +253,7 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
         Method::Fomaml => Box::new(Fomaml { inner }),
         Method::Anil => Box::new(Anil { inner, head: "head.".into(), learn_rates }),
         Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
+        Method::Cavia { .. } => Box::new(Cavia { inner, context: nn::CONTEXT.into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
         Method::Imaml { proximal, iterations, damping } => {
             Box::new(Imaml { inner, proximal, iterations, damping })

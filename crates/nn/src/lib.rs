@@ -41,7 +41,7 @@ pub use conv4::{Conv4, Downsampling, Head};
 pub use init::Init;
 pub use mlp::{Activation, Mlp};
 pub use norm::{BatchNorm, NormStatistics};
-pub use spec::{Layout, ParamSpec, initialise};
+pub use spec::{CONTEXT, Layout, ParamSpec, initialise};
 
 use innerloop_engine::{Params, Shape, Var};
 

@@ -105,6 +105,7 @@ choices! {
         Reptile = "reptile",
         Anil = "anil",
         Boil = "boil",
+        Cavia = "cavia",
         MetaSgd = "meta_sgd",
         MetaCurvature = "meta_curvature",
         SignMaml = "sign_maml",
@@ -230,6 +231,7 @@ sections! {
         inner_optimizer: InnerOptimizer,
         frozen: Vec<String>,
         strategy: Strategy,
+        context_parameters: usize,
         last_steps: usize,
         degree: usize,
         epsilon: f64,
@@ -330,6 +332,13 @@ impl ConfigFile {
             evaluation: self.evaluation.over(under.evaluation),
             run: self.run.over(under.run),
         }
+    }
+
+    /// The network, as written or by default.
+    pub(super) fn network(&self) -> NetworkName {
+        let regression = self.tasks.family.is_some_and(FamilyName::is_regression);
+        let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
+        self.model.kind.unwrap_or(default)
     }
 
     /// Forgets `section.key`.

@@ -1,6 +1,6 @@
 //! The meta-learning method and the keys of `[algorithm]` that go with one alone.
 
-use super::file::{AlgorithmFile, MethodName};
+use super::file::{AlgorithmFile, MethodName, NetworkName};
 use super::layers::Layers;
 use super::valid::{MOST, Strangers};
 use crate::Result;
@@ -47,6 +47,12 @@ pub enum Method {
     Anil,
     /// Oh et al. 2021: MAML whose inner loop moves all but the head.
     Boil,
+    /// Zintgraf et al. 2019: MAML whose inner loop moves context parameters of the network alone, from zero.
+    Cavia {
+        /// `context_parameters`: further inputs of an `mlp`, default 5; with `conv4` what scales and shifts of the third
+        /// block's channels follow from, default 100.
+        parameters: usize,
+    },
     /// Li et al. 2017: MAML with a learned rate for each weight.
     MetaSgd,
     /// Rajeswaran et al. 2019: a proximal inner loop, and the implicit gradient at its end.
@@ -112,6 +118,7 @@ pub struct SimilarityConfig {
 
 /// Keys of a method alone, with the reason why the others do not have it.
 const KEYS: &[(MethodName, &str, &str)] = &[
+    (MethodName::Cavia, "algorithm.context_parameters", "only cavia has context parameters"),
     (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
     (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
     (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml takes differences of gradients"),
@@ -184,6 +191,13 @@ impl Method {
             MethodName::Reptile => Method::Reptile,
             MethodName::Anil => Method::Anil,
             MethodName::Boil => Method::Boil,
+            MethodName::Cavia => {
+                let default = if at.file.network() == NetworkName::Mlp { 5 } else { 100 };
+                let parameters = file.context_parameters.unwrap_or(default);
+                Method::Cavia {
+                    parameters: at.count("algorithm.context_parameters", parameters, 1..=MOST)?,
+                }
+            }
             MethodName::MetaSgd => Method::MetaSgd,
             MethodName::MetaCurvature => Method::MetaCurvature,
             MethodName::SignMaml => Method::SignMaml,
@@ -222,6 +236,7 @@ impl Method {
     pub(super) fn write(&self, into: &mut AlgorithmFile) {
         into.name = Some(self.choice());
         match *self {
+            Method::Cavia { parameters } => into.context_parameters = Some(parameters),
             Method::TruncatedMaml { last_steps } => into.last_steps = Some(last_steps),
             Method::BinomMaml { degree } => into.degree = Some(degree),
             Method::HfMaml { epsilon } => into.epsilon = Some(epsilon),
@@ -266,6 +281,7 @@ impl Method {
                 Some("no derivative flows through first-order MAML's steps to their rates")
             }
             Method::Boil
+            | Method::Cavia { .. }
             | Method::SignMaml
             | Method::TruncatedMaml { .. }
             | Method::BinomMaml { .. }
@@ -297,6 +313,7 @@ impl Method {
             Method::Reptile => MethodName::Reptile,
             Method::Anil => MethodName::Anil,
             Method::Boil => MethodName::Boil,
+            Method::Cavia { .. } => MethodName::Cavia,
             Method::MetaSgd => MethodName::MetaSgd,
             Method::MetaCurvature => MethodName::MetaCurvature,
             Method::SignMaml => MethodName::SignMaml,

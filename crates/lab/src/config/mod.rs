@@ -233,10 +233,10 @@ pub struct MlpConfig {
 /// over classes is to be multiplied by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
-    /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `meta_curvature`, `sign_maml`,
+    /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `cavia`, `meta_sgd`, `meta_curvature`, `sign_maml`,
     /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step` or `gradient_similarity`.
     pub method: Method,
-    /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
+    /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, 1 for `cavia`, else
     /// 0.01 for regression and 0.4 for images.
     pub inner_lr: f64,
     /// Other rates for single tensors, by full name: `"head.weight" = 0.1`. Default none.

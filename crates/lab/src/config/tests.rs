@@ -71,6 +71,11 @@ fn defaults_follow_the_choices() {
     assert_eq!((config.model.init, config.algorithm.inner_lr), (Init::PyTorch, 0.01));
     assert_eq!(config.outer.meta_batch_size, 25);
 
+    let cavia = |more: &str| parse(&format!("algorithm.name = 'cavia'\n{more}")).unwrap().algorithm;
+    assert_eq!((cavia("").method, cavia("").inner_lr), (Method::Cavia { parameters: 100 }, 1.0));
+    assert_eq!(cavia("tasks.family = 'curves'").method, Method::Cavia { parameters: 5 });
+    assert_eq!(cavia("model.kind = 'mlp'").method, Method::Cavia { parameters: 5 });
+
     let config = parse("model.variant = 'strided'").unwrap();
     assert!(matches!(&config.model.network, Network::Conv4(conv4) if conv4.head == Head::Mean));
 
@@ -161,6 +166,7 @@ fn every_key_survives_a_round_trip() {
 
     for method in [
         "name = 'maml_plus_plus', learn_inner_lr = false, multi_step_loss = 1, second_order_from = 1",
+        "name = 'cavia', context_parameters = 7",
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
         "name = 'hf_maml', epsilon = 0.5",

@@ -62,8 +62,7 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
 
 fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {
     let regression = tasks.family.is_regression();
-    let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
-    let kind = file.kind.unwrap_or(default);
+    let kind = at.file.network();
     at.refuse(&kind.strangers())?;
     let network = match kind {
         NetworkName::Conv4 => {
@@ -120,6 +119,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.inner_optimizer", "\"adam\"", &expected));
     }
     let default_lr = match (inner_optimizer, tasks.family.is_regression()) {
+        _ if matches!(method, Method::Cavia { .. }) => 1.0,
         (InnerOptimizer::Adam, _) => 1e-3,
         (InnerOptimizer::Sgd, true) => 0.01,
         (InnerOptimizer::Sgd, false) => 0.4,

@@ -1,5 +1,7 @@
 //! Training trains: short runs end clearly better than they began.
 
+use innerloop_lab::{Which, open};
+
 use crate::runs::{complete, load, tiny};
 
 #[test]
@@ -41,4 +43,27 @@ fn sinusoids_are_learned() {
     let outcome = complete(&tiny("sinusoid-maml", &sets), folder.path());
     let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
     assert!(trained.mean <= 0.7 * untrained.mean, "{trained:?} from {untrained:?}");
+}
+
+#[test]
+fn context_parameters_learn_sinusoids() {
+    let sets = [
+        "outer.iterations=200",
+        "outer.lr=0.005",
+        "outer.meta_batch_size=10",
+        "algorithm.adaptation_steps=1",
+        "tasks.query=20",
+        "tasks.train_query=10",
+        "evaluation.steps=1",
+        "evaluation.tasks=100",
+        "evaluation.validate_every=0",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&tiny("sinusoid-cavia", &sets), folder.path());
+    let scores = &outcome.test.scores;
+    assert!(scores[1].mean <= 0.7 * outcome.untrained.last().mean, "{scores:?}");
+    // What adapts starts at zero after training too, and its moving helps.
+    assert!(scores[1].mean <= 0.8 * scores[0].mean, "{scores:?}");
+    let end = open(folder.path(), Which::Last).unwrap().meta;
+    assert!(end.omega["context"].iter().all(|x| x == 0.0));
 }

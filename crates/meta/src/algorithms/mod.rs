@@ -44,6 +44,7 @@ macro_rules! as_in_base {
 mod anil;
 mod binom_maml;
 mod boil;
+mod cavia;
 mod fomaml;
 mod gradient_similarity;
 mod hf_maml;
@@ -61,6 +62,7 @@ mod truncated_maml;
 pub use anil::Anil;
 pub use binom_maml::BinomMaml;
 pub use boil::Boil;
+pub use cavia::Cavia;
 pub use fomaml::Fomaml;
 pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
 pub use hf_maml::HfMaml;

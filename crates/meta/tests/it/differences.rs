@@ -3,7 +3,7 @@
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, Boil, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
+    Anil, Boil, Cavia, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
@@ -119,6 +119,8 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("anil++", plus_plus(Anil { inner: inner(), head: "head".into(), learn_rates: true })),
         ("meta-sgd++", plus_plus(MetaSgd { inner: without(&["features.0.b"]) })),
         ("momentum++", plus_plus(multi_step(inner(), Sharing::None, 0.9))),
+        ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
+        ("cavia++", plus_plus(Cavia { inner: inner(), context: "head".into() })),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("sign-maml", Box::new(SignMaml { inner: inner() })),
         ("multi-step", Box::new(multi_step(inner(), Sharing::Forward(2), 0.0))),

@@ -3,9 +3,9 @@
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile,
-    Role, Shot, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -209,6 +209,16 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 0.0,
                 0.5,
             )),
+        ),
+        ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
+        ("cavia++", plus_plus(Cavia { inner: inner(), context: "head".into() })),
+        (
+            "shot on cavia",
+            shot(
+                Box::new(Cavia { inner: inner(), context: "head".into() }),
+                Distance::Outputs,
+                Role::Reference,
+            ),
         ),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("gradient similarity", Box::new(similarity(uneven()))),

@@ -29,6 +29,11 @@ const OTHERS: &[Preset] = &[
         text: SINUSOID_MAML,
     },
     Preset {
+        name: "sinusoid-cavia",
+        about: "CAVIA on sinusoids from 10 points: 5 context parameters adapt",
+        text: SINUSOID_CAVIA,
+    },
+    Preset {
         name: "sinusoid-pretrained",
         about: "the baseline: one network trained on all sinusoids together, then fine-tuned",
         text: SINUSOID_PRETRAINED,
@@ -145,6 +150,40 @@ iterations = 15000
 
 [evaluation]
 steps = 10
+validate_every = 1000
+
+[run]
+checkpoint_every = 1000
+log_every = 50
+"#;
+
+const SINUSOID_CAVIA: &str = r#"[tasks]
+family = "sinusoid"
+shots = 10
+query = 100
+train_query = 10
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+activation = "relu"
+
+[algorithm]
+name = "cavia"
+inner_lr = 1.0
+adaptation_steps = 1
+context_parameters = 5
+
+[outer]
+optimizer = "adam"
+lr = 0.001
+meta_batch_size = 25
+clip_value = 10
+# 50,000 in the publication: experiments/sinusoid-10shot-cavia.toml
+iterations = 15000
+
+[evaluation]
+steps = 5
 validate_every = 1000
 
 [run]

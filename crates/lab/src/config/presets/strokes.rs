@@ -102,6 +102,17 @@ adaptation_steps = 1
         ),
     },
     Preset {
+        name: "strokes-cavia",
+        about: "CAVIA on drawn characters, 5-way 1-shot: 100 context parameters adapt",
+        text: strokes!(
+            r#"name = "cavia"
+inner_lr = 1.0
+adaptation_steps = 2
+context_parameters = 100
+"#
+        ),
+    },
+    Preset {
         name: "strokes-sign-maml",
         about: "Sign-MAML on drawn characters, 5-way 1-shot",
         text: strokes!(
