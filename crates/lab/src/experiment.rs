@@ -4,7 +4,7 @@ use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
     Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
-    Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -15,7 +15,7 @@ use innerloop_tasks::{self as tasks, EpisodeSpec, Split, TaskFamily};
 
 use crate::config::{self, Config, Method, Network, Regularizer};
 use crate::data::family;
-use crate::few_shot::{FewShot, Phase};
+use crate::few_shot::{FewShot, Phase, Readout};
 use crate::{Error, Result};
 
 /// Everything a configuration names, built.
@@ -87,6 +87,10 @@ impl Experiment {
                 batch_norm: batch_norm(&config),
                 phase,
                 steps: config.algorithm.adaptation_steps,
+                readout: match config.algorithm.method {
+                    Method::Protonet => Readout::Prototypes,
+                    _ => Readout::Output,
+                },
             })
         };
         let train = problem(Split::Train, Phase::Train)?;
@@ -168,9 +172,8 @@ impl From<tasks::Error> for Error {
 }
 
 fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
-    let outputs = match spec.target {
-        tasks::Target::Classes(n) | tasks::Target::Values(n) => n,
-    };
+    let outputs = spec.outputs();
+    let embeds = config.algorithm.method == Method::Protonet;
     let weights = match config.model.init {
         config::Init::He => nn::Init::He,
         config::Init::Xavier => nn::Init::Xavier,
@@ -185,7 +188,9 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
         Network::Mlp(mlp) => {
             let mut sizes = vec![spec.x.iter().product()];
             sizes.extend(&mlp.hidden);
-            sizes.push(outputs);
+            if !embeds {
+                sizes.push(outputs);
+            }
             let activation = match mlp.activation {
                 config::Activation::Relu => nn::Activation::Relu,
                 config::Activation::Tanh => nn::Activation::Tanh,
@@ -224,6 +229,7 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
             let conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
             Ok(Box::new(match context {
                 Some(parameters) => conv4.with_context(parameters),
+                None if embeds => conv4.without_head(),
                 None => conv4,
             }))
         }
@@ -285,6 +291,7 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::Comparison::PerTensor => Comparison::PerTensor,
             },
         }),
+        Method::Protonet => Box::new(Protonet),
         Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {
             inner,
@@ -340,7 +347,8 @@ fn check_names(config: &Config, problem: &FewShot, algorithm: &dyn Algorithm) ->
             return Err(unknown("algorithm.frozen", prefix));
         }
     }
-    if !names.iter().any(|name| algorithm.adapts(name)) {
+    let still = config.algorithm.method == Method::Protonet;
+    if !still && !names.iter().any(|name| algorithm.adapts(name)) {
         return Err(Error::config(
             "algorithm.frozen leaves nothing for the inner loop to adapt; expected at least one parameter",
         ));

@@ -2,7 +2,7 @@
 
 use innerloop_engine::{Params, Shape, Var};
 use innerloop_meta::{Loss, Point, Problem};
-use innerloop_nn::{BatchNorm, Model, NormStatistics, loss};
+use innerloop_nn::{BatchNorm, Forward, Model, NormStatistics, loss, prototype_logits};
 use innerloop_tasks::{EpisodeSpec, Target};
 
 /// What a problem is traced for.
@@ -12,6 +12,15 @@ pub enum Phase {
     Train,
     /// Evaluation and use: averages normalise where the mode keeps them.
     Evaluate,
+}
+
+/// What a prediction is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// The network's output.
+    Output,
+    /// Distances of the network's output to its class means over the support set.
+    Prototypes,
 }
 
 /// Few-shot learning of a model on episodes of fixed shapes.
@@ -26,6 +35,8 @@ pub struct FewShot {
     pub phase: Phase,
     /// Inner steps `K` of meta-training: statistics per step have `K + 1` rows.
     pub steps: usize,
+    /// What a prediction is made of.
+    pub readout: Readout,
 }
 
 impl FewShot {
@@ -33,8 +44,8 @@ impl FewShot {
         matches!(self.batch_norm, BatchNorm::Running | BatchNorm::PerStep)
     }
 
-    /// The loss of a pass that is normalised as the mode says for anything but single queries.
-    fn pass<'g>(&self, at: &Point<'g>, x: Var<'g>, y: Var<'g>) -> Loss<'g> {
+    /// A pass that is normalised as the mode says for anything but single queries.
+    fn forward<'g>(&self, at: &Point<'g>, x: Var<'g>) -> Forward<'g> {
         let norm = if self.keeps_averages() && self.phase == Phase::Evaluate {
             NormStatistics::Given(self.averages(at))
         } else {
@@ -46,7 +57,32 @@ impl FewShot {
         } else {
             Params::new()
         };
-        Loss { value: self.loss(forward.output, y), output: forward.output, statistics }
+        Forward { output: forward.output, statistics }
+    }
+
+    /// The loss of such a pass.
+    fn pass<'g>(&self, at: &Point<'g>, x: Var<'g>, y: Var<'g>) -> Loss<'g> {
+        let Forward { output, statistics } = self.forward(at, x);
+        let output = match self.readout {
+            Readout::Output => output,
+            Readout::Prototypes => prototype_logits(output, y, output, self.spec.outputs()),
+        };
+        Loss { value: self.loss(output, y), output, statistics }
+    }
+
+    /// The loss on the query set, which is embedded in one batch with the support set.
+    fn by_prototypes<'g>(
+        &self,
+        at: &Point<'g>,
+        support: &[Var<'g>],
+        query: &[Var<'g>],
+    ) -> Loss<'g> {
+        let x = query[0].graph().concat(&[support[0], query[0]], 0);
+        let Forward { output, statistics } = self.forward(at, x);
+        let (n, m, d) = (self.spec.support, self.spec.query, output.shape()[1]);
+        let rows = |first: usize, rows: usize| output.slice(&[first, 0], &[rows, d]);
+        let output = prototype_logits(rows(0, n), support[1], rows(n, m), self.spec.outputs());
+        Loss { value: self.loss(output, query[1]), output, statistics }
     }
 
     /// The averages to normalise with at the current step.
@@ -131,6 +167,9 @@ impl Problem for FewShot {
     }
 
     fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        if self.readout == Readout::Prototypes {
+            return self.by_prototypes(at, support, query);
+        }
         if self.batch_norm == BatchNorm::WithSupport && !self.model.statistics().is_empty() {
             self.with_support(at, support[0], query[0], query[1])
         } else {

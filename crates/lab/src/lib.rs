@@ -22,7 +22,7 @@ pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
-pub use few_shot::{FewShot, Phase};
+pub use few_shot::{FewShot, Phase, Readout};
 pub use metagrad::{MetaGradient, metagrad};
 pub use run::{Event, Outcome, Sink, Which, open, peak_memory, train};
 pub use trainer::{StepReport, Trainer, thread_pool};

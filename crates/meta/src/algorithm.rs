@@ -99,6 +99,8 @@ pub enum MetaGradient {
         /// `δ`.
         damping: f64,
     },
+    /// Through all steps, with the inner gradients held constant: no second derivatives.
+    HeldGradients,
     /// `∇L_Q(φ_K)`: the steps are held to be independent of ω.
     FirstOrder,
     /// `θ − φ_K`: no query set.

@@ -91,6 +91,12 @@ impl Conv4 {
         Conv4 { downsampling, head, eps, maps, specs, filters, context: 0 }
     }
 
+    /// Without the linear layer: the output is what it would see.
+    pub fn without_head(mut self) -> Conv4 {
+        self.specs.retain(|spec| !spec.name.starts_with("head."));
+        self
+    }
+
     /// With a scale γ and a shift β for each channel of the third block, `[γ, β] = W context + b`, before its ReLU
     /// (FiLM: Perez et al. 2018, arXiv 1709.07871). The parameters `context` are so many and start at zero, as in
     /// CAVIA (Zintgraf et al. 2019, arXiv 1810.03642); `film.weight` is `[2 filters, parameters]`, and the bias starts
@@ -161,7 +167,10 @@ impl Model for Conv4 {
                 sum * (1.0 / positions as f64)
             }
         };
-        let output = h.matmul_t(params["head.weight"]) + params["head.bias"];
+        let output = match params.get("head.weight") {
+            Some(&weight) => h.matmul_t(weight) + params["head.bias"],
+            None => h,
+        };
         Forward { output, statistics }
     }
 }

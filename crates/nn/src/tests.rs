@@ -180,3 +180,18 @@ fn context_parameters_scale_and_shift_the_third_block() {
     let want = output_at(&plain, &scaled, &x, by_batch);
     assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
 }
+
+#[test]
+fn prototypes_are_class_means() {
+    let support = Tensor::from_f64(&[4, 2], vec![0.0, 0.0, 2.0, 4.0, 5.0, 5.0, 4.0, 0.0]);
+    let query = Tensor::from_f64(&[2, 2], vec![1.0, 1.0, -2.0, 3.0]);
+    let labels = Tensor::from_f64(&[4], vec![0.0, 1.0, 1.0, 0.0]);
+    let graph = Graph::new();
+    let [s, y, q] = [("s", &support), ("y", &labels), ("q", &query)]
+        .map(|(name, value)| graph.input(name, value.shape()));
+    let logits = prototype_logits(s, y, q, 2);
+    let got = evaluate(&graph, &[logits], &[support, labels, query]).remove(0);
+    // Means (2, 0) and (3.5, 4.5).
+    let want = Tensor::from_f64(&[2, 2], vec![-2.0, -18.5, -25.0, -32.5]);
+    assert_close("logits", &got, &want, 1e-14);
+}

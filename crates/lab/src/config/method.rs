@@ -97,6 +97,9 @@ pub enum Method {
     /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML whose query gradient is moved
     /// towards the inner gradients.
     GradientSimilarity(SimilarityConfig),
+    /// Snell et al. 2017: no inner loop; the nearest class mean of the network's last features. A `conv4` is
+    /// without its linear layer, the last hidden layer of an `mlp` is the embedding.
+    Protonet,
 }
 
 /// Keys of `[algorithm]` that go with `name = "gradient_similarity"`.
@@ -140,6 +143,18 @@ const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradien
 const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
 const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
 
+const NO_INNER_LOOP: &str = "protonet has no inner loop";
+const OF_INNER_LOOPS: &[&str] = &[
+    "algorithm.inner_lr",
+    "algorithm.inner_lr_of",
+    "algorithm.learn_inner_lr",
+    "algorithm.adaptation_steps",
+    "algorithm.inner_batch",
+    "algorithm.frozen",
+    "algorithm.strategy",
+    "evaluation.steps",
+];
+
 impl MethodName {
     /// Keys that do not go with the method, with the reasons.
     pub(super) fn strangers(self) -> Strangers {
@@ -149,6 +164,9 @@ impl MethodName {
         let recipe =
             [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
         strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
+        if self == MethodName::Protonet {
+            strangers.extend(OF_INNER_LOOPS.iter().map(|&key| (key, NO_INNER_LOOP.to_string())));
+        }
         strangers
     }
 
@@ -163,6 +181,7 @@ impl MethodName {
             MethodName::GradientSimilarity => {
                 Some("the correction is defined for the query gradient after the last step")
             }
+            MethodName::Protonet => Some(NO_INNER_LOOP),
             _ => None,
         }
     }
@@ -170,6 +189,7 @@ impl MethodName {
     /// Why the order of derivatives cannot change in training, if it cannot.
     fn no_order(self) -> Option<&'static str> {
         match self {
+            MethodName::Protonet => Some(NO_INNER_LOOP),
             MethodName::Imaml => Some("an implicit gradient does not go through the inner steps"),
             MethodName::Fomaml
             | MethodName::Reptile
@@ -198,6 +218,7 @@ impl Method {
                     parameters: at.count("algorithm.context_parameters", parameters, 1..=MOST)?,
                 }
             }
+            MethodName::Protonet => Method::Protonet,
             MethodName::MetaSgd => Method::MetaSgd,
             MethodName::MetaCurvature => Method::MetaCurvature,
             MethodName::SignMaml => Method::SignMaml,
@@ -266,7 +287,8 @@ impl Method {
             | Method::Boil
             | Method::MetaSgd
             | Method::MetaCurvature
-            | Method::SignMaml => {}
+            | Method::SignMaml
+            | Method::Protonet => {}
         }
     }
 
@@ -276,6 +298,7 @@ impl Method {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
+            Method::Protonet => Some(NO_INNER_LOOP),
             Method::Maml | Method::MamlPlusPlus | Method::Anil => None,
             Method::Fomaml => {
                 Some("no derivative flows through first-order MAML's steps to their rates")
@@ -296,13 +319,17 @@ impl Method {
     pub(super) fn is_first_order(&self) -> bool {
         matches!(
             self,
-            Method::Fomaml | Method::Reptile | Method::SignMaml | Method::GradientSimilarity(_)
+            Method::Fomaml
+                | Method::Reptile
+                | Method::SignMaml
+                | Method::GradientSimilarity(_)
+                | Method::Protonet
         )
     }
 
-    /// Whether a key goes with the method.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.choice().strangers().iter().all(|(stranger, _)| *stranger != key)
+    /// Keys that do not go with the method, with the reasons.
+    pub(super) fn strangers(&self) -> Strangers {
+        self.choice().strangers()
     }
 
     fn choice(&self) -> MethodName {
@@ -321,6 +348,7 @@ impl Method {
             Method::BinomMaml { .. } => MethodName::BinomMaml,
             Method::HfMaml { .. } => MethodName::HfMaml,
             Method::Imaml { .. } => MethodName::Imaml,
+            Method::Protonet => MethodName::Protonet,
             Method::MultiStep { .. } => MethodName::MultiStep,
             Method::GradientSimilarity(_) => MethodName::GradientSimilarity,
         }

@@ -234,7 +234,7 @@ pub struct MlpConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
     /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `cavia`, `meta_sgd`, `meta_curvature`, `sign_maml`,
-    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step` or `gradient_similarity`.
+    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step`, `gradient_similarity` or `protonet`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, 1 for `cavia`, else
     /// 0.01 for regression and 0.4 for images.
@@ -333,7 +333,7 @@ pub enum Schedule {
 /// How results are measured: `[evaluation]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationConfig {
-    /// Inner steps at validation and test. Default 10.
+    /// Inner steps at validation and test. Default 10; none with `protonet`.
     pub steps: usize,
     /// Test tasks. Default 600.
     pub tasks: usize,

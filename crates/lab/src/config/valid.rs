@@ -22,12 +22,16 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
     let file = &layers.file;
     let tasks = tasks(layers, &file.tasks, &file.algorithm)?;
     let algorithm = algorithm(layers, &file.algorithm, &tasks)?;
+    let model = model(layers, &file.model, &tasks)?;
+    if algorithm.method == Method::Protonet {
+        suits_prototypes(layers, &tasks, &model)?;
+    }
     let seed = file.seed.unwrap_or(1) as u64;
     Ok(Config {
         seed,
-        model: model(layers, &file.model, &tasks)?,
+        model,
         outer: outer(layers, &file.outer, &tasks, algorithm.method)?,
-        evaluation: evaluation(layers, &file.evaluation)?,
+        evaluation: evaluation(layers, &file.evaluation, algorithm.method)?,
         run: run(layers, &file.run)?,
         tasks,
         algorithm,
@@ -168,7 +172,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         let found = format!("a list with \"{prefix}\"");
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
-    let steps = file.adaptation_steps.unwrap_or(1);
+    let steps = file.adaptation_steps.unwrap_or(usize::from(method != Method::Protonet));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     let regression = tasks.family == Family::Sinusoid;
     Ok(AlgorithmConfig {
@@ -185,6 +189,26 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         frozen,
         strategy,
     })
+}
+
+/// What a prototypical network needs.
+fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Result<()> {
+    let refused = |key: &str, found: &str, expected: &str| Err(at.bad(key, found, expected));
+    if tasks.family.is_regression() {
+        let expected = "another method: regression has no classes to average";
+        return refused("algorithm.name", "\"protonet\"", expected);
+    }
+    match &model.network {
+        Network::Mlp(mlp) if mlp.hidden.is_empty() => {
+            refused("model.hidden", "[]", "a layer, which is protonet's embedding")
+        }
+        Network::Conv4(conv4) if conv4.batch_norm == BatchNorm::WithSupport => {
+            let expected = "\"transductive\", \"running\" or \"per_step\": protonet embeds support and query \
+                            set in one batch";
+            refused("model.batch_norm", "\"with_support\"", expected)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn outer(
@@ -244,11 +268,15 @@ fn outer(
     })
 }
 
-fn evaluation(at: &Layers, file: &EvaluationFile) -> Result<EvaluationConfig> {
+fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<EvaluationConfig> {
+    let steps = match method {
+        Method::Protonet => 0,
+        _ => at.count("evaluation.steps", file.steps.unwrap_or(10), 1..=MOST)?,
+    };
     let validation_tasks = file.validation_tasks.unwrap_or(100);
     let validate_every = file.validate_every.unwrap_or(500);
     Ok(EvaluationConfig {
-        steps: at.count("evaluation.steps", file.steps.unwrap_or(10), 1..=MOST)?,
+        steps,
         tasks: at.count("evaluation.tasks", file.tasks.unwrap_or(600), 2..=LONGEST)?,
         validation_tasks: at.count("evaluation.validation_tasks", validation_tasks, 2..=LONGEST)?,
         validate_every: at.count("evaluation.validate_every", validate_every, 0..=LONGEST)?,
@@ -352,14 +380,8 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file.algorithm = AlgorithmFile {
         inner_lr: Some(algorithm.inner_lr),
         learn_inner_lr: Some(algorithm.learn_inner_lr),
-        multi_step_loss: algorithm
-            .method
-            .has("algorithm.multi_step_loss")
-            .then_some(algorithm.multi_step_loss),
-        second_order_from: algorithm
-            .method
-            .has("algorithm.second_order_from")
-            .then_some(algorithm.second_order_from),
+        multi_step_loss: Some(algorithm.multi_step_loss),
+        second_order_from: Some(algorithm.second_order_from),
         adaptation_steps: Some(algorithm.adaptation_steps),
         inner_batch: Some(algorithm.inner_batch),
         inner_optimizer: Some(algorithm.inner_optimizer),
@@ -415,6 +437,9 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         minutes: Some(run.minutes),
         log_every: Some(run.log_every),
     };
+    for (stranger, _) in algorithm.method.strangers() {
+        file.clear(stranger);
+    }
     file
 }
 

@@ -67,3 +67,28 @@ fn context_parameters_learn_sinusoids() {
     let end = open(folder.path(), Which::Last).unwrap().meta;
     assert!(end.omega["context"].iter().all(|x| x == 0.0));
 }
+
+#[test]
+fn prototypes_are_learned_without_an_inner_loop() {
+    let sets = [
+        "tasks.ways=5",
+        "tasks.query=10",
+        "tasks.train_query=5",
+        "model.filters=8",
+        "outer.lr=0.02",
+        "outer.meta_batch_size=4",
+        "outer.iterations=60",
+        "evaluation.tasks=60",
+        "evaluation.validate_every=0",
+        "run.threads=2",
+        "run.checkpoint_every=30",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&load("strokes-protonet", &sets), folder.path());
+    assert_eq!(outcome.test.scores.len(), 1, "there is no step");
+    let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
+    assert!(trained.mean >= untrained.mean + 0.1, "{trained:?} from {untrained:?}");
+    assert_eq!(outcome.protocol.order, "first order");
+    let end = open(folder.path(), Which::Last).unwrap().meta;
+    assert!(end.omega.names().iter().all(|name| name.starts_with("features")));
+}

@@ -50,6 +50,7 @@ impl<'g> Backward<'_, 'g> {
         let direct: Vec<Vec<_>> =
             later.iter().map(|u| vjp(&ends, &u[..ends.len()], &wrt)).collect();
         let second = |m: usize| match self.kind {
+            MetaGradient::HeldGradients => None,
             MetaGradient::Binomial { .. } if m == 0 => None,
             MetaGradient::Binomial { .. } => {
                 Some(hvp(loss, phi.values(), &direct[m - 1][of.len()..], &of))

@@ -152,6 +152,7 @@ impl Structure {
         let paths = || std::iter::once(self.path).chain(self.companion);
         let back = paths().map(|path| path.backward(self.kind).count()).sum::<usize>();
         let (differences, hessian_products) = match self.kind {
+            MetaGradient::HeldGradients => (0, 0),
             MetaGradient::Differences { .. } => (2 * back, 0),
             MetaGradient::Binomial { .. } => (0, back * (self.orders() - 1)),
             MetaGradient::Implicit { iterations, .. } => {

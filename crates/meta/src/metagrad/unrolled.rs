@@ -126,6 +126,9 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 }
                 _ => shared = gradient.clone(),
             }
+            if self.structure.kind == MetaGradient::HeldGradients {
+                gradient = gradient.map(|g| g.stop_gradient());
+            }
             let mut moved = self.advance(path, place, (loss.value, &gradient), run);
             if apart == Some(run.first + run.length) {
                 moved.phi = moved.phi.map(|phi| phi.stop_gradient());

@@ -17,7 +17,7 @@ use crate::problems::{
 
 /// Why a meta-gradient is refused.
 #[derive(Debug, PartialEq)]
-enum Refusal {
+pub(crate) enum Refusal {
     NotFinite,
     /// The gradient, or its part in a direction, is too small to say anything.
     Degenerate,
@@ -28,7 +28,7 @@ enum Refusal {
 /// weighted sum of the query losses of all steps, along a random
 /// direction in every learned tensor alone and along one in all. The objective is computed by the forward
 /// programs alone: those of adaptation, where it takes the steps of training.
-fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Refusal> {
+pub(crate) fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Refusal> {
     let problem = case.problem.as_ref();
     let learner = case.learner(algorithm, setup);
     let mut meta = case.meta(algorithm, setup.steps);

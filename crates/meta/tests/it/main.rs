@@ -5,6 +5,7 @@ mod closed_forms;
 mod conformance;
 mod differences;
 mod identities;
+mod lstm;
 mod maml_plus_plus;
 mod problems;
 mod shot;

@@ -4,7 +4,7 @@ use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
     Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
@@ -210,6 +210,9 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 0.5,
             )),
         ),
+        ("lstm", Box::new(lstm(&[]))),
+        ("lstm, partly frozen", Box::new(lstm(&["features.0.b", "body"]))),
+        ("lstm++", plus_plus(lstm(&[]))),
         ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
         ("cavia++", plus_plus(Cavia { inner: inner(), context: "head".into() })),
         (
@@ -290,6 +293,11 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("hf-maml", Box::new(HfMaml { inner: uneven(), epsilon: 1e-2 })),
         ("hf-maml, partly frozen", Box::new(HfMaml { inner: partly(), epsilon: 1e-2 })),
     ]
+}
+
+/// The LSTM meta-learner as it starts.
+pub(crate) fn lstm(frozen: &[&str]) -> Lstm {
+    Lstm { frozen: frozen.iter().map(ToString::to_string).collect(), key: Key::new(97) }
 }
 
 /// MAML++'s multi-step loss over the whole of training around another method.

@@ -64,6 +64,11 @@ const OTHERS: &[Preset] = &[
         text: OMNIGLOT_META_SGD,
     },
     Preset {
+        name: "omniglot-5w1s-protonet",
+        about: "prototypical networks on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_PROTONET,
+    },
+    Preset {
         name: "double-mnist-5w1s-maml",
         about: "MAML on Double MNIST at 32×32, 5-way 1-shot",
         text: data_sets::DOUBLE_MNIST_MAML,
@@ -357,6 +362,37 @@ iterations = 10_000
 
 [evaluation]
 steps = 3
+validate_every = 2500
+validation_tasks = 200
+
+[run]
+minutes = 20
+"#;
+
+const OMNIGLOT_PROTONET: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_query = 2
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "max_pool"
+
+[algorithm]
+name = "protonet"
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 10_000
+
+[evaluation]
 validate_every = 2500
 validation_tasks = 200
 

@@ -52,7 +52,7 @@ adaptation_steps = 1
     },
     Preset {
         name: "strokes-maml-plus-plus",
-        about: "MAML++ on drawn characters, 5-way 1-shot: learned rates, losses of all steps, batch norm per step",
+        about: "MAML++ on drawn characters, 5-way 1-shot: learned rates, losses of all steps, first order at first",
         text: MAML_PLUS_PLUS,
     },
     Preset {
@@ -180,6 +180,11 @@ strength_schedule = "linear"
         ),
     },
     Preset {
+        name: "strokes-protonet",
+        about: "prototypical networks on drawn characters, 5-way 1-shot: the baseline without an inner loop",
+        text: PROTONET,
+    },
+    Preset {
         name: "strokes-shot",
         about: "MAML with SHOT's regularizer on drawn characters, 5-way 1-shot",
         text: strokes!(
@@ -227,7 +232,6 @@ train_query = 3
 [model]
 kind = "conv4"
 filters = 32
-batch_norm = "per_step"
 
 [algorithm]
 name = "maml_plus_plus"
@@ -247,6 +251,33 @@ iterations = 1000
 
 [evaluation]
 steps = 3
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const PROTONET: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "protonet"
+
+[outer]
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
+
+[evaluation]
 validate_every = 250
 
 [run]
