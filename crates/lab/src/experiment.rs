@@ -3,7 +3,7 @@
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
     Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
@@ -291,6 +291,7 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::Comparison::PerTensor => Comparison::PerTensor,
             },
         }),
+        Method::Lstm => Box::new(Lstm { frozen: inner.frozen, key: Key::new(config.seed) }),
         Method::Protonet => Box::new(Protonet),
         Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {

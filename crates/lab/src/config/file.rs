@@ -115,6 +115,7 @@ choices! {
         Imaml = "imaml",
         MultiStep = "multi_step",
         GradientSimilarity = "gradient_similarity",
+        Lstm = "lstm",
         Protonet = "protonet",
     }
 

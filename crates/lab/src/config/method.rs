@@ -97,6 +97,8 @@ pub enum Method {
     /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML whose query gradient is moved
     /// towards the inner gradients.
     GradientSimilarity(SimilarityConfig),
+    /// Ravi and Larochelle 2017: the inner loop's rule is a learned LSTM, coordinate by coordinate.
+    Lstm,
     /// Snell et al. 2017: no inner loop; the nearest class mean of the network's last features. A `conv4` is
     /// without its linear layer, the last hidden layer of an `mlp` is the embedding.
     Protonet,
@@ -144,6 +146,8 @@ const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
 const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
 
 const NO_INNER_LOOP: &str = "protonet has no inner loop";
+const OF_RATES: &[&str] =
+    &["algorithm.inner_lr", "algorithm.inner_lr_of", "algorithm.learn_inner_lr"];
 const OF_INNER_LOOPS: &[&str] = &[
     "algorithm.inner_lr",
     "algorithm.inner_lr_of",
@@ -164,9 +168,12 @@ impl MethodName {
         let recipe =
             [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
         strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
-        if self == MethodName::Protonet {
-            strangers.extend(OF_INNER_LOOPS.iter().map(|&key| (key, NO_INNER_LOOP.to_string())));
-        }
+        let (keys, why) = match self {
+            MethodName::Protonet => (OF_INNER_LOOPS, NO_INNER_LOOP),
+            MethodName::Lstm => (OF_RATES, "the LSTM learns how far to go"),
+            _ => (&[][..], ""),
+        };
+        strangers.extend(keys.iter().map(|&key| (key, why.to_string())));
         strangers
     }
 
@@ -193,6 +200,7 @@ impl MethodName {
             MethodName::Imaml => Some("an implicit gradient does not go through the inner steps"),
             MethodName::Fomaml
             | MethodName::Reptile
+            | MethodName::Lstm
             | MethodName::SignMaml
             | MethodName::GradientSimilarity => Some("no second derivative is taken anyway"),
             _ => None,
@@ -218,6 +226,7 @@ impl Method {
                     parameters: at.count("algorithm.context_parameters", parameters, 1..=MOST)?,
                 }
             }
+            MethodName::Lstm => Method::Lstm,
             MethodName::Protonet => Method::Protonet,
             MethodName::MetaSgd => Method::MetaSgd,
             MethodName::MetaCurvature => Method::MetaCurvature,
@@ -288,6 +297,7 @@ impl Method {
             | Method::MetaSgd
             | Method::MetaCurvature
             | Method::SignMaml
+            | Method::Lstm
             | Method::Protonet => {}
         }
     }
@@ -298,6 +308,7 @@ impl Method {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
+            Method::Lstm => Some("the LSTM learns how far to go"),
             Method::Protonet => Some(NO_INNER_LOOP),
             Method::Maml | Method::MamlPlusPlus | Method::Anil => None,
             Method::Fomaml => {
@@ -348,6 +359,7 @@ impl Method {
             Method::BinomMaml { .. } => MethodName::BinomMaml,
             Method::HfMaml { .. } => MethodName::HfMaml,
             Method::Imaml { .. } => MethodName::Imaml,
+            Method::Lstm => MethodName::Lstm,
             Method::Protonet => MethodName::Protonet,
             Method::MultiStep { .. } => MethodName::MultiStep,
             Method::GradientSimilarity(_) => MethodName::GradientSimilarity,

@@ -432,6 +432,10 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.adaptation_steps does not apply: protonet has no inner loop; leave it out",
     );
     check_text(
+        "algorithm = { name = 'lstm', inner_lr = 0.1 }",
+        "algorithm.inner_lr does not apply: the LSTM learns how far to go; leave it out",
+    );
+    check_text(
         "tasks.family = 'sinusoid'\nalgorithm.name = 'protonet'",
         "algorithm.name is \"protonet\", expected another method: regression has no classes to average",
     );

@@ -1,6 +1,6 @@
 //! Training trains: short runs end clearly better than they began.
 
-use innerloop_lab::{Which, open};
+use innerloop_lab::{Experiment, Which, open};
 
 use crate::runs::{complete, load, tiny};
 
@@ -91,4 +91,33 @@ fn prototypes_are_learned_without_an_inner_loop() {
     assert_eq!(outcome.protocol.order, "first order");
     let end = open(folder.path(), Which::Last).unwrap().meta;
     assert!(end.omega.names().iter().all(|name| name.starts_with("features")));
+}
+
+#[test]
+fn an_inner_rule_is_learned() {
+    let sets = [
+        "algorithm.name=lstm",
+        "algorithm.adaptation_steps=3",
+        "model.hidden=[10, 10]",
+        "outer.iterations=150",
+        "outer.lr=0.02",
+        "outer.clip_norm=0.25",
+        "outer.meta_batch_size=10",
+        "tasks.query=20",
+        "tasks.train_query=10",
+        "evaluation.tasks=100",
+        "evaluation.validate_every=0",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny("sinusoid-cavia", &sets);
+    let outcome = complete(&config, folder.path());
+    let scores = &outcome.test.scores;
+    assert!(scores[3].mean <= 0.7 * outcome.untrained.last().mean, "{scores:?}");
+    assert_eq!(outcome.protocol.order, "first order through all steps");
+    let start = Experiment::new(config).unwrap().initial_state().omega;
+    let end = open(folder.path(), Which::Last).unwrap().meta.omega;
+    let changed = |name: &&String| start[name.as_str()] != end[name.as_str()];
+    assert!(
+        start.names().iter().filter(|name| name.starts_with("inner_lr.lstm")).all(|n| changed(&n))
+    );
 }

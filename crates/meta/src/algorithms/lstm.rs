@@ -30,8 +30,6 @@ pub struct Lstm {
 
 /// Units of the first layer.
 const HIDDEN: usize = 20;
-/// Its inputs: gradient and loss, each as two numbers.
-const INPUTS: usize = 4;
 /// `p` of the preprocessing: numbers below e⁻ᵖ count as small.
 const P: f64 = 10.0;
 
@@ -145,4 +143,24 @@ fn apart<'g>(column: Var<'g>, like: &Params<Var<'g>>) -> Params<Var<'g>> {
         first += n;
         column.slice(&[first - n, 0], &[n, 1]).reshape(&shape)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use innerloop_engine::Graph;
+    use innerloop_engine::check::{assert_close, evaluate};
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_prepared_as_published() {
+        let graph = Graph::new();
+        let z = graph.input("z", &[6, 1]);
+        let small = (-11.0_f64).exp();
+        let values = vec![1.0, -1.0, (-5.0_f64).exp(), -20.0_f64.exp(), small, 0.0];
+        let got = evaluate(&graph, &[prepared(z)], &[Tensor::from_f64(&[6, 1], values)]).remove(0);
+        let e = (-1.0_f64).exp();
+        let want = vec![0.0, 1.0, 0.0, -1.0, -0.5, 1.0, 2.0, -1.0, -1.0, e, -1.0, 0.0];
+        assert_close("prepared", &got, &Tensor::from_f64(&[6, 2], want), 1e-12);
+    }
 }

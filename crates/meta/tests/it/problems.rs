@@ -5,7 +5,7 @@ use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
     Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
-    Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -210,6 +210,7 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 0.5,
             )),
         ),
+        ("protonet", Box::new(Protonet)),
         ("lstm", Box::new(lstm(&[]))),
         ("lstm, partly frozen", Box::new(lstm(&["features.0.b", "body"]))),
         ("lstm++", plus_plus(lstm(&[]))),

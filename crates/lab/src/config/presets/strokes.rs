@@ -180,6 +180,11 @@ strength_schedule = "linear"
         ),
     },
     Preset {
+        name: "strokes-lstm",
+        about: "the LSTM meta-learner on drawn characters, 5-way 1-shot: a learned inner rule",
+        text: LSTM,
+    },
+    Preset {
         name: "strokes-protonet",
         about: "prototypical networks on drawn characters, 5-way 1-shot: the baseline without an inner loop",
         text: PROTONET,
@@ -251,6 +256,36 @@ iterations = 1000
 
 [evaluation]
 steps = 3
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const LSTM: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 16
+
+[algorithm]
+name = "lstm"
+adaptation_steps = 5
+
+[outer]
+lr = 3e-3
+clip_norm = 0.25
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 1000
+
+[evaluation]
+steps = 5
 validate_every = 250
 
 [run]
