@@ -85,6 +85,10 @@ impl Experiment {
                 model: model(&config, &spec)?,
                 spec,
                 batch_norm: batch_norm(&config),
+                momentum: match &config.model.network {
+                    Network::Conv4(conv4) => conv4.batch_norm_momentum,
+                    Network::Mlp(_) => 1.0,
+                },
                 phase,
                 steps: config.algorithm.adaptation_steps,
                 readout: match config.algorithm.method {
@@ -244,6 +248,7 @@ fn batch_norm(config: &Config) -> nn::BatchNorm {
             config::BatchNorm::WithSupport => nn::BatchNorm::WithSupport,
             config::BatchNorm::Running => nn::BatchNorm::Running,
             config::BatchNorm::PerStep => nn::BatchNorm::PerStep,
+            config::BatchNorm::Episode => nn::BatchNorm::Episode,
         },
     }
 }

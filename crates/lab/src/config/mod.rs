@@ -105,6 +105,8 @@ choices! {
         Running = "running",
         /// Running means gathered in training, one set for each inner step: MAML++.
         PerStep = "per_step",
+        /// Those of the support set in a task's own inner steps, averaged: the LSTM meta-learner.
+        Episode = "episode",
     }
 
     /// Function between the layers of a multilayer perceptron.

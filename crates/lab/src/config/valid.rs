@@ -202,10 +202,13 @@ fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Re
         Network::Mlp(mlp) if mlp.hidden.is_empty() => {
             refused("model.hidden", "[]", "a layer, which is protonet's embedding")
         }
-        Network::Conv4(conv4) if conv4.batch_norm == BatchNorm::WithSupport => {
+        Network::Conv4(conv4)
+            if matches!(conv4.batch_norm, BatchNorm::WithSupport | BatchNorm::Episode) =>
+        {
+            let found = format!("\"{}\"", conv4.batch_norm);
             let expected = "\"transductive\", \"running\" or \"per_step\": protonet embeds support and query \
                             set in one batch";
-            refused("model.batch_norm", "\"with_support\"", expected)
+            refused("model.batch_norm", &found, expected)
         }
         _ => Ok(()),
     }

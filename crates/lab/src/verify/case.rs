@@ -236,6 +236,7 @@ impl Case {
             model: self.net.model(self.spec.outputs()),
             spec: self.spec.clone(),
             batch_norm: BatchNorm::Transductive,
+            momentum: 0.1,
             phase: Phase::Train,
             steps: self.steps,
             readout: Readout::Output,

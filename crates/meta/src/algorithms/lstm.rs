@@ -12,8 +12,7 @@
 //! [−5, −4] (a rate of about 0.01).
 //!
 //! Departures: the code divides the gradient of the mean loss once more by the number of examples. Its layer has
-//! two biases that are only ever added, here one. Its running statistics of batch norm start anew in each task; see
-//! `model.batch_norm` for what there is.
+//! two biases that are only ever added, here one.
 
 use innerloop_engine::{Key, Params, Shape, Tensor, Var, volume};
 use rand::RngExt;

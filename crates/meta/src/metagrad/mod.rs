@@ -391,6 +391,11 @@ impl Worker {
     }
 }
 
+/// What a carried value starts from: variances at one.
+fn carried_start(name: &str) -> f64 {
+    if name.ends_with(".var") { 1.0 } else { 0.0 }
+}
+
 impl MetaState {
     /// θ with initial rates, everything carried at zero except that variances start at one.
     pub fn new(
@@ -402,9 +407,9 @@ impl MetaState {
         let structure = Structure::new(problem, algorithm, steps, None);
         let dtype = theta.values().first().map_or(Dtype::F32, Tensor::dtype);
         let rates = structure.rates.map(|rate| rate.cast(dtype));
-        let carried = problem.carried().map_named(|name, shape| {
-            Tensor::full(dtype, shape, if name.ends_with(".var") { 1.0 } else { 0.0 })
-        });
+        let carried = problem
+            .carried()
+            .map_named(|name, shape| Tensor::full(dtype, shape, carried_start(name)));
         MetaState {
             omega: theta.merge(&rates),
             carried,

@@ -41,7 +41,7 @@ pub(super) struct Structure {
     pub(super) state: Params<Shape>,
     /// Values of the iteration, as training starts.
     pub(super) scheduled: Params<Tensor>,
-    carried: Params<Shape>,
+    pub(super) carried: Params<Shape>,
     pub(super) statistics: Params<Shape>,
     pub(super) support: Vec<Shape>,
     pub(super) step_support: Vec<Shape>,
@@ -508,6 +508,7 @@ pub(super) struct Sources<'a> {
     pub(super) meta: &'a MetaState,
     pub(super) tasks: &'a [TaskData<'a>],
     pub(super) buffers: &'a Buffers,
+    pub(super) carried: &'a [Tensor],
     pub(super) fast: &'a [Tensor],
     pub(super) state: &'a [Tensor],
     pub(super) cotangent: &'a [Tensor],
@@ -532,7 +533,20 @@ impl<'a> Sources<'a> {
         let (fast, state) = place.split_at(n);
         let none: &[Tensor] = &[];
         let (cotangent, totals, companion) = (none, none, none);
-        Sources { meta, tasks, buffers, fast, state, cotangent, totals, companion, step, k }
+        let carried = meta.carried.values();
+        Sources {
+            meta,
+            tasks,
+            buffers,
+            carried,
+            fast,
+            state,
+            cotangent,
+            totals,
+            companion,
+            step,
+            k,
+        }
     }
 }
 
@@ -544,7 +558,7 @@ impl Compiled {
                 Bind::Fast(i) => &from.fast[i],
                 Bind::Companion(i) => &from.companion[i],
                 Bind::Omega(i) => &from.meta.omega.values()[i],
-                Bind::Carried(i) => &from.meta.carried.values()[i],
+                Bind::Carried(i) => &from.carried[i],
                 Bind::Scheduled(i) => &from.meta.scheduled.values()[i],
                 Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],

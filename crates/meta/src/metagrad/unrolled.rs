@@ -357,6 +357,7 @@ impl Unrolled {
             meta,
             tasks,
             buffers,
+            carried: meta.carried.values(),
             fast: &[],
             state: &[],
             cotangent: &[],

