@@ -4,7 +4,7 @@ use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
     Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
-    Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    Pretraining, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -42,7 +42,7 @@ impl Experiment {
     /// Builds everything around a family of tasks of one's own, in place of `[tasks]`. Its episodes must fit
     /// the network.
     pub fn with_family(config: Config, family: Box<dyn TaskFamily>) -> Result<Experiment> {
-        let algorithm = algorithm(&config);
+        let algorithm = algorithm(&config, family.spec(Split::Train).outputs());
         Experiment::assemble(config, family, model, algorithm)
     }
 
@@ -52,7 +52,8 @@ impl Experiment {
         config: Config,
         model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
     ) -> Result<Experiment> {
-        let (family, algorithm) = (family(&config)?, algorithm(&config));
+        let family = family(&config)?;
+        let algorithm = algorithm(&config, family.spec(Split::Train).outputs());
         Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
     }
 
@@ -253,7 +254,8 @@ fn batch_norm(config: &Config) -> nn::BatchNorm {
     }
 }
 
-fn algorithm(config: &Config) -> Box<dyn Algorithm> {
+/// The algorithm for a network of so many outputs.
+fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };
@@ -329,6 +331,11 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
             };
             let mut regularized = Shot::new(method, shot.weight, distance, (role, shot.steps));
             regularized.travel = shot.travel;
+            let key = Key::new(config.seed);
+            regularized.pretraining = (shot.pretraining > 0.0).then(|| Pretraining {
+                until: shot.pretraining,
+                projector: shot.projector.then_some((key, outputs)),
+            });
             Box::new(regularized)
         }
     }

@@ -61,10 +61,12 @@ pub struct Companion {
 pub struct Outcome<'g> {
     /// Fast weights after the last step.
     pub phi: Vars<'g>,
-    /// The query loss there.
+    /// The query loss there; with [`Algorithm::loss_weights`], times the last weight.
     pub loss: Var<'g>,
     /// The network's output there, one row per example.
     pub output: Var<'g>,
+    /// [`Algorithm::scheduled`] of this iteration.
+    pub scheduled: Vars<'g>,
 }
 
 /// How the outer gradient follows from the inner trajectory.

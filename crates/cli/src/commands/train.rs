@@ -151,10 +151,12 @@ impl Sink for Show {
                 );
             }
             Event::Step(step) => {
-                let support = step.support_losses.last().copied().unwrap_or(f64::NAN);
-                let query =
-                    step.query_loss.map_or(String::new(), |loss| format!(" query {loss:.3}"));
-                let message = format!("support {support:.3}{query}{}", self.validation);
+                let loss = |set, loss: Option<f64>| {
+                    loss.map_or(String::new(), |loss| format!("{set} {loss:.3} "))
+                };
+                let support = loss("support", step.support_losses.last().copied());
+                let query = loss("query", step.query_loss);
+                let message = format!("{support}{query}{}", self.validation);
                 self.bar.set_position(step.iteration);
                 let seconds = self.started.elapsed().as_secs_f64();
                 if self.terminal {
@@ -170,8 +172,7 @@ impl Sink for Show {
             }
             Event::Validated { score, best, .. } => {
                 let mark = if best { " (best)" } else { "" };
-                self.validation =
-                    format!(" validation {:.4} ± {:.4}{mark}", score.mean, score.ci95);
+                self.validation = format!("validation {:.4} ± {:.4}{mark}", score.mean, score.ci95);
             }
             Event::Evaluating => self.bar.println("final evaluation"),
         }

@@ -255,6 +255,8 @@ sections! {
         shot_base: ShotBase,
         shot_steps: usize,
         shot_travel: f64,
+        shot_pretraining: f64,
+        shot_projector: bool,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

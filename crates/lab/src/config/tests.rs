@@ -174,6 +174,7 @@ fn every_key_survives_a_round_trip() {
         "name = 'boil', adaptation_steps = 3, regularizer = 'shot', shot_weight = 0.2, shot_steps = 2, \
          shot_distance = 'parameters', shot_travel = 0.5",
         "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
+        "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining = 0.2, shot_projector = false",
         "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
@@ -493,6 +494,12 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_steps = 3 }",
         "algorithm.shot_steps is 3, expected fewer than algorithm.adaptation_steps, 3, with algorithm.shot_base = \
          \"reference\"",
+    );
+    check_text(
+        "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_distance = 'parameters', shot_projector = \
+         true }",
+        "algorithm.shot_projector is true, expected false with algorithm.shot_distance = \"parameters\", which are \
+         not projected",
     );
     check_text(
         "algorithm = { adaptation_steps = 1, regularizer = 'shot', shot_steps = 1 }",

@@ -20,14 +20,6 @@ macro_rules! as_in_base {
         fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> { self.base.advance(step) }
     };
     (@ meta_gradient) => { fn meta_gradient(&self) -> MetaGradient { self.base.meta_gradient() } };
-    (@ scheduled) => {
-        fn scheduled(&self, done: f64) -> Params<Tensor> { self.base.scheduled(done) }
-    };
-    (@ loss_weights) => {
-        fn loss_weights(&self, steps: usize, done: f64) -> Option<Vec<f64>> {
-            self.base.loss_weights(steps, done)
-        }
-    };
     (@ companion) => {
         fn companion(&self, steps: usize) -> Option<Companion> { self.base.companion(steps) }
     };
@@ -77,7 +69,7 @@ pub use meta_sgd::MetaSgd;
 pub use multi_step::MultiStep;
 pub use protonet::Protonet;
 pub use reptile::{InnerOptimizer, Reptile};
-pub use shot::{Distance, Role, Shot};
+pub use shot::{Distance, Pretraining, Role, Shot};
 pub use sign_maml::SignMaml;
 pub use truncated_maml::TruncatedMaml;
 

@@ -195,7 +195,7 @@ fn query_program(
     });
     let ends = beside.as_ref().map(|(loss, phi)| (loss, phi));
     let last = scope.weighted(loss.value, step);
-    let objective = objective(algorithm, (last, loss.output, &phi), ends);
+    let objective = objective(algorithm, (last, loss.output, &phi), ends, scope.scheduled());
     let moving = phi.merge(&state);
     let of_companion = beside.map_or_else(Vec::new, |(_, phi)| phi.values().to_vec());
     let wrt = [moving.values(), fixed.values(), &of_companion].concat();

@@ -170,7 +170,12 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         });
         let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
         let last = self.scope.weighted(loss.value, self.scope.constant_step(self.structure.steps));
-        let mut objective = objective(self.algorithm, (last, loss.output, &base.end().phi), ends);
+        let mut objective = objective(
+            self.algorithm,
+            (last, loss.output, &base.end().phi),
+            ends,
+            self.scope.scheduled(),
+        );
         let beside = beside.map(|(_, trajectory)| trajectory);
         if self.recursive() {
             return self.recursion(base, beside.as_ref(), objective);

@@ -5,7 +5,7 @@ use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
     Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
-    Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    Pretraining, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -286,6 +286,12 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 Role::Reference,
             ),
         ),
+        ("shot before maml", {
+            let base = Box::new(Maml { inner: partly(), learn_rates: true });
+            let mut shot = Shot::new(base, 0.0, Distance::Outputs, (Role::Reference, 1));
+            shot.pretraining = Some(Pretraining { until: 0.0, projector: None });
+            Box::new(shot)
+        }),
         ("sign-maml", Box::new(SignMaml { inner: InnerLoop::new(0.1 * rate) })),
         ("truncated maml", Box::new(TruncatedMaml { inner: uneven(), last: 2 })),
         ("truncated maml, partly frozen", Box::new(TruncatedMaml { inner: partly(), last: 1 })),

@@ -202,6 +202,18 @@ shot_weight = 0.1
         ),
     },
     Preset {
+        name: "strokes-shot-pretrained",
+        about: "MAML after a tenth of training on SHOT's distance alone, on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "maml"
+inner_lr = 0.2
+adaptation_steps = 3
+regularizer = "shot"
+shot_pretraining = 0.1
+"#
+        ),
+    },
+    Preset {
         name: "strokes-meta-curvature",
         about: "Meta-Curvature on drawn characters, 5-way 1-shot",
         text: strokes!(
