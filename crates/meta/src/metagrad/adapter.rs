@@ -4,7 +4,8 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::buffers::{Buffers, copy, read_all};
 use super::lane::step_program;
-use super::structure::{Compiled, Scope, Sources, Structure, workspace};
+use super::scope::{Compiled, Scope, Sources, workspace};
+use super::structure::Structure;
 use super::{MetaState, ONE, TaskData, carried_start};
 use crate::{Algorithm, Problem};
 

@@ -11,7 +11,8 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 use super::buffers::{Buffers, add, bytes_of, read_all, take, take_all};
 use super::lane::{Job, Lane, Track};
 use super::objective::objective;
-use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss, workspace};
+use super::scope::{Compiled, Scope, Sources, workspace};
+use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 

@@ -5,7 +5,8 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, 
 use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, spread};
 use super::path::{Path, Run};
-use super::structure::{Compiled, Scope, Sources, Structure, loss_weight};
+use super::scope::{Compiled, Scope, Sources};
+use super::structure::{Structure, loss_weight};
 use super::{MetaState, TaskData, TaskResult};
 use crate::{Algorithm, Moved, Problem};
 

@@ -8,6 +8,7 @@ mod buffers;
 mod lane;
 mod objective;
 mod path;
+mod scope;
 mod structure;
 mod unrolled;
 

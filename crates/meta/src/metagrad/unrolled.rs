@@ -8,7 +8,8 @@ use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, take};
 use super::objective::objective;
 use super::path::{Path, Run};
-use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
+use super::scope::{Compiled, Scope, Sources};
+use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, Loss, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
