@@ -276,6 +276,7 @@ sections! {
         dtype: DtypeName,
         threads: usize,
         checkpoint_every: usize,
+        snapshot_every: usize,
         minutes: f64,
         log_every: usize,
     }

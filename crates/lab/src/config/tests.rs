@@ -138,6 +138,7 @@ fn every_key_survives_a_round_trip() {
         dtype = "f64"
         threads = 2
         checkpoint_every = 4
+        snapshot_every = 6
         minutes = 0.5
         log_every = 5
     "#;
