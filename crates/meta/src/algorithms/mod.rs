@@ -21,6 +21,7 @@ pub use binom_maml::BinomMaml;
 pub use boil::Boil;
 pub use fomaml::Fomaml;
 pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
+pub(crate) use gradient_similarity::sum as gradient_sum;
 pub use hf_maml::HfMaml;
 pub use imaml::Imaml;
 pub use maml::Maml;
