@@ -18,6 +18,8 @@ pub enum Budget {
     /// training and becomes `outer.iterations`, so that a falling rate falls as it does in a run that was meant
     /// to have this length; training stops when the time is up all the same.
     Seconds(f64),
+    /// As the configuration says, or fewer iterations if those take longer than so many seconds.
+    Within(f64),
 }
 
 /// Validations in a run of limited length, where the configuration does not say how many: points of its learning
@@ -36,30 +38,36 @@ impl Budget {
         match self {
             Budget::Configured => "as configured".into(),
             Budget::Iterations(n) => format!("{n} iterations"),
-            Budget::Seconds(s) => format!("{s} s of training, validation not counted"),
+            Budget::Seconds(s) | Budget::Within(s) => {
+                format!("{s} s of training, validation not counted")
+            }
         }
     }
 
     /// Seconds of training after which a run stops.
     pub fn seconds(self) -> Option<f64> {
         match self {
-            Budget::Seconds(seconds) => Some(seconds),
+            Budget::Seconds(seconds) | Budget::Within(seconds) => Some(seconds),
             Budget::Configured | Budget::Iterations(_) => None,
         }
     }
 
-    /// The experiment with as many iterations as the budget allows, and those at most. A run of limited length
-    /// knows no other limit of time.
-    pub fn fit(self, experiment: Experiment, most: usize) -> Result<Experiment> {
+    /// The experiment with as many iterations as the budget allows. A run of limited length knows no other limit
+    /// of time.
+    pub fn fit(self, experiment: Experiment) -> Result<Experiment> {
+        let configured = experiment.config.outer.iterations;
         let (mut experiment, iterations) = match self {
             Budget::Configured => return Ok(experiment),
             Budget::Iterations(n) => (experiment, n),
-            Budget::Seconds(budget) => {
+            Budget::Seconds(budget) | Budget::Within(budget) => {
                 let (experiment, seconds) = pilot(experiment, budget)?;
                 (experiment, (budget / seconds).ceil().clamp(1.0, 1e9) as usize)
             }
         };
-        experiment.config = limited(&experiment.config, iterations.min(most))?;
+        if matches!(self, Budget::Within(_)) && iterations >= configured {
+            return Ok(experiment);
+        }
+        experiment.config = limited(&experiment.config, iterations)?;
         Ok(experiment)
     }
 }

@@ -229,7 +229,8 @@ fn batch_norm(config: &Config) -> nn::BatchNorm {
     }
 }
 
-fn algorithm(config: &Config) -> Box<dyn Algorithm> {
+/// The algorithm a configuration names.
+pub(crate) fn algorithm(config: &Config) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };

@@ -8,6 +8,8 @@ use std::fmt::Write;
 pub enum Scale {
     /// Equal differences have equal lengths.
     Linear,
+    /// The same, and only whole numbers are labelled.
+    Whole,
     /// Equal ratios do; what is not above zero is left out.
     Log,
 }
@@ -24,7 +26,7 @@ pub struct Axis {
 /// A line through points.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Its name in the legend; equal names have equal looks in all charts.
+    /// Its name in the legend.
     pub name: String,
     /// `x`, `y`, and half the width of the interval around `y`, in the order of `x`. What is not finite is left out.
     pub points: Vec<[f64; 3]>,
@@ -49,6 +51,11 @@ impl Axis {
         Axis { label: label.into(), scale: Scale::Linear }
     }
 
+    /// An axis of whole numbers.
+    pub fn whole(label: impl Into<String>) -> Axis {
+        Axis { label: label.into(), scale: Scale::Whole }
+    }
+
     /// A logarithmic axis.
     pub fn log(label: impl Into<String>) -> Axis {
         Axis { label: label.into(), scale: Scale::Log }
@@ -60,7 +67,7 @@ const SIZE: [f64; 2] = [440.0, 300.0];
 /// Room for labels: left, right, top, bottom.
 const MARGIN: [f64; 4] = [66.0, 16.0, 34.0, 48.0];
 const LEGEND_LINE: f64 = 18.0;
-const LEGEND_COLUMN: f64 = 220.0;
+const LEGEND_COLUMN: f64 = 214.0;
 /// Colours that differ for the colour-blind too (Okabe and Ito 2008), dark enough for a light page and light enough
 /// for a dark one; dashes tell a second and a third round of them apart.
 const COLOURS: [&str; 7] =
@@ -72,48 +79,59 @@ text{font:12px sans-serif;fill:var(--ink)}.title{font-weight:bold}\
 .grid{stroke:var(--grid)}.frame{fill:none;stroke:var(--ink)}.line{fill:none;stroke-width:1.8}\
 .band{stroke-width:1;opacity:.55}";
 
-/// The charts side by side, so many in a row, over one legend.
+/// The charts side by side, so many in a row; over one legend if all have the same lines, else each over its own.
 pub fn svg(charts: &[Chart], columns: usize) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for line in charts.iter().flat_map(|chart| &chart.lines) {
-        if !names.contains(&line.name.as_str()) {
-            names.push(&line.name);
-        }
-    }
-    let rows = charts.len().div_ceil(columns);
+    let shared = charts.windows(2).all(|pair| pair[0].names() == pair[1].names());
     let width = SIZE[0] * columns.min(charts.len()) as f64;
-    let in_row = ((width / LEGEND_COLUMN) as usize).max(1);
-    let top = SIZE[1] * rows as f64;
-    let height = top + LEGEND_LINE * (names.len().div_ceil(in_row) as f64 + 1.0);
+    let across = if shared { width } else { SIZE[0] };
+    let in_row = ((across / LEGEND_COLUMN) as usize).max(1);
+    let most = charts.iter().map(|chart| chart.lines.len()).max().unwrap_or(0);
+    let legend_height = LEGEND_LINE * (most.div_ceil(in_row) as f64 + 1.0);
+    let cell = if shared { SIZE[1] } else { SIZE[1] + legend_height };
+    let top = cell * charts.len().div_ceil(columns) as f64;
+    let height = if shared { top + legend_height } else { top };
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\"><style>{STYLE}</style>\n\
          <rect width=\"100%\" height=\"100%\" style=\"fill:var(--paper)\"/>\n"
     );
     for (i, chart) in charts.iter().enumerate() {
-        let at = [SIZE[0] * (i % columns) as f64, SIZE[1] * (i / columns) as f64];
+        let at = [SIZE[0] * (i % columns) as f64, cell * (i / columns) as f64];
         let _ = writeln!(out, "<g transform=\"translate({},{})\">", at[0], at[1]);
-        chart.draw(&names, &mut out);
+        chart.draw(&mut out);
+        if !shared {
+            legend(&chart.names(), (SIZE[1], in_row), &mut out);
+        }
         out.push_str("</g>\n");
     }
-    for (i, name) in names.iter().enumerate() {
-        let x = MARGIN[0] / 2.0 + LEGEND_COLUMN * (i % in_row) as f64;
-        let y = top + LEGEND_LINE * ((i / in_row) as f64 + 0.5);
-        let _ = writeln!(
-            out,
-            "<path class=\"line\" {} d=\"M{x} {y}h26\"/><text x=\"{}\" y=\"{}\">{}</text>",
-            looks(i),
-            x + 32.0,
-            y + 4.0,
-            escaped(name)
-        );
+    if let (true, Some(first)) = (shared, charts.first()) {
+        legend(&first.names(), (top, in_row), &mut out);
     }
     out.push_str("</svg>\n");
     out
 }
 
+fn legend(names: &[&str], (top, in_row): (f64, usize), out: &mut String) {
+    for (i, name) in names.iter().enumerate() {
+        let x = MARGIN[0] / 2.0 + LEGEND_COLUMN * (i % in_row) as f64;
+        let y = top + LEGEND_LINE * ((i / in_row) as f64 + 0.5);
+        let _ = writeln!(
+            out,
+            "<path class=\"line\" {} d=\"M{x} {y}h20\"/><text x=\"{}\" y=\"{}\">{}</text>",
+            looks(i),
+            x + 25.0,
+            y + 4.0,
+            escaped(name)
+        );
+    }
+}
+
 impl Chart {
-    fn draw(&self, names: &[&str], out: &mut String) {
+    fn names(&self) -> Vec<&str> {
+        self.lines.iter().map(|line| line.name.as_str()).collect()
+    }
+
+    fn draw(&self, out: &mut String) {
         let middle = SIZE[0] / 2.0;
         let _ = writeln!(
             out,
@@ -167,8 +185,7 @@ impl Chart {
             top + height / 2.0,
             escaped(&self.y.label)
         );
-        for line in &self.lines {
-            let i = names.iter().position(|name| *name == line.name).expect("a name of the legend");
+        for (i, line) in self.lines.iter().enumerate() {
             let (mut path, mut bars) = (String::new(), String::new());
             let shown = line.points.iter().filter(|p| x.holds(p[0]) && y.holds(p[1]));
             for &[at, value, half] in shown {
@@ -202,12 +219,12 @@ struct Range {
 
 impl Range {
     fn of(scale: Scale, values: impl Iterator<Item = f64>) -> Option<Range> {
-        let fits = |v: &f64| v.is_finite() && (scale == Scale::Linear || *v > 0.0);
+        let fits = |v: &f64| v.is_finite() && (scale != Scale::Log || *v > 0.0);
         let measured = |v: f64| if scale == Scale::Log { v.log10() } else { v };
-        let (low, high) = values.filter(fits).map(measured).fold(
-            (f64::INFINITY, f64::NEG_INFINITY),
-            |(low, high), v| (low.min(v), high.max(v)),
-        );
+        let (low, high) = values
+            .filter(fits)
+            .map(measured)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         if low > high {
             return None;
         }
@@ -231,16 +248,22 @@ impl Range {
     /// Four to ten round values; on a logarithmic axis powers of ten, and round values where those are too few.
     fn ticks(&self) -> Vec<f64> {
         let (first, last) = (self.low.ceil(), self.high.floor());
-        if self.scale == Scale::Log && last - first >= 1.0 {
+        if self.scale == Scale::Log && last - first >= 2.0 {
             let every = ((last - first) / 6.0).ceil().max(1.0) as usize;
             return (first as i32..=last as i32).step_by(every).map(|e| 10f64.powi(e)).collect();
         }
         let values = |v: f64| if self.scale == Scale::Log { 10f64.powf(v) } else { v };
         let (low, high) = (values(self.low), values(self.high));
+        if self.scale == Scale::Log && high > 4.0 * low {
+            let powers = self.low.floor() as i32..=self.high.ceil() as i32;
+            let all = powers.flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e)));
+            return all.filter(|v| (low..=high).contains(v)).collect();
+        }
         let rough = (high - low) / 5.0;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough);
         let step = step.unwrap_or(rough);
+        let step = if self.scale == Scale::Whole { step.max(1.0) } else { step };
         let (from, to) = ((low / step).ceil() as i64, (high / step).floor() as i64);
         (from..=to).map(|i| i as f64 * step).collect()
     }
@@ -304,6 +327,8 @@ mod tests {
         };
         assert_eq!(ticks(Scale::Linear, [0.0, 10.0]), ["0", "2", "4", "6", "8", "10"]);
         assert_eq!(ticks(Scale::Log, [0.5, 200.0]), ["1", "10", "100"]);
+        assert_eq!(ticks(Scale::Log, [2.0, 40.0]), ["2", "5", "10", "20"]);
+        assert_eq!(ticks(Scale::Whole, [0.0, 1.0]), ["0", "1"]);
         assert_eq!(ticks(Scale::Log, [2.0, 4.0]), ["2", "2.5", "3", "3.5", "4"]);
         assert_eq!(ticks(Scale::Linear, [-0.2, 0.2]), ["-0.2", "-0.1", "0", "0.1", "0.2"]);
     }

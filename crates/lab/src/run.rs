@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use innerloop_engine::{Params, Tensor};
+use innerloop_meta::MetaState;
 use innerloop_tasks::{Distance, Split, Target, nearest_mean};
 use serde::Serialize;
 
@@ -252,8 +253,8 @@ impl Run {
     fn restore(&mut self) -> Result<()> {
         let path = self.writer.dir().last_path();
         let checkpoint = checkpoint::load(&path)?;
-        load_meta(&mut self.trainer, &checkpoint, &path)?;
-        let Trainer { experiment, optimizer, .. } = &mut self.trainer;
+        let Trainer { experiment, meta, optimizer, .. } = &mut self.trainer;
+        load_meta((experiment, meta), &checkpoint, &path)?;
         take(experiment, &checkpoint, FIRST, &mut optimizer.first, &path)?;
         take(experiment, &checkpoint, SECOND, &mut optimizer.second, &path)?;
         optimizer.steps = number(&checkpoint, "optimizer_steps", &path)?;
@@ -278,7 +279,8 @@ impl Run {
         let best = self.writer.dir().best_path();
         if best.exists() {
             let checkpoint = checkpoint::load(&best)?;
-            load_meta(&mut self.trainer, &checkpoint, &best)?;
+            let Trainer { experiment, meta, .. } = &mut self.trainer;
+            load_meta((experiment, meta), &checkpoint, &best)?;
             evaluated_iteration = number(&checkpoint, "iteration", &best)?;
         }
         let Trainer { experiment, meta, .. } = &self.trainer;
@@ -345,21 +347,34 @@ pub enum Which {
 pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
     let dir = RunDir::open(folder)?;
     let mut trainer = Trainer::new(Experiment::new(dir.config()?)?)?;
+    (trainer.meta, trainer.iteration) = state(&dir, &trainer.experiment, which)?;
+    Ok(trainer)
+}
+
+/// A run's meta-parameters at one of its checkpoints, and the iteration it was taken at.
+pub(crate) fn state(
+    dir: &RunDir,
+    experiment: &Experiment,
+    which: Which,
+) -> Result<(MetaState, u64)> {
+    let mut meta = experiment.initial_state();
     let best = dir.best_path();
     let path = match which {
-        Which::Start => return Ok(trainer),
+        Which::Start => return Ok((meta, 0)),
         Which::Best if best.exists() => best,
         Which::Best | Which::Last => dir.last_path(),
         Which::Snapshot(iteration) => dir.snapshot_path(iteration),
     };
     let checkpoint = checkpoint::load(&path)?;
-    load_meta(&mut trainer, &checkpoint, &path)?;
-    trainer.iteration = number(&checkpoint, "iteration", &path)?;
-    Ok(trainer)
+    load_meta((experiment, &mut meta), &checkpoint, &path)?;
+    Ok((meta, number(&checkpoint, "iteration", &path)?))
 }
 
-fn load_meta(trainer: &mut Trainer, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    let Trainer { experiment, meta, .. } = trainer;
+fn load_meta(
+    (experiment, meta): (&Experiment, &mut MetaState),
+    checkpoint: &Checkpoint,
+    path: &Path,
+) -> Result<()> {
     take(experiment, checkpoint, OMEGA, &mut meta.omega, path)?;
     take(experiment, checkpoint, CARRIED, &mut meta.carried, path)?;
     take(experiment, checkpoint, INNER_STATE, &mut meta.inner_state, path)

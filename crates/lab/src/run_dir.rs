@@ -30,13 +30,8 @@ const DIVERGED: &str = "diverged.json";
 const SNAPSHOTS: &str = "snapshots";
 
 /// Settings that may differ when a run goes on: none of them changes a number.
-const FREE: [&str; 5] = [
-    "run.threads",
-    "run.minutes",
-    "run.checkpoint_every",
-    "run.snapshot_every",
-    "run.log_every",
-];
+const FREE: [&str; 5] =
+    ["run.threads", "run.minutes", "run.checkpoint_every", "run.snapshot_every", "run.log_every"];
 
 /// The folder of a run, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -103,8 +103,8 @@ fn print_table(table: &Table) {
     }
 }
 
-struct Progress {
-    run: Show,
+pub(super) struct Progress {
+    pub(super) run: Show,
 }
 
 impl Sink for Progress {

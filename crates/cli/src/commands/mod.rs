@@ -8,9 +8,11 @@ macro_rules! say {
 mod bench;
 mod compare;
 mod data;
+mod diagnose;
 mod evaluate;
 mod inspect;
 mod metagrad;
+mod reproduce;
 mod train;
 mod verify;
 
@@ -29,6 +31,10 @@ pub(crate) enum Command {
     Evaluate(evaluate::Evaluate),
     /// Run several methods on the same tasks, seeds and budget; one table and learning curves
     Compare(compare::Compare),
+    /// Show what a run's inner loop meets: curvature, eigenvalues, quality of approximations
+    Diagnose(diagnose::Diagnose),
+    /// Run shipped experiments and print what was published beside what is measured
+    Reproduce(reproduce::Reproduce),
     /// Write the meta-gradient of given weights and one given episode
     Metagrad(metagrad::Metagrad),
     /// Recompute another framework's reference case and compare
@@ -48,6 +54,8 @@ impl Command {
             Command::Train(command) => command.run(),
             Command::Evaluate(command) => command.run(),
             Command::Compare(command) => command.run(),
+            Command::Diagnose(command) => command.run(),
+            Command::Reproduce(command) => command.run(),
             Command::Metagrad(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),

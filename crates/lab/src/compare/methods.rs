@@ -28,7 +28,8 @@ pub fn contestants(
     let mut all = Vec::new();
     for source in sources {
         let config = Config::load(source, sets)?;
-        let name = Path::new(source).file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
+        let name =
+            Path::new(source).file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
         all.push(Contestant { name: name.into_owned(), config });
     }
     for name in chosen(methods)? {
@@ -202,7 +203,8 @@ mod tests {
     #[test]
     fn every_method_stands_on_every_kind_of_base() {
         for base in ["strokes-maml", "mini-imagenet-5w1s-maml", "sinusoid-maml", "gapminder-maml"] {
-            let all = on(base, &["all"], &["outer.lr=0.25"]).unwrap_or_else(|e| panic!("{base}: {e}"));
+            let all =
+                on(base, &["all"], &["outer.lr=0.25"]).unwrap_or_else(|e| panic!("{base}: {e}"));
             assert_eq!(all.len(), method_names().len() + 1);
             for Contestant { name, config } in &all {
                 assert_eq!(name, &name_of(config), "{base}");
@@ -214,9 +216,10 @@ mod tests {
     #[test]
     fn recipes_are_those_of_the_presets_on_drawn_characters() {
         let base = Config::load("strokes-maml", &[]).unwrap();
-        for method in ["fomaml", "anil", "boil", "meta_sgd", "sign_maml", "truncated_maml", "binom_maml"]
-            .into_iter()
-            .chain(["hf_maml", "gradient_similarity", "meta_curvature", "imaml", SHOT])
+        for method in
+            ["fomaml", "anil", "boil", "meta_sgd", "sign_maml", "truncated_maml", "binom_maml"]
+                .into_iter()
+                .chain(["hf_maml", "gradient_similarity", "meta_curvature", "imaml", SHOT])
         {
             let made = Config::load("strokes-maml", &recipe(method, &base)).unwrap();
             let preset = format!("strokes-{}", method.replace('_', "-"));
@@ -243,9 +246,12 @@ mod tests {
         says(on("strokes-maml", &[], &[]), &["nothing to compare", "--methods"]);
         says(on("strokes-maml", &["mamml"], &[]), &["no method \"mamml\"", "did you mean", "maml"]);
         says(on("strokes-maml", &["maml", "maml"], &[]), &["maml is to be compared twice"]);
-        says(on("strokes-reptile", &["boil"], &[]).map(|_| vec![]).and_then(|_: Vec<Contestant>| {
-            on("omniglot-5w1s-reptile", &["boil"], &[])
-        }), &["Reptile configuration", "as the base"]);
+        says(
+            on("strokes-reptile", &["boil"], &[])
+                .map(|_| vec![])
+                .and_then(|_: Vec<Contestant>| on("omniglot-5w1s-reptile", &["boil"], &[])),
+            &["Reptile configuration", "as the base"],
+        );
         let sources = ["strokes-maml", "sinusoid-maml"].map(String::from);
         says(contestants(&sources, ("", &[]), &[]), &["same tasks", "tasks.family"]);
     }

@@ -86,7 +86,9 @@ pub fn compare(plan: &Plan, out: &Path, stop: &AtomicBool, watch: &mut dyn Watch
                     Err(error) if error.kind() == ErrorKind::Interrupted => {
                         return Err(interrupted(out));
                     }
-                    other => other.map_err(|error| error.context(format!("{name}, seed {seed}")))?,
+                    other => {
+                        other.map_err(|error| error.context(format!("{name}, seed {seed}")))?
+                    }
                 }
             }
             watch.compared(Event::Ends { name, run: &Run::read(&folder, seed)? });
@@ -134,6 +136,10 @@ fn as_there(folder: &Path, config: &Config, budget: Budget) -> Result<Option<(Ru
         Budget::Iterations(n) => limited(config, n)?,
         // As many as were measured to fit when the run started.
         Budget::Seconds(_) => limited(config, dir.config()?.outer.iterations)?,
+        Budget::Within(_) => match dir.config()?.outer.iterations {
+            all if all == config.outer.iterations => config.clone(),
+            some => limited(config, some)?,
+        },
     };
     dir.check_same(&config)?;
     Ok(Some((dir, config)))
@@ -143,6 +149,21 @@ fn as_there(folder: &Path, config: &Config, budget: Budget) -> Result<Option<(Ru
 fn is_over(folder: &Path, config: &Config, budget: Budget) -> Result<bool> {
     let Some((dir, _)) = as_there(folder, config, budget)? else { return Ok(false) };
     Ok(dir.result()?.is_some() || dir.diverged()?.is_some())
+}
+
+/// A single run in a folder, unless it is there already, and what became of it.
+pub(crate) fn one_run(
+    config: Config,
+    folder: &Path,
+    budget: Budget,
+    stop: &AtomicBool,
+    watch: &mut dyn Watch,
+) -> Result<Run> {
+    let seed = config.seed;
+    if !is_over(folder, &config, budget)? {
+        one(config, folder, budget, stop, watch)?;
+    }
+    Run::read(folder, seed)
 }
 
 /// One run to its end; to diverge is an end as well.
@@ -160,7 +181,7 @@ fn one(
     let unlimited = config.clone();
     let outcome = match there {
         Some((_, config)) => Experiment::new(config),
-        None => budget.fit(Experiment::new(config)?, usize::MAX),
+        None => budget.fit(Experiment::new(config)?),
     }
     .and_then(|experiment| run::train_experiment(experiment, folder, session, watch));
     match outcome {

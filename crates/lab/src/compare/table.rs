@@ -112,7 +112,8 @@ impl Run {
         let Ok(dir) = RunDir::open(folder) else { return Ok(run) };
         run.result = dir.result()?;
         let diverged = dir.diverged()?;
-        run.message = diverged.as_ref().map(|why| why["message"].as_str().unwrap_or("").to_string());
+        run.message =
+            diverged.as_ref().map(|why| why["message"].as_str().unwrap_or("").to_string());
         run.status = match (&run.result, &diverged) {
             (Some(_), _) => Status::Finished,
             (None, Some(_)) => Status::Diverged,
@@ -121,7 +122,8 @@ impl Run {
         for line in dir.metrics()?.iter().filter(|line| line["kind"] == "validation") {
             let last = line["scores"].as_array().and_then(|scores| scores.last());
             let last = last.unwrap_or(&Value::Null);
-            let values = [&line["iteration"], &line["training_seconds"], &last["mean"], &last["ci95"]];
+            let values =
+                [&line["iteration"], &line["training_seconds"], &last["mean"], &last["ci95"]];
             run.curve.push(values.map(|value| value.as_f64().unwrap_or(f64::NAN)));
         }
         Ok(run)
@@ -221,7 +223,8 @@ impl Table {
              |---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n"
         );
         for row in &self.rows {
-            let mib = |bytes: Option<u64>| bytes.map(|b| format!("{:.1}", b as f64 / (1 << 20) as f64));
+            let mib =
+                |bytes: Option<u64>| bytes.map(|b| format!("{:.1}", b as f64 / (1 << 20) as f64));
             let seeds = row.seeds_ci95.map(|ci| match self.accuracy {
                 true => format!("{:.2}", 100.0 * ci),
                 false => format!("{ci:.4}"),
@@ -307,9 +310,8 @@ impl Row {
             (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
         };
         let count = |key: &str| finished.first()?.result.as_ref()?[key].as_u64();
-        let most = |key: &str| {
-            finished.iter().filter_map(|run| run.result.as_ref()?[key].as_u64()).max()
-        };
+        let most =
+            |key: &str| finished.iter().filter_map(|run| run.result.as_ref()?[key].as_u64()).max();
         let test = scores("test");
         let means: Vec<f64> = test.iter().map(|score| score.mean).collect();
         let (iterations, training_seconds) = (mean("iterations"), mean("training_seconds"));
@@ -333,7 +335,17 @@ impl Row {
         }
     }
 
-    /// What is missing, and why.
+    /// Runs that were stopped by their budget before the iterations that were measured to fit were done.
+    fn cut(&self) -> Option<String> {
+        let cut = |run: &Run| {
+            let (done, all) = (run.number("iterations")?, run.number("iterations_configured")?);
+            (done < all).then(|| format!("seed {}: {done} of {all} iterations in time", run.seed))
+        };
+        let all: Vec<String> = self.runs.iter().filter_map(cut).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// What is missing or cut short, and why.
     pub fn note(&self) -> String {
         let of = |status, word: &str| {
             let seeds: Vec<_> = self.runs.iter().filter(|run| run.status == status).collect();
@@ -343,6 +355,7 @@ impl Row {
         let notes = [
             of(Status::Diverged, "diverged"),
             of(Status::Unfinished, "unfinished"),
+            self.cut(),
             of(Status::NotStarted, "not run yet"),
         ];
         notes.into_iter().flatten().collect::<Vec<_>>().join("; ")

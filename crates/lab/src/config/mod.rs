@@ -382,6 +382,15 @@ impl Config {
         valid::check(&layers)
     }
 
+    /// This configuration, then `section.key=value` overrides in order.
+    pub fn with(&self, sets: &[String]) -> Result<Config> {
+        let mut layers = Layers::parse(&self.to_toml(), "configuration")?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        valid::check(&layers)
+    }
+
     /// The defaults of a family of tasks, then `section.key=value` overrides in order.
     pub fn of_family(name: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::parse(&format!("tasks.family = {name:?}"), "family")?;

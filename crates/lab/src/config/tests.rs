@@ -214,10 +214,10 @@ fn every_experiment_is_legal_and_says_where_it_is_from() {
         let text = fs::read_to_string(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         check_round_trip(&Config::parse(&text, name).unwrap_or_else(|error| panic!("{error}")));
-        for heading in ["# Source: ", "# Published: ", "# What differs "] {
+        for heading in ["[published]\nsource = ", "# What differs "] {
             assert!(text.contains(heading), "{name} has no line {heading:?}");
         }
-        let run = format!("# Run: innerloop train experiments/{name}.toml\n");
+        let run = format!("# Run: innerloop reproduce {name}\n");
         assert!(text.contains(&run), "{name} has no line {run:?}");
         seen += 1;
     }

@@ -4,8 +4,8 @@ use innerloop_engine::{Params, Shape, Tensor};
 
 use crate::algorithms::{Comparison, Decay, GradientSimilarity, InnerLoop, gradient_sum};
 use crate::{
-    Algorithm, Companion, End, InnerStep, MetaGradient, MetaState, Moved, Outcome, Problem, Sharing,
-    Vars,
+    Algorithm, Companion, End, InnerStep, MetaGradient, MetaState, Moved, Outcome, Problem,
+    Sharing, Vars,
 };
 
 /// An algorithm's inner loop with another outer gradient.
@@ -55,6 +55,7 @@ pub(super) fn of(
     others.push(rule("displacement", Displacement));
     others.push(new("gradient similarity, strength 0.2", Rule::Similarity(similarity)));
     others.push(rule("differences, epsilon 0.01", Differences { epsilon: 0.01 }));
+    others.push(rule("differences, epsilon 0.001", Differences { epsilon: 0.001 }));
     if steps > 1 {
         others.push(rule("truncated to the last step", Truncated { last: 1 }));
         others.push(rule("binomial of degree 1", Binomial { degree: 1 }));
@@ -151,7 +152,11 @@ impl Algorithm for Approximation {
         if matches!(self.rule, Rule::Own) { self.base.companion(steps) } else { None }
     }
 
-    fn objective<'g>(&self, base: &Outcome<'g>, companion: &Outcome<'g>) -> innerloop_engine::Var<'g> {
+    fn objective<'g>(
+        &self,
+        base: &Outcome<'g>,
+        companion: &Outcome<'g>,
+    ) -> innerloop_engine::Var<'g> {
         self.base.objective(base, companion)
     }
 

@@ -236,7 +236,8 @@ impl Diagnostics {
         meta: &MetaState,
         task: TaskData<'_>,
     ) -> Vec<Alignment> {
-        let gradient = |(of, learner): &(Approximation, Learner), room: &mut (Worker, TaskResult)| {
+        let gradient = |(of, learner): &(Approximation, Learner),
+                        room: &mut (Worker, TaskResult)| {
             let meta = of.meta(problem, meta, self.steps);
             learner.run(&mut room.0, &meta, task, &mut room.1);
             let theta = problem.parameters();

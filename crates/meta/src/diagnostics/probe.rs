@@ -50,9 +50,8 @@ impl Probe {
             problem: &dyn Problem,
             (adapted, steps): (&Params<Shape>, usize),
         ) -> Inputs<'g> {
-            let named = |shapes: &Params<Shape>| {
-                shapes.map_named(|name, shape| graph.input(name, shape))
-            };
+            let named =
+                |shapes: &Params<Shape>| shapes.map_named(|name, shape| graph.input(name, shape));
             let theta = named(&problem.parameters());
             let carried = named(&problem.carried());
             let step = graph.input("step", &[steps + 1]);
@@ -157,7 +156,8 @@ impl At<'_> {
 
     /// The outputs from the `first` on as one vector.
     fn read(&self, first: usize) -> Vec<f64> {
-        let outputs = (0..self.probe.adapted.len()).map(|i| self.worker.workspace.output(first + i));
+        let outputs =
+            (0..self.probe.adapted.len()).map(|i| self.worker.workspace.output(first + i));
         outputs.flat_map(|value| value.iter().collect::<Vec<_>>()).collect()
     }
 }

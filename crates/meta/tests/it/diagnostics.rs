@@ -18,9 +18,8 @@ fn diagnose(
     let names = diagnostics.approximations().iter().map(|name| name.to_string()).collect();
     let mut worker = diagnostics.worker(Dtype::F64);
     let meta = case.meta(algorithm().as_ref(), steps);
-    let run = |data: innerloop_meta::TaskData<'_>| {
-        diagnostics.run(problem, &mut worker, &meta, data)
-    };
+    let run =
+        |data: innerloop_meta::TaskData<'_>| diagnostics.run(problem, &mut worker, &meta, data);
     (names, case.task(0).with(run))
 }
 
@@ -95,7 +94,11 @@ fn steps_and_path_of_a_quadratic() {
     assert!(got.straightness < 1.0 - 1e-6, "a degenerate path");
     for (t, line) in LINE.iter().zip(&got.lines) {
         // The first step is α g long.
-        close("support loss down the gradient", line[0], value(&minus(&phi[0], t * case.rate, &first)));
+        close(
+            "support loss down the gradient",
+            line[0],
+            value(&minus(&phi[0], t * case.rate, &first)),
+        );
     }
     let origin = LINE.iter().position(|&t| t == 0.0).unwrap();
     close("both lines start at θ", got.lines[origin][2], got.lines[origin][0]);
@@ -116,6 +119,7 @@ fn approximations_of_the_gradient_on_a_quadratic() {
         ("first order", v),
         ("displacement", minus(&phi[0], 1.0, &phi[steps])),
         ("differences, epsilon 0.01", exact),
+        ("differences, epsilon 0.001", exact),
         ("truncated to the last step", back(&v, rate)),
         ("binomial of degree 1", back(&v, 2.0 * rate)),
         ("multi-step, windows of 2", back(&wide_v, 2.0 * rate)),
