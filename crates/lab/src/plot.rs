@@ -68,8 +68,8 @@ const SIZE: [f64; 2] = [440.0, 300.0];
 const MARGIN: [f64; 4] = [66.0, 16.0, 34.0, 48.0];
 const LEGEND_LINE: f64 = 18.0;
 const LEGEND_COLUMN: f64 = 214.0;
-/// Colours that differ for the colour-blind too (Okabe and Ito 2008), dark enough for a light page and light enough
-/// for a dark one; dashes tell a second and a third round of them apart.
+/// Six colours that differ for the colour-blind too (Okabe and Ito 2008) and an olive, dark enough for a light page
+/// and light enough for a dark one; dashes tell a second and a third round of them apart.
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00"];
 const DASHES: [&str; 3] = ["none", "6 3", "2 3"];
@@ -259,7 +259,7 @@ impl Range {
             let all = powers.flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e)));
             return all.filter(|v| (low..=high).contains(v)).collect();
         }
-        let rough = (high - low) / 5.0;
+        let rough = (high - low) / 6.0;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough);
         let step = step.unwrap_or(rough);

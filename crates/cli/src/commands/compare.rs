@@ -25,7 +25,7 @@ pub(crate) struct Compare {
     #[arg(long, default_value = presets::DEFAULT)]
     base: String,
     /// Seeds, each a run of every method
-    #[arg(long, value_name = "SEED,...", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "SEED,...", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u64).range(..1 << 63))]
     seeds: Vec<u64>,
     /// Training time of each run, such as 30s or 10m, validation not counted [default: as configured]
     #[arg(long, value_name = "TIME", value_parser = seconds)]

@@ -112,6 +112,13 @@ fn a_diverged_run_is_a_row() {
     let text = fs::read_to_string(place.path("c/compare.md")).unwrap();
     assert!(text.contains("diverged (seed 1)"), "{text}");
     assert!(!compare(&place, &run).ok().contains("run 1 of 2"), "it would diverge again");
+    // While the time of an iteration is measured, too.
+    let run = ["mad.toml", "--budget", "1s", "--out", "timed"];
+    let timed =
+        |shown: String| assert!(shown.contains("mad, seed 1: training diverged"), "{shown}");
+    let call = |place: &Place| place.run(&[&["compare"], &run[..]].concat()).ok();
+    timed(call(&place));
+    timed(call(&place));
 }
 
 #[test]

@@ -188,7 +188,11 @@ fn one(
         Err(error) if error.kind() == ErrorKind::Diverged => {
             let writer = match RunDir::open(folder) {
                 Ok(dir) => RunWriter::resume(folder, &dir.config()?)?,
-                // It never got as far as a folder.
+                // Before its length was known: it has the configured one.
+                Err(_) if matches!(budget, Budget::Seconds(_)) => {
+                    let config = limited(&unlimited, unlimited.outer.iterations)?;
+                    RunWriter::create(folder, &config)?
+                }
                 Err(_) => RunWriter::create(folder, &unlimited)?,
             };
             writer.write_diverged(&json!({ "message": error.to_string() }))

@@ -244,7 +244,7 @@ fn a_slip_in_a_name_gets_a_suggestion() {
     );
     check_text(
         "xyzzy = 1",
-        "unknown key `xyzzy`; known: preset, seed, tasks, model, algorithm, outer, evaluation, run",
+        "unknown key `xyzzy`; known: preset, published, seed, tasks, model, algorithm, outer, evaluation, run",
     );
     let names = file::one_of(<file::MethodName as file::Setting>::names());
     check_text(

@@ -53,7 +53,7 @@ pub(super) fn of(
     }
     others.push(rule("first order", FirstOrder));
     others.push(rule("displacement", Displacement));
-    others.push(new("gradient similarity, strength 0.2", Rule::Similarity(similarity)));
+    others.push(new("gradient similarity, 0.2", Rule::Similarity(similarity)));
     others.push(rule("differences, epsilon 0.01", Differences { epsilon: 0.01 }));
     others.push(rule("differences, epsilon 0.001", Differences { epsilon: 0.001 }));
     if steps > 1 {
@@ -61,7 +61,7 @@ pub(super) fn of(
         others.push(rule("binomial of degree 1", Binomial { degree: 1 }));
         let exact = |label, sharing| new(label, Rule::Of(Exact, sharing));
         others.push(exact("multi-step, windows of 2", Sharing::Forward(2)));
-        others.push(exact("multi-step, windows of 2 backward", Sharing::Backward(2)));
+        others.push(exact("multi-step, backward 2", Sharing::Backward(2)));
     }
     (Some(rule("exact", Exact)), others)
 }

@@ -123,7 +123,7 @@ fn approximations_of_the_gradient_on_a_quadratic() {
         ("truncated to the last step", back(&v, rate)),
         ("binomial of degree 1", back(&v, 2.0 * rate)),
         ("multi-step, windows of 2", back(&wide_v, 2.0 * rate)),
-        ("multi-step, windows of 2 backward", back(&v, 2.0 * rate)),
+        ("multi-step, backward 2", back(&v, 2.0 * rate)),
     ];
     assert_ne!(wide[1], phi[steps]);
     assert_eq!(names.len(), expected.len() + 1, "{names:?}");
@@ -137,7 +137,7 @@ fn approximations_of_the_gradient_on_a_quadratic() {
     let corrected = case.run(&similarity(InnerLoop::new(rate)), Setup::new(steps));
     let corrected: Vec<f64> = flat(&corrected.gradient).iter().collect();
     let corrected: Vector = corrected.try_into().unwrap();
-    close("similarity", of("gradient similarity, strength 0.2").cosine, cosine(&corrected, &exact));
+    close("similarity", of("gradient similarity, 0.2").cosine, cosine(&corrected, &exact));
 }
 
 #[test]
