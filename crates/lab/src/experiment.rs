@@ -254,8 +254,8 @@ fn batch_norm(config: &Config) -> nn::BatchNorm {
     }
 }
 
-/// The algorithm for a network of so many outputs.
-fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
+/// The algorithm a configuration names, for a network of so many outputs.
+pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };

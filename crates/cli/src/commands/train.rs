@@ -36,23 +36,29 @@ impl Train {
             None => fresh(&name),
         };
         let config = self.source.load()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let heard = stop.clone();
-        ctrlc::set_handler(move || {
-            if heard.swap(true, Ordering::Relaxed) {
-                // Asked twice: leave at once; the last checkpoint is whole.
-                std::process::exit(130);
-            }
-            eprintln!("stopping after this iteration; once more to leave at once");
-        })?;
+        let stop = stop_at_interrupt()?;
         say!("run folder {}", out.display());
-        let mut show = Show::new(config.outer.iterations as u64, config.run.minutes);
+        let mut show = Show::new();
         let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
         show.bar.finish_and_clear();
         print_outcome(&outcome?);
         say!("evaluate it again: innerloop evaluate {}", out.display());
         Ok(())
     }
+}
+
+/// Turns true at the first interrupt; the second one ends the process.
+pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let heard = stop.clone();
+    ctrlc::set_handler(move || {
+        if heard.swap(true, Ordering::Relaxed) {
+            // Asked twice: leave at once; the last checkpoint is whole.
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this iteration; once more to leave at once");
+    })?;
+    Ok(stop)
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that holds no run.
@@ -101,32 +107,23 @@ fn print_outcome(outcome: &Outcome) {
 }
 
 /// Progress for a person: a bar on a terminal, a line now and then elsewhere.
-struct Show {
-    bar: ProgressBar,
+pub(super) struct Show {
+    pub(super) bar: ProgressBar,
     terminal: bool,
     iterations: u64,
-    minutes: f64,
     started: Instant,
     validation: String,
     next_line: f64,
 }
 
 impl Show {
-    fn new(iterations: u64, minutes: f64) -> Show {
-        let bar = ProgressBar::new(iterations);
+    pub(super) fn new() -> Show {
+        let bar = ProgressBar::new(0);
         let style = "{bar:30} {pos}/{len} {per_sec} ETA {eta} {msg}";
         bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
         let terminal = std::io::stderr().is_terminal();
-        let validation = String::new();
-        Show {
-            bar,
-            terminal,
-            iterations,
-            minutes,
-            started: Instant::now(),
-            validation,
-            next_line: 10.0,
-        }
+        let (iterations, validation) = (0, String::new());
+        Show { bar, terminal, iterations, started: Instant::now(), validation, next_line: 10.0 }
     }
 }
 
@@ -135,6 +132,10 @@ impl Sink for Show {
         match event {
             Event::Started { trainer } => {
                 self.started = Instant::now();
+                let config = &trainer.experiment.config;
+                let minutes = config.run.minutes;
+                self.iterations = config.outer.iterations as u64;
+                self.bar.set_length(self.iterations);
                 self.bar.set_position(trainer.iteration);
                 self.bar.reset_eta();
                 let mib = trainer.bytes() >> 20;
@@ -143,8 +144,8 @@ impl Sink for Show {
                     trainer.experiment.algorithm.name(),
                     trainer.experiment.family.describe(),
                     trainer.pool().current_num_threads(),
-                    if self.minutes > 0.0 {
-                        format!(", at most {} minutes", self.minutes)
+                    if minutes > 0.0 {
+                        format!(", at most {minutes} minutes")
                     } else {
                         String::new()
                     }

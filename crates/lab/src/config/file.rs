@@ -285,6 +285,7 @@ sections! {
         dtype: DtypeName,
         threads: usize,
         checkpoint_every: usize,
+        snapshot_every: usize,
         minutes: f64,
         log_every: usize,
     }
@@ -303,8 +304,9 @@ pub(super) struct ConfigFile {
     pub(super) run: RunFile,
 }
 
+/// Of these, `published` says what a run is to be compared with, and is no part of it.
 const TOP: &[&str] =
-    &["preset", "seed", "tasks", "model", "algorithm", "outer", "evaluation", "run"];
+    &["preset", "published", "seed", "tasks", "model", "algorithm", "outer", "evaluation", "run"];
 
 impl ConfigFile {
     pub(super) fn read(table: &Table, source: &str) -> Result<ConfigFile> {

@@ -354,10 +354,17 @@ pub struct RunConfig {
     pub threads: usize,
     /// Iterations between checkpoints. Default 500.
     pub checkpoint_every: usize,
+    /// Iterations between checkpoints that are kept, in `snapshots/`; 0, the default, is never.
+    pub snapshot_every: usize,
     /// Minutes of wall clock after which training stops; 0, the default, is no limit.
     pub minutes: f64,
     /// Iterations between lines of `metrics.jsonl`. Default 10.
     pub log_every: usize,
+}
+
+/// Names of the methods there are, as `algorithm.name` has them.
+pub fn method_names() -> &'static [&'static str] {
+    <file::MethodName as file::Setting>::names()
 }
 
 /// A setting that differs between two configurations.
@@ -376,6 +383,15 @@ impl Config {
     /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::open(preset_or_path)?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        valid::check(&layers)
+    }
+
+    /// This configuration, then `section.key=value` overrides in order.
+    pub fn with(&self, sets: &[String]) -> Result<Config> {
+        let mut layers = Layers::parse(&self.to_toml(), "configuration")?;
         for set in sets {
             layers.set(set)?;
         }

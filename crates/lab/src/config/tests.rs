@@ -145,6 +145,7 @@ fn every_key_survives_a_round_trip() {
         dtype = "f64"
         threads = 2
         checkpoint_every = 4
+        snapshot_every = 6
         minutes = 0.5
         log_every = 5
     "#;
@@ -226,10 +227,10 @@ fn every_experiment_is_legal_and_says_where_it_is_from() {
         let text = fs::read_to_string(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         check_round_trip(&Config::parse(&text, name).unwrap_or_else(|error| panic!("{error}")));
-        for heading in ["# Source: ", "# Published: ", "# What differs "] {
+        for heading in ["[published]\nsource = ", "# What differs "] {
             assert!(text.contains(heading), "{name} has no line {heading:?}");
         }
-        let run = format!("# Run: innerloop train experiments/{name}.toml\n");
+        let run = format!("# Run: innerloop reproduce {name}\n");
         assert!(text.contains(&run), "{name} has no line {run:?}");
         seen += 1;
     }
@@ -256,7 +257,7 @@ fn a_slip_in_a_name_gets_a_suggestion() {
     );
     check_text(
         "xyzzy = 1",
-        "unknown key `xyzzy`; known: preset, seed, tasks, model, algorithm, outer, evaluation, run",
+        "unknown key `xyzzy`; known: preset, published, seed, tasks, model, algorithm, outer, evaluation, run",
     );
     let names = file::one_of(<file::MethodName as file::Setting>::names());
     check_text(

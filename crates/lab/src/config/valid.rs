@@ -292,6 +292,11 @@ fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
         dtype: file.dtype.map_or(Dtype::F32, Dtype::from),
         threads: at.count("run.threads", file.threads.unwrap_or(0), 0..=4096)?,
         checkpoint_every: at.count("run.checkpoint_every", checkpoint_every, 1..=LONGEST)?,
+        snapshot_every: at.count(
+            "run.snapshot_every",
+            file.snapshot_every.unwrap_or(0),
+            0..=LONGEST,
+        )?,
         minutes: at.not_negative("run.minutes", file.minutes.unwrap_or(0.0))?,
         log_every: at.count("run.log_every", file.log_every.unwrap_or(10), 1..=LONGEST)?,
     })
@@ -437,6 +442,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         }),
         threads: Some(run.threads),
         checkpoint_every: Some(run.checkpoint_every),
+        snapshot_every: Some(run.snapshot_every),
         minutes: Some(run.minutes),
         log_every: Some(run.log_every),
     };

@@ -58,6 +58,7 @@ pub use binom_maml::BinomMaml;
 pub use boil::Boil;
 pub use cavia::Cavia;
 pub use fomaml::Fomaml;
+pub(crate) use gradient_similarity::sum as gradient_sum;
 pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
 pub use hf_maml::HfMaml;
 pub use imaml::Imaml;

@@ -3,6 +3,7 @@
 
 mod closed_forms;
 mod conformance;
+mod diagnostics;
 mod differences;
 mod identities;
 mod lstm;
