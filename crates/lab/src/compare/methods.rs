@@ -33,6 +33,11 @@ pub fn contestants(
         all.push(Contestant { name: name.into_owned(), config });
     }
     for name in chosen(methods)? {
+        // Prototypes are of classes.
+        let unfit = name == "protonet" && Config::load(base, &[])?.tasks.family.is_regression();
+        if unfit && methods == [ALL] {
+            continue;
+        }
         let config = on_base(base, &name, sets).map_err(|error| error.context(&name))?;
         all.push(Contestant { name, config });
     }
@@ -114,13 +119,18 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     let regression = base.tasks.family.is_regression();
     let name = if method == SHOT { "maml" } else { method };
     let mut sets = vec![format!("algorithm.name={name}"), "algorithm.regularizer=none".into()];
-    let mut set = |key: &str, value: String| sets.push(format!("{key}={value}"));
     let several = |least: usize| match of.adaptation_steps {
         0 | 1 => (least, 0.5 * of.inner_lr),
         steps => (steps.max(least), of.inner_lr),
     };
+    // It has no inner loop.
+    if method == "protonet" {
+        return sets;
+    }
+    let mut set = |key: &str, value: String| sets.push(format!("{key}={value}"));
     let (mut steps, mut rate) = (of.adaptation_steps, of.inner_lr);
     match method {
+        "cavia" => (steps, rate) = (steps.max(2), 1.0),
         "meta_sgd" => rate = 0.25 * of.inner_lr,
         // What every weight moves in a step.
         "sign_maml" => (steps, rate) = (steps.max(3), 0.0035),
@@ -164,7 +174,10 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
     }
     set("algorithm.adaptation_steps", steps.to_string());
-    set("algorithm.inner_lr", format!("{rate:?}"));
+    // The LSTM learns how far to go.
+    if method != "lstm" {
+        set("algorithm.inner_lr", format!("{rate:?}"));
+    }
     sets
 }
 
@@ -205,7 +218,8 @@ mod tests {
         for base in ["strokes-maml", "mini-imagenet-5w1s-maml", "sinusoid-maml", "gapminder-maml"] {
             let all =
                 on(base, &["all"], &["outer.lr=0.25"]).unwrap_or_else(|e| panic!("{base}: {e}"));
-            assert_eq!(all.len(), method_names().len() + 1);
+            let regression = all[0].config.tasks.family.is_regression();
+            assert_eq!(all.len() + usize::from(regression), method_names().len() + 1, "{base}");
             for Contestant { name, config } in &all {
                 assert_eq!(name, &name_of(config), "{base}");
                 assert_eq!(config.outer.lr, 0.25, "{base} {name}: --set comes last");
