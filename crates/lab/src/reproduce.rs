@@ -41,6 +41,13 @@ shipped! {
     "omniglot-20w5s-reptile",
     "omniglot-20w5s-meta-sgd",
     "omniglot-20w5s-anil",
+    "omniglot-5w1s-maml-plus-plus",
+    "omniglot-20w1s-maml-plus-plus",
+    "omniglot-5w1s-protonet",
+    "mini-imagenet-5w1s-lstm",
+    "mini-imagenet-5w5s-lstm",
+    "mini-imagenet-5w1s-maml-plus-plus",
+    "mini-imagenet-5w1s-cavia",
 }
 
 /// What was published: the table `[published]`.

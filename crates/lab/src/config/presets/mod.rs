@@ -184,7 +184,7 @@ optimizer = "adam"
 lr = 0.001
 meta_batch_size = 25
 clip_value = 10
-# 50,000 in the publication: experiments/sinusoid-10shot-cavia.toml
+# 50,000 in the publication
 iterations = 15000
 
 [evaluation]
