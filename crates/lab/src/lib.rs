@@ -12,6 +12,7 @@ mod evaluation;
 mod experiment;
 mod few_shot;
 mod metagrad;
+pub mod rl;
 mod run;
 pub mod run_dir;
 mod trainer;

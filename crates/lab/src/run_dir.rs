@@ -7,6 +7,7 @@
 //! | `last.safetensors` | the newest checkpoint |
 //! | `best.safetensors` | the checkpoint with the best validation score |
 //! | `result.json` | the final evaluation |
+//! | `curve.svg`, `paths.svg` | of reinforcement learning: returns in training; paths before and after adaptation |
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::write_atomic;
-use crate::config::Difference;
+use crate::config::{Difference, RlConfig};
 use crate::{Config, Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -27,6 +28,36 @@ const RESULT: &str = "result.json";
 
 /// Settings that may differ when a run goes on: none of them changes a number.
 const FREE: [&str; 4] = ["run.threads", "run.minutes", "run.checkpoint_every", "run.log_every"];
+
+/// A configuration that a folder keeps.
+pub trait Kept: Sized {
+    /// Reads TOML text; `source` names it in messages.
+    fn parse(text: &str, source: &str) -> Result<Self>;
+    /// The whole configuration as TOML.
+    fn to_toml(&self) -> String;
+    /// Settings that differ.
+    fn differences(&self, other: &Self) -> Vec<Difference>;
+}
+
+macro_rules! kept {
+    ($($name:ident)*) => { $(
+        impl Kept for $name {
+            fn parse(text: &str, source: &str) -> Result<$name> {
+                $name::parse(text, source)
+            }
+
+            fn to_toml(&self) -> String {
+                $name::to_toml(self)
+            }
+
+            fn differences(&self, other: &$name) -> Vec<Difference> {
+                $name::differences(self, other)
+            }
+        }
+    )* };
+}
+
+kept!(Config RlConfig);
 
 /// The folder of a run, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +116,14 @@ impl RunDir {
 
     /// The configuration the run was started with.
     pub fn config(&self) -> Result<Config> {
+        self.kept()
+    }
+
+    /// The same of either kind.
+    pub fn kept<C: Kept>(&self) -> Result<C> {
         let path = self.config_path();
         let text = fs::read_to_string(&path).map_err(|cause| Error::io("read", &path, &cause))?;
-        Config::parse(&text, &path.display().to_string())
+        C::parse(&text, &path.display().to_string())
     }
 
     /// The lines of `metrics.jsonl`. A last line without its end, as a power cut leaves it, is dropped.
@@ -129,7 +165,7 @@ pub struct RunWriter {
 
 impl RunWriter {
     /// Starts a run in a new folder, or in one that holds none.
-    pub fn create(path: &Path, config: &Config) -> Result<RunWriter> {
+    pub fn create(path: &Path, config: &impl Kept) -> Result<RunWriter> {
         let dir = RunDir { path: path.to_path_buf() };
         if path.exists() && !path.is_dir() {
             let found = format!("{} is a file, expected a folder or nothing", path.display());
@@ -149,9 +185,9 @@ impl RunWriter {
 
     /// Goes on with the run in a folder. The configuration must be the one it was started with; only
     /// `run.threads`, `run.minutes`, `run.checkpoint_every` and `run.log_every` may differ.
-    pub fn resume(path: &Path, config: &Config) -> Result<RunWriter> {
+    pub fn resume<C: Kept>(path: &Path, config: &C) -> Result<RunWriter> {
         let dir = RunDir::open(path)?;
-        let differences = dir.config()?.differences(config);
+        let differences = dir.kept::<C>()?.differences(config);
         let hard: Vec<&Difference> = differences
             .iter()
             .filter(|difference| !FREE.contains(&difference.key.as_str()))
@@ -205,6 +241,11 @@ impl RunWriter {
         })
     }
 
+    /// Writes a text file of the run, atomically.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
+        write_atomic(&self.dir.path.join(name), |file| file.write_all(text.as_bytes()))
+    }
+
     /// Writes `result.json`, atomically.
     pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
         let path = self.dir.result_path();
@@ -233,7 +274,7 @@ impl RunWriter {
         Ok(RunWriter { dir, metrics })
     }
 
-    fn write_config(&self, config: &Config) -> Result<()> {
+    fn write_config(&self, config: &impl Kept) -> Result<()> {
         write_atomic(&self.dir.config_path(), |file| file.write_all(config.to_toml().as_bytes()))
     }
 }

@@ -19,7 +19,11 @@ pub struct LinearBaseline {
 impl LinearBaseline {
     /// Fits the returns of some trajectories with `observations` coordinates; `returns` has those of every
     /// step of every trajectory.
-    pub fn fit(trajectories: &[Trajectory], returns: &[Vec<f64>], observations: usize) -> LinearBaseline {
+    pub fn fit(
+        trajectories: &[Trajectory],
+        returns: &[Vec<f64>],
+        observations: usize,
+    ) -> LinearBaseline {
         let n = 2 * observations + 4;
         let (mut gram, mut right) = (vec![0.0; n * n], vec![0.0; n]);
         let mut row = vec![0.0; n];
@@ -89,7 +93,8 @@ mod tests {
         // Of the matrix the lower triangle alone is given.
         let full = [4.0, 1.0, 0.5, 1.0, 3.0, -0.25, 0.5, -0.25, 2.0];
         let x = [1.0, -2.0, 3.0];
-        let b: Vec<f64> = full.chunks(3).map(|row| row.iter().zip(&x).map(|(a, x)| a * x).sum()).collect();
+        let b: Vec<f64> =
+            full.chunks(3).map(|row| row.iter().zip(&x).map(|(a, x)| a * x).sum()).collect();
         let mut lower = full.to_vec();
         for i in 0..3 {
             lower[i * 3 + i + 1..(i + 1) * 3].fill(f64::NAN);

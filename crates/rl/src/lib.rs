@@ -12,6 +12,7 @@
 //! | `programs.rs` | all derivatives, compiled |
 //! | `method.rs`, `adaptation.rs` | the inner loop, and products with its derivative |
 //! | `trpo.rs`, `trainer.rs` | the outer loop |
+//! | `picture.rs` | paths and learning curves as SVG |
 
 mod adaptation;
 mod baseline;
@@ -20,6 +21,7 @@ mod crew;
 mod environment;
 mod method;
 mod navigation;
+pub mod picture;
 mod policy;
 mod programs;
 mod sampler;

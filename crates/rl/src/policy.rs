@@ -39,8 +39,10 @@ impl Policy {
         actions: usize,
         activation: Activation,
     ) -> Policy {
-        let sizes: Vec<usize> =
-            [&[observations], hidden, &[actions]].iter().flat_map(|part| part.iter().copied()).collect();
+        let sizes: Vec<usize> = [&[observations], hidden, &[actions]]
+            .iter()
+            .flat_map(|part| part.iter().copied())
+            .collect();
         let mean = Mlp::new(&sizes, activation, Init::Xavier);
         let mut specs = mean.parameters().to_vec();
         specs.push(ParamSpec {

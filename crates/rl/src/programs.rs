@@ -103,8 +103,7 @@ impl<'g> Traced<'g> {
         let of = [self.now.mean, self.now.log_std];
         let moved = jvp(&of, self.params.values(), self.direction.values());
         let precision = (self.now.log_std * -2.0).exp();
-        let cotangents =
-            [moved[0] * precision * self.weights, moved[1] * self.weights.sum() * 2.0];
+        let cotangents = [moved[0] * precision * self.weights, moved[1] * self.weights.sum() * 2.0];
         self.params.with_values(vjp(&of, &cotangents, self.params.values()))
     }
 }
@@ -222,7 +221,8 @@ impl Programs {
         [params, direction]: [&Params<Tensor>; 2],
         batch: &Batch,
     ) -> Vec<f64> {
-        let mut sums = vec![0.0; self.shapes.values().iter().map(|s| s.iter().product::<usize>()).sum()];
+        let mut sums =
+            vec![0.0; self.shapes.values().iter().map(|s| s.iter().product::<usize>()).sum()];
         self.each(program, memory, [params, direction], batch, |memory| {
             let mut rest = sums.as_mut_slice();
             for (i, output) in memory.outputs.values_mut().iter_mut().enumerate() {

@@ -272,9 +272,9 @@ impl MetaRl {
 
     /// Mean surrogate loss and divergence over tasks at another θ.
     fn evaluate(&self, tasks: &mut [Task], theta: &Params<Tensor>) -> [f64; 2] {
-        let all = self.crew.map(tasks, |_, worker, task| {
-            task.evaluate(&self.shared, &mut worker.memory, theta)
-        });
+        let all = self
+            .crew
+            .map(tasks, |_, worker, task| task.evaluate(&self.shared, &mut worker.memory, theta));
         let n = all.len() as f64;
         [0, 1].map(|i| all.iter().map(|values| values[i]).sum::<f64>() / n)
     }
@@ -295,7 +295,12 @@ impl MetaRl {
         let mut rows = vec![Vec::new(); tasks];
         self.crew.map(&mut rows, |i, worker, row: &mut Vec<f64>| {
             let each = |rollouts: &Rollouts| row.push(rollouts.mean_return());
-            self.adapt(worker, MetaRl::test_key(self.settings.seed, i), (steps, trajectories), each);
+            self.adapt(
+                worker,
+                MetaRl::test_key(self.settings.seed, i),
+                (steps, trajectories),
+                each,
+            );
         });
         rows
     }

@@ -54,8 +54,9 @@ impl Trpo {
             product.iter_mut().zip(v).for_each(|(p, v)| *p += self.damping * v);
             product
         };
-        let x = conjugate_gradients(&mut damped, gradient, self.cg_steps);
-        let curvature = dot(&x, &damped(&x));
+        let (x, residual) = conjugate_gradients(&mut damped, gradient, self.cg_steps);
+        // xᵀ A x, since A x = g − r.
+        let curvature = dot(&x, gradient) - dot(&x, &residual);
         let stay = TrpoStep { theta: theta.to_vec(), loss, divergence: 0.0, share: 0.0 };
         let whole = (2.0 * self.max_divergence / curvature).sqrt();
         if !whole.is_finite() {
@@ -63,7 +64,8 @@ impl Trpo {
         }
         let mut share = 1.0;
         for _ in 0..self.tries {
-            let moved: Vec<f64> = theta.iter().zip(&x).map(|(t, x)| t - share * whole * x).collect();
+            let moved: Vec<f64> =
+                theta.iter().zip(&x).map(|(t, x)| t - share * whole * x).collect();
             let [new_loss, divergence] = evaluate(&moved);
             if new_loss < loss && divergence <= self.max_divergence {
                 return TrpoStep { theta: moved, loss: new_loss, divergence, share };
@@ -74,13 +76,13 @@ impl Trpo {
     }
 }
 
-/// Approximates `A⁻¹ b` for a positive definite A in so many steps, or fewer where the residual's square falls
-/// to 1e-10.
+/// Approximates `x = A⁻¹ b` for a positive definite A in so many steps, or fewer where the square of the residual
+/// `r = b − A x` falls to 1e-10. Gives x and r.
 pub fn conjugate_gradients(
     mut product: impl FnMut(&[f64]) -> Vec<f64>,
     b: &[f64],
     steps: usize,
-) -> Vec<f64> {
+) -> (Vec<f64>, Vec<f64>) {
     let mut x = vec![0.0; b.len()];
     let (mut residual, mut direction) = (b.to_vec(), b.to_vec());
     let mut square = dot(&residual, &residual);
@@ -97,7 +99,7 @@ pub fn conjugate_gradients(
         direction.iter_mut().zip(&residual).for_each(|(d, r)| *d = r + keep * *d);
         square = next;
     }
-    x
+    (x, residual)
 }
 
 /// `Σ a·b`
@@ -122,12 +124,12 @@ mod tests {
     fn conjugate_gradients_solve_in_as_many_steps_as_there_are_eigenvalues() {
         let (diagonal, b) = ([1.0, 3.0, 10.0, 3.0], [1.0, -2.0, 0.5, 4.0]);
         for steps in [3, 40] {
-            let x = conjugate_gradients(times(&diagonal), &b, steps);
+            let (x, _) = conjugate_gradients(times(&diagonal), &b, steps);
             for i in 0..4 {
                 assert!((x[i] - b[i] / diagonal[i]).abs() <= 1e-9, "{steps} steps: {x:?}");
             }
         }
-        assert_eq!(conjugate_gradients(times(&diagonal), &[0.0; 4], 10), [0.0; 4]);
+        assert_eq!(conjugate_gradients(times(&diagonal), &[0.0; 4], 10).0, [0.0; 4]);
     }
 
     /// Loss ½|θ − 1|² with gradient θ − 1, divergence ½ Σ d_i (θ_i − start_i)².

@@ -1,16 +1,17 @@
 //! `innerloop train`
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use innerloop::lab::rl::{self, RlConfig};
 use innerloop::lab::{self, Event, Measure, Outcome, Sink, run_dir::RunDir};
 
-use super::{Source, measured, print_report, score};
+use super::{Source, measured, print_report, print_returns, score};
 
 #[derive(Args)]
 pub(crate) struct Train {
@@ -35,7 +36,7 @@ impl Train {
             None if self.resume => PathBuf::from("runs").join(name),
             None => fresh(&name),
         };
-        let config = self.source.load()?;
+        let rl = RlConfig::load(&self.source.config, &self.source.sets)?;
         let stop = Arc::new(AtomicBool::new(false));
         let heard = stop.clone();
         ctrlc::set_handler(move || {
@@ -45,6 +46,10 @@ impl Train {
             }
             eprintln!("stopping after this iteration; once more to leave at once");
         })?;
+        if let Some(config) = rl {
+            return train_rl(config, &out, self.resume, &stop);
+        }
+        let config = self.source.load()?;
         say!("run folder {}", out.display());
         let mut show = Show::new(config.outer.iterations as u64, config.run.minutes);
         let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
@@ -53,6 +58,48 @@ impl Train {
         say!("evaluate it again: innerloop evaluate {}", out.display());
         Ok(())
     }
+}
+
+fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> anyhow::Result<()> {
+    say!("run folder {}", out.display());
+    let iterations = config.outer.iterations as u64;
+    let mut show = Show::new(iterations, config.run.minutes);
+    let mut sink = |event: rl::Event<'_>| match event {
+        rl::Event::Started { learner } => {
+            let settings = learner.settings();
+            show.start(learner.iteration);
+            say!(
+                "{} on 2D navigation, {} tasks of {} episodes; {} threads",
+                config.algorithm.name.name(),
+                settings.meta_batch_size,
+                settings.trajectories,
+                learner.threads()
+            );
+        }
+        rl::Event::Step(report) => {
+            let returns: Vec<String> = report.returns.iter().map(|r| format!("{r:.1}")).collect();
+            show.step(report.iteration, format!("returns {}", returns.join(" → ")));
+        }
+        rl::Event::Evaluating => {}
+    };
+    let outcome = rl::train(config.clone(), out, resume, stop, &mut sink);
+    show.bar.finish_and_clear();
+    let outcome = outcome?;
+    say!(
+        "{}: {} of {} iterations in {:.0} s; seed {}",
+        outcome.algorithm,
+        outcome.iterations,
+        outcome.iterations_configured,
+        outcome.seconds,
+        outcome.seed
+    );
+    print_returns(&outcome.returns, outcome.tasks, outcome.trajectories);
+    if let Some(last) = outcome.untrained.last() {
+        say!("untrained, after the last step: {:.2} ± {:.2}", last.mean, last.ci95);
+    }
+    say!("pictures: {}", out.join("paths.svg").display());
+    say!("evaluate it again: innerloop evaluate {}", out.display());
+    Ok(())
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that holds no run.
@@ -130,13 +177,30 @@ impl Show {
     }
 }
 
+impl Show {
+    fn start(&mut self, iteration: u64) {
+        self.started = Instant::now();
+        self.bar.set_position(iteration);
+        self.bar.reset_eta();
+    }
+
+    fn step(&mut self, iteration: u64, message: String) {
+        self.bar.set_position(iteration);
+        let seconds = self.started.elapsed().as_secs_f64();
+        if self.terminal {
+            self.bar.set_message(message);
+        } else if seconds >= self.next_line {
+            self.next_line = seconds + 30.0;
+            say!("{seconds:>6.0} s  iteration {iteration}/{}  {message}", self.iterations);
+        }
+    }
+}
+
 impl Sink for Show {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started { trainer } => {
-                self.started = Instant::now();
-                self.bar.set_position(trainer.iteration);
-                self.bar.reset_eta();
+                self.start(trainer.iteration);
                 let mib = trainer.bytes() >> 20;
                 say!(
                     "{} on {}; {} threads, {mib} MiB of workspaces{}",
@@ -155,18 +219,7 @@ impl Sink for Show {
                 let query =
                     step.query_loss.map_or(String::new(), |loss| format!(" query {loss:.3}"));
                 let message = format!("support {support:.3}{query}{}", self.validation);
-                self.bar.set_position(step.iteration);
-                let seconds = self.started.elapsed().as_secs_f64();
-                if self.terminal {
-                    self.bar.set_message(message);
-                } else if seconds >= self.next_line {
-                    self.next_line = seconds + 30.0;
-                    say!(
-                        "{seconds:>6.0} s  iteration {}/{}  {message}",
-                        step.iteration,
-                        self.iterations
-                    );
-                }
+                self.step(step.iteration, message);
             }
             Event::Validated { score, best, .. } => {
                 let mark = if best { " (best)" } else { "" };
