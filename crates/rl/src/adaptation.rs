@@ -33,9 +33,9 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct Task {
     /// Samples drawn with φ_0 to φ_{K−1}.
-    support: Vec<Batch>,
+    pub(crate) support: Vec<Batch>,
     /// φ_0 to φ_K.
-    phi: Vec<Params<Tensor>>,
+    pub(crate) phi: Vec<Params<Tensor>>,
     /// Samples drawn with φ_K.
     query: Option<Batch>,
     /// Mean return with φ_0 to φ_K.
@@ -111,7 +111,7 @@ impl Shared {
 }
 
 impl Task {
-    fn query(&self) -> &Batch {
+    pub(crate) fn query(&self) -> &Batch {
         self.query.as_ref().expect("samples are gathered first")
     }
 

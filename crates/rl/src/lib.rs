@@ -37,3 +37,6 @@ pub use policy::{Gaussian, LOG_STD, Policy};
 pub use sampler::{Rollouts, Trajectory};
 pub use trainer::{Diverged, MetaRl, Outer, Report, Settings};
 pub use trpo::{Trpo, TrpoStep, conjugate_gradients};
+
+#[cfg(test)]
+mod tests;

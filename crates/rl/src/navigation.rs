@@ -103,3 +103,48 @@ impl Environment for Navigation2d {
         Step { reward, terminated, truncated: !terminated && self.steps >= HORIZON }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_straight_way_is_rewarded_by_distance_and_ends_at_the_goal() {
+        let mut point = Navigation2d::new(Sight::Goal);
+        point.set_task(Key::new(1).at(0, 3));
+        let goal = point.goal();
+        assert!(goal.iter().all(|x| x.abs() <= REACH && x.abs() > NEAR), "{goal:?}");
+        assert_eq!(goal, Navigation2d::goal_of(Key::new(1).at(0, 3)));
+        let mut seen = [f64::NAN; 4];
+        point.reset(Key::new(2), &mut seen);
+        assert_eq!(seen, [0.0, 0.0, goal[0], goal[1]]);
+        let mut last = None;
+        for _ in 0..6 {
+            let action = [goal[0] - seen[0], goal[1] - seen[1]];
+            let step = point.step(&action, &mut seen);
+            let off = (seen[0] - goal[0]).hypot(seen[1] - goal[1]);
+            assert!((step.reward + off).abs() <= 1e-15, "{step:?}");
+            last = Some(step);
+            if step.terminated {
+                break;
+            }
+            // A stride at most in either direction.
+            assert!(seen.iter().take(2).all(|x| x.abs() <= 0.5), "{seen:?}");
+        }
+        assert!(last.is_some_and(|step| step.terminated && !step.truncated), "{last:?}");
+    }
+
+    #[test]
+    fn time_ends_after_a_hundred_steps() {
+        let mut point = Navigation2d::new(Sight::Position);
+        point.set_task(Key::new(1));
+        let mut seen = [0.0; 2];
+        point.reset(Key::new(2), &mut seen);
+        for step in 1..=HORIZON {
+            // Away from every goal; only so far at a time.
+            let end = point.step(&[-3.0, -3.0], &mut seen);
+            assert_eq!((end.terminated, end.truncated), (false, step == HORIZON), "step {step}");
+        }
+        assert!((seen[0] + STRIDE * HORIZON as f64).abs() <= 1e-9, "{seen:?}");
+    }
+}
