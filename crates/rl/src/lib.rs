@@ -35,7 +35,7 @@ pub use method::{InnerLoop, Method};
 pub use navigation::{Navigation2d, Sight};
 pub use policy::{Gaussian, LOG_STD, Policy};
 pub use sampler::{Rollouts, Trajectory};
-pub use trainer::{Diverged, MetaRl, Outer, Report, Settings};
+pub use trainer::{Diverged, MetaRl, Outer, Report, Settings, Trust};
 pub use trpo::{Trpo, TrpoStep, conjugate_gradients};
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //!     θ ← TRPO, PPO or an optimizer
 //! ```
 
+use std::cell::RefCell;
+
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::outer::{Optimizer, OptimizerState};
 use rayon::ThreadPool;
@@ -74,11 +76,18 @@ pub struct Report {
     pub environment_steps: usize,
     /// Norm of the meta-gradient.
     pub gradient_norm: f64,
-    /// Surrogate loss of the adapted policies before and after the outer step.
+    /// What TRPO did, where it takes the outer step.
+    pub trust: Option<Trust>,
+}
+
+/// A step within a trust region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trust {
+    /// Surrogate loss of the adapted policies before and after.
     pub losses: [f64; 2],
-    /// Mean divergence of the adapted policies after the step from those before.
+    /// Mean divergence of the adapted policies after it from those before.
     pub divergence: f64,
-    /// Share of the whole step that TRPO's line search took; 1 with other outer steps.
+    /// Share of the whole step that the line search took; 0 where θ stayed.
     pub share: f64,
 }
 
@@ -169,9 +178,7 @@ impl MetaRl {
             returns: (0..stages).map(mean).collect(),
             environment_steps: tasks.iter().map(|task| task.steps).sum(),
             gradient_norm: 0.0,
-            losses: [0.0; 2],
-            divergence: 0.0,
-            share: 1.0,
+            trust: None,
         };
         for &value in &report.returns {
             check("a return", value)?;
@@ -179,27 +186,9 @@ impl MetaRl {
         let gradient = self.gradient(&mut tasks);
         report.gradient_norm = crate::trpo::dot(&gradient, &gradient).sqrt();
         check("the norm of the meta-gradient", report.gradient_norm)?;
-        let (theta, optimizer) = (self.theta.clone(), self.optimizer.clone());
-        let before = self.evaluate(&mut tasks, &theta);
-        let after = match self.settings.outer {
-            Outer::Trpo(trpo) => {
-                let at = self.shared.programs.flat(&theta);
-                let step = {
-                    let tasks = std::cell::RefCell::new(&mut tasks);
-                    trpo.step(
-                        &at,
-                        (before[0], &gradient),
-                        |v| self.fisher_product(*tasks.borrow_mut(), v),
-                        |at| {
-                            let at = self.shared.programs.params(at);
-                            self.evaluate(*tasks.borrow_mut(), &at)
-                        },
-                    )
-                };
-                self.theta = self.shared.programs.params(&step.theta);
-                report.share = step.share;
-                [step.loss, step.divergence]
-            }
+        let before = (self.theta.clone(), self.optimizer.clone());
+        match self.settings.outer {
+            Outer::Trpo(trpo) => report.trust = Some(self.trust(trpo, &mut tasks, &gradient)),
             Outer::Ppo { epochs, optimizer, rate, .. } => {
                 for epoch in 0..epochs {
                     if epoch > 0 {
@@ -211,21 +200,30 @@ impl MetaRl {
                     let gradient = self.mean(&mut tasks, clipped);
                     self.descend(optimizer, &gradient, rate);
                 }
-                self.evaluate(&mut tasks, &self.theta)
             }
-            Outer::Plain { optimizer, rate } => {
-                self.descend(optimizer, &gradient, rate);
-                self.evaluate(&mut tasks, &self.theta)
-            }
-        };
-        report.losses = [before[0], after[0]];
-        report.divergence = after[1];
-        if let Err(diverged) = check("the surrogate loss after the outer step", after[0]) {
-            (self.theta, self.optimizer) = (theta, optimizer);
-            return Err(diverged);
+            Outer::Plain { optimizer, rate } => self.descend(optimizer, &gradient, rate),
+        }
+        if !self.theta.values().iter().all(Tensor::is_finite) {
+            (self.theta, self.optimizer) = before;
+            return Err(Diverged { what: "a parameter after the outer step", value: f64::NAN });
         }
         self.iteration += 1;
         Ok(report)
+    }
+
+    /// Moves θ within a trust region.
+    fn trust(&mut self, trpo: Trpo, tasks: &mut [Task], gradient: &[f64]) -> Trust {
+        let theta = self.shared.programs.flat(&self.theta);
+        let [loss, _] = self.evaluate(tasks, &self.theta);
+        let tasks = RefCell::new(tasks);
+        let step = trpo.step(
+            &theta,
+            (loss, gradient),
+            |v| self.fisher_product(&mut tasks.borrow_mut(), v),
+            |at| self.evaluate(&mut tasks.borrow_mut(), &self.shared.programs.params(at)),
+        );
+        self.theta = self.shared.programs.params(&step.theta);
+        Trust { losses: [loss, step.loss], divergence: step.divergence, share: step.share }
     }
 
     /// The tasks of the current iteration, sampled and adapted to.

@@ -71,10 +71,12 @@ enum Line<'a> {
         returns: &'a [f64],
         environment_steps: usize,
         gradient_norm: f64,
-        surrogate_before: f64,
-        surrogate_after: f64,
-        divergence: f64,
-        step_share: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        surrogate_losses: Option<[f64; 2]>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        divergence: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step_share: Option<f64>,
     },
 }
 
@@ -191,10 +193,9 @@ impl Run {
                     returns: &report.returns,
                     environment_steps: report.environment_steps,
                     gradient_norm: report.gradient_norm,
-                    surrogate_before: report.losses[0],
-                    surrogate_after: report.losses[1],
-                    divergence: report.divergence,
-                    step_share: report.share,
+                    surrogate_losses: report.trust.map(|trust| trust.losses),
+                    divergence: report.trust.map(|trust| trust.divergence),
+                    step_share: report.trust.map(|trust| trust.share),
                 })?;
             }
             let out_of_time = settings.minutes > 0.0 && self.seconds >= 60.0 * settings.minutes;
