@@ -22,6 +22,12 @@ impl Space {
         self.low.len()
     }
 
+    /// A coordinate of an action in units of the bounds, where ±1 are they, clipped to them.
+    pub fn action(&self, coordinate: usize, units: f64) -> f64 {
+        let (low, high) = (self.low[coordinate], self.high[coordinate]);
+        (low + (units + 1.0) * 0.5 * (high - low)).clamp(low, high)
+    }
+
     /// True when there are no coordinates.
     pub fn is_empty(&self) -> bool {
         self.low.is_empty()

@@ -12,6 +12,7 @@
 //! | `programs.rs` | all derivatives, compiled |
 //! | `method.rs`, `adaptation.rs` | the inner loop, and products with its derivative |
 //! | `trpo.rs`, `trainer.rs` | the outer loop |
+//! | `es_maml.rs` | evolution in place of gradients |
 //! | `picture.rs` | paths and learning curves as SVG |
 
 mod adaptation;
@@ -19,6 +20,7 @@ mod baseline;
 mod batch;
 mod crew;
 mod environment;
+mod es_maml;
 mod method;
 mod navigation;
 pub mod picture;
@@ -31,6 +33,7 @@ mod trpo;
 pub use baseline::LinearBaseline;
 pub use batch::{Advantage, Batch};
 pub use environment::{Environment, MakeEnvironment, Space, Step};
+pub use es_maml::{EsMaml, EsReport, EsTrainer};
 pub use method::{InnerLoop, Method};
 pub use navigation::{Navigation2d, Sight};
 pub use policy::{Gaussian, LOG_STD, Policy};

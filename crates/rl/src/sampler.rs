@@ -127,9 +127,7 @@ impl Sampler {
                     let drawn = centre + log_std.get(i).exp() * z;
                     trajectory.means.push(centre);
                     trajectory.actions.push(drawn);
-                    // ±1 are the bounds.
-                    let (low, high) = (bounds.low[i], bounds.high[i]);
-                    action[i] = (low + (drawn + 1.0) * 0.5 * (high - low)).clamp(low, high);
+                    action[i] = bounds.action(i, drawn);
                 }
                 let step = environments[row].step(&action, &mut observation);
                 trajectory.rewards.push(step.reward);

@@ -108,7 +108,7 @@ impl Evaluate {
         if self.json {
             let result = serde_json::json!({
                 "algorithm": config.algorithm.name, "seed": config.seed, "tasks": tasks,
-                "trajectories": trajectories, "iteration": learner.iteration, "returns": returns
+                "trajectories": trajectories, "iteration": learner.iteration(), "returns": returns
             });
             say!("{}", serde_json::to_string_pretty(&result)?);
             return Ok(());
@@ -116,7 +116,7 @@ impl Evaluate {
         say!(
             "{} on 2D navigation; iteration {}; seed {}",
             config.algorithm.name.name(),
-            learner.iteration,
+            learner.iteration(),
             config.seed
         );
         print_returns(&returns, tasks, trajectories);

@@ -66,13 +66,10 @@ fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> an
     let mut show = Show::new(iterations, config.run.minutes);
     let mut sink = |event: rl::Event<'_>| match event {
         rl::Event::Started { learner } => {
-            let settings = learner.settings();
-            show.start(learner.iteration);
+            show.start(learner.iteration());
             say!(
-                "{} on 2D navigation, {} tasks of {} episodes; {} threads",
+                "{} on 2D navigation; {} threads",
                 config.algorithm.name.name(),
-                settings.meta_batch_size,
-                settings.trajectories,
                 learner.threads()
             );
         }

@@ -2,7 +2,9 @@
 
 use innerloop_engine::Dtype;
 use innerloop_meta::outer::Optimizer;
-use innerloop_rl::{Advantage, InnerLoop, Method, Navigation2d, Outer, Settings, Sight, Trpo};
+use innerloop_rl::{
+    Advantage, EsMaml, InnerLoop, Method, Navigation2d, Outer, Settings, Sight, Trpo,
+};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -88,7 +90,7 @@ pub enum ActivationName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlgorithmSection {
-    /// `maml` (default), `fomaml`, `anil`, `reptile` or `multi_step`.
+    /// `maml` (default), `fomaml`, `anil`, `reptile`, `multi_step` or `es_maml`.
     pub name: MethodName,
     /// α. Default 0.5.
     pub inner_lr: f64,
@@ -97,6 +99,12 @@ pub struct AlgorithmSection {
     /// Steps that share a gradient, with `multi_step` alone. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,
+    /// `es_maml`: σ of the perturbations of both loops. Default 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<f64>,
+    /// `es_maml`: perturbations of an adaptation step, an episode each. Default 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queries: Option<usize>,
 }
 
 /// A method's name.
@@ -113,13 +121,16 @@ pub enum MethodName {
     Reptile,
     /// [`Method::MultiStep`]
     MultiStep,
+    /// [`EsMaml`]: one return of one episode is all it sees, so that `rl.trajectories`, `rl.discount`,
+    /// `rl.gae_lambda`, `outer.meta_batch_size`, `evaluation.trajectories` and `run.dtype` have no meaning.
+    EsMaml,
 }
 
 /// The outer loop: `[outer]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OuterSection {
-    /// `trpo` (default), `ppo` or `plain`.
+    /// `trpo` (default), `ppo` or `plain`; `es` with ES-MAML.
     pub method: OuterName,
     /// Tasks in one outer step. Default 40.
     pub meta_batch_size: usize,
@@ -149,9 +160,12 @@ pub struct OuterSection {
     /// `ppo`, `plain`: `adam` (default) or `sgd` (default for Reptile).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<OptimizerName>,
-    /// `ppo`, `plain`: step size. Default 0.01 with `adam`, 1 with `sgd`.
+    /// `ppo`, `plain`, `es`: step size. Default 0.01, but 1 with `sgd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
+    /// `es`: pairs of perturbations. Default 150.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perturbations: Option<usize>,
 }
 
 /// How θ moves.
@@ -164,6 +178,8 @@ pub enum OuterName {
     Ppo,
     /// [`Outer::Plain`]
     Plain,
+    /// Evolution.
+    Es,
 }
 
 /// What takes an outer step.
@@ -253,6 +269,8 @@ impl Default for AlgorithmSection {
             inner_lr: 0.5,
             adaptation_steps: 1,
             window: None,
+            sigma: None,
+            queries: None,
         }
     }
 }
@@ -272,6 +290,7 @@ impl Default for OuterSection {
             epochs: None,
             optimizer: None,
             lr: None,
+            perturbations: None,
         }
     }
 }
@@ -351,6 +370,19 @@ impl RlConfig {
         }
     }
 
+    /// What fixes the numbers of ES-MAML, beside the seed.
+    pub fn evolution(&self) -> EsMaml {
+        let default = EsMaml::default();
+        EsMaml {
+            sigma: self.algorithm.sigma.unwrap_or(default.sigma),
+            queries: self.algorithm.queries.unwrap_or(default.queries),
+            inner_rate: self.algorithm.inner_lr,
+            perturbations: self.outer.perturbations.unwrap_or(default.perturbations),
+            outer_rate: self.outer.lr.unwrap_or(default.outer_rate),
+            steps: self.algorithm.adaptation_steps,
+        }
+    }
+
     /// Element type of parameters and programs.
     pub fn dtype(&self) -> Dtype {
         match self.run.dtype {
@@ -390,6 +422,13 @@ impl RlConfig {
                 outer.backtrack.get_or_insert(trpo.backtrack);
                 outer.tries.get_or_insert(trpo.tries);
             }
+            OuterName::Es => {
+                let es = EsMaml::default();
+                algorithm.sigma.get_or_insert(es.sigma);
+                algorithm.queries.get_or_insert(es.queries);
+                outer.perturbations.get_or_insert(es.perturbations);
+                outer.lr.get_or_insert(es.outer_rate);
+            }
             OuterName::Ppo | OuterName::Plain => {
                 if outer.method == OuterName::Ppo {
                     outer.clip.get_or_insert(0.2);
@@ -422,6 +461,8 @@ impl RlConfig {
             ("outer.epochs", outer.epochs.unwrap_or(1), 1),
             ("algorithm.adaptation_steps", algorithm.adaptation_steps, 0),
             ("algorithm.window", algorithm.window.unwrap_or(1), 1),
+            ("algorithm.queries", algorithm.queries.unwrap_or(2), 2),
+            ("outer.perturbations", outer.perturbations.unwrap_or(2), 2),
             ("evaluation.steps", evaluation.steps, 0),
             ("evaluation.tasks", evaluation.tasks, 2),
             ("evaluation.trajectories", evaluation.trajectories, 2),
@@ -446,6 +487,7 @@ impl RlConfig {
         for (key, found) in [
             ("algorithm.inner_lr", algorithm.inner_lr),
             ("outer.max_divergence", outer.max_divergence.unwrap_or(1.0)),
+            ("algorithm.sigma", algorithm.sigma.unwrap_or(1.0)),
             ("outer.clip", outer.clip.unwrap_or(1.0)),
             ("outer.lr", outer.lr.unwrap_or(1.0)),
         ] {
@@ -468,6 +510,13 @@ impl RlConfig {
         if let Some(found) = outer.backtrack.filter(|share| !(*share > 0.0 && *share < 1.0)) {
             return bad("outer.backtrack", &found, "a number above 0 and below 1");
         }
+        let evolution = algorithm.name == MethodName::EsMaml;
+        if evolution != (outer.method == OuterName::Es) {
+            let expected =
+                if evolution { "\"es\" with es_maml" } else { "\"es\" with es_maml alone" };
+            let found = Value::try_from(outer.method).expect("a name");
+            return bad("outer.method", &found, expected);
+        }
         if algorithm.name == MethodName::Reptile && outer.method != OuterName::Plain {
             return bad(
                 "outer.method",
@@ -489,6 +538,8 @@ impl RlConfig {
     fn refuse_strangers(&self, source: &str) -> Result<()> {
         let RlConfig { algorithm, outer, .. } = self;
         let (trpo, ppo) = (outer.method == OuterName::Trpo, outer.method == OuterName::Ppo);
+        let es = outer.method == OuterName::Es;
+        let optimizer = matches!(outer.method, OuterName::Ppo | OuterName::Plain);
         let multi_step = algorithm.name == MethodName::MultiStep;
         for (key, written, applies, with) in [
             (
@@ -497,6 +548,9 @@ impl RlConfig {
                 multi_step,
                 "algorithm.name = \"multi_step\"",
             ),
+            ("algorithm.sigma", algorithm.sigma.is_some(), es, ES),
+            ("algorithm.queries", algorithm.queries.is_some(), es, ES),
+            ("outer.perturbations", outer.perturbations.is_some(), es, ES),
             ("outer.max_divergence", outer.max_divergence.is_some(), trpo, TRPO),
             ("outer.cg_steps", outer.cg_steps.is_some(), trpo, TRPO),
             ("outer.cg_damping", outer.cg_damping.is_some(), trpo, TRPO),
@@ -507,10 +561,10 @@ impl RlConfig {
             (
                 "outer.optimizer",
                 outer.optimizer.is_some(),
-                !trpo,
+                optimizer,
                 "outer.method = \"ppo\" or \"plain\"",
             ),
-            ("outer.lr", outer.lr.is_some(), !trpo, "outer.method = \"ppo\" or \"plain\""),
+            ("outer.lr", outer.lr.is_some(), !trpo, "outer.method = \"ppo\", \"plain\" or \"es\""),
         ] {
             if written && !applies {
                 return Err(Error::config(format!(
@@ -523,6 +577,7 @@ impl RlConfig {
 }
 
 const TRPO: &str = "outer.method = \"trpo\"";
+const ES: &str = "algorithm.name = \"es_maml\"";
 
 impl MethodName {
     /// Name in configurations and reports.
@@ -533,6 +588,7 @@ impl MethodName {
             MethodName::Anil => "anil",
             MethodName::Reptile => "reptile",
             MethodName::MultiStep => "multi_step",
+            MethodName::EsMaml => "es_maml",
         }
     }
 }
@@ -540,7 +596,8 @@ impl MethodName {
 impl AlgorithmSection {
     fn method(&self) -> Method {
         match self.name {
-            MethodName::Maml => Method::Maml,
+            // Evolution has no method of gradients; [`RlConfig::evolution`] is its own.
+            MethodName::Maml | MethodName::EsMaml => Method::Maml,
             MethodName::Fomaml => Method::Fomaml,
             MethodName::Anil => Method::Anil,
             MethodName::Reptile => Method::Reptile,
@@ -577,7 +634,7 @@ impl OuterSection {
                 optimizer,
                 rate,
             },
-            OuterName::Plain => Outer::Plain { optimizer, rate },
+            OuterName::Plain | OuterName::Es => Outer::Plain { optimizer, rate },
         }
     }
 }

@@ -7,16 +7,15 @@ use std::time::Instant;
 
 use innerloop_engine::{Params, Tensor};
 use innerloop_rl::picture::{self, TaskPaths};
-use innerloop_rl::{Environment, MakeEnvironment, MetaRl, Navigation2d, Policy, Rollouts};
+use innerloop_rl::{MetaRl, Navigation2d, Rollouts};
 use serde::Serialize;
 
+use super::{Learner, Progress};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RlConfig;
-use crate::config::rl::ActivationName;
 use crate::evaluation::Estimate;
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
-use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
 /// What happens during a run, for whoever shows it.
@@ -24,10 +23,10 @@ pub enum Event<'a> {
     /// Training starts, or goes on, at this iteration.
     Started {
         /// The run.
-        learner: &'a MetaRl,
+        learner: &'a Learner,
     },
     /// An outer iteration is done.
-    Step(&'a innerloop_rl::Report),
+    Step(&'a Progress),
     /// Training is over and the final evaluation begins.
     Evaluating,
 }
@@ -70,7 +69,8 @@ enum Line<'a> {
         seconds: f64,
         returns: &'a [f64],
         environment_steps: usize,
-        gradient_norm: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gradient_norm: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         surrogate_losses: Option<[f64; 2]>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,11 +95,11 @@ pub fn train(
         true => RunWriter::resume(out, &config)?,
         false => RunWriter::create(out, &config)?,
     };
-    let mut run = Run { learner: learner(&config)?, config, writer, seconds: 0.0 };
+    let mut run = Run { learner: Learner::new(&config)?, config, writer, seconds: 0.0 };
     if resume && run.writer.dir().last_path().exists() {
         run.seconds = restore(&mut run.learner, &run.writer.dir().last_path())?;
     }
-    run.writer.keep_until(run.learner.iteration)?;
+    run.writer.keep_until(run.learner.iteration())?;
     run.train(stop, sink)?;
     sink(Event::Evaluating);
     run.finish()
@@ -113,17 +113,17 @@ pub fn is_run(folder: &Path) -> bool {
 }
 
 /// A learner standing at the newest checkpoint of a run.
-pub fn open(folder: &Path) -> Result<(RlConfig, MetaRl)> {
+pub fn open(folder: &Path) -> Result<(RlConfig, Learner)> {
     let dir = RunDir::open(folder)?;
     let config: RlConfig = dir.kept()?;
-    let mut learner = learner(&config)?;
+    let mut learner = Learner::new(&config)?;
     restore(&mut learner, &dir.last_path())?;
     Ok((config, learner))
 }
 
 /// Mean return on test tasks after every number of steps.
 pub fn evaluate(
-    learner: &MetaRl,
+    learner: &Learner,
     tasks: usize,
     steps: usize,
     trajectories: usize,
@@ -140,25 +140,9 @@ pub fn evaluate(
     }
 }
 
-fn learner(config: &RlConfig) -> Result<MetaRl> {
-    let environment = config.environment();
-    let activation = match config.policy.activation {
-        ActivationName::Relu => innerloop_nn::Activation::Relu,
-        ActivationName::Tanh => innerloop_nn::Activation::Tanh,
-    };
-    let policy = Policy::new(
-        environment.observation_space().len(),
-        &config.policy.hidden,
-        environment.action_space().len(),
-        activation,
-    );
-    let make: MakeEnvironment = Box::new(move || Box::new(environment.clone()));
-    Ok(MetaRl::new(config.settings(), policy, make, thread_pool(config.run.threads)?))
-}
-
 struct Run {
     config: RlConfig,
-    learner: MetaRl,
+    learner: Learner,
     writer: RunWriter,
     /// Seconds of training before and in this session.
     seconds: f64,
@@ -170,21 +154,13 @@ impl Run {
         let (before, start) = (self.seconds, Instant::now());
         let last = self.config.outer.iterations as u64;
         let settings = self.config.run.clone();
-        if self.learner.iteration == last {
+        if self.learner.iteration() == last {
             checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
         }
-        while self.learner.iteration < last {
-            let report = self.learner.step().map_err(|found| {
-                Error::diverged(format!(
-                    "training diverged at iteration {}: {} is {}, expected a finite number; lower \
-                     algorithm.inner_lr or outer.lr; the last checkpoint is intact",
-                    self.learner.iteration + 1,
-                    found.what,
-                    found.value
-                ))
-            })?;
+        while self.learner.iteration() < last {
+            let report = self.learner.step()?;
             self.seconds = before + start.elapsed().as_secs_f64();
-            let done = self.learner.iteration;
+            let done = self.learner.iteration();
             sink(Event::Step(&report));
             if done.is_multiple_of(settings.log_every as u64) || done == last {
                 self.writer.append(&Line::Train {
@@ -218,18 +194,17 @@ impl Run {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        let MetaRl { theta, optimizer, iteration, .. } = &self.learner;
-        let metadata = BTreeMap::from([
-            ("iteration".to_string(), iteration.to_string()),
-            ("optimizer_steps".to_string(), optimizer.steps.to_string()),
+        let mut metadata = BTreeMap::from([
+            ("iteration".to_string(), self.learner.iteration().to_string()),
             ("seconds".to_string(), self.seconds.to_string()),
         ]);
         let group = |name: &str, values: &Params<Tensor>| (name.to_string(), values.clone());
-        let groups = vec![
-            group(OMEGA, theta),
-            group(FIRST, &optimizer.first),
-            group(SECOND, &optimizer.second),
-        ];
+        let mut groups = vec![group(OMEGA, self.learner.theta())];
+        if let Learner::Gradient(learner) = &self.learner {
+            let optimizer = &learner.optimizer;
+            groups.extend([group(FIRST, &optimizer.first), group(SECOND, &optimizer.second)]);
+            metadata.insert("optimizer_steps".into(), optimizer.steps.to_string());
+        }
         Checkpoint { groups, metadata }
     }
 
@@ -237,12 +212,12 @@ impl Run {
         let settings = &self.config.evaluation;
         let (tasks, steps, trajectories) = (settings.tasks, settings.steps, settings.trajectories);
         let returns = evaluate(&self.learner, tasks, steps, trajectories)?;
-        let fresh = learner(&self.config)?;
+        let fresh = Learner::new(&self.config)?;
         let outcome = Outcome {
             algorithm: self.config.algorithm.name.name(),
             seed: self.config.seed,
             version: env!("CARGO_PKG_VERSION"),
-            iterations: self.learner.iteration,
+            iterations: self.learner.iteration(),
             iterations_configured: self.config.outer.iterations as u64,
             seconds: self.seconds,
             peak_memory: peak_memory(),
@@ -252,14 +227,16 @@ impl Run {
             untrained: evaluate(&fresh, tasks, steps, trajectories)?,
             returns,
         };
-        self.writer.write_text("paths.svg", &self.paths(steps))?;
+        if let Some(paths) = self.paths(steps) {
+            self.writer.write_text("paths.svg", &paths)?;
+        }
         self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?))?;
         self.writer.write_result(&outcome)?;
         Ok(outcome)
     }
 
-    /// Paths on some test tasks before the first and after the last step.
-    fn paths(&self, steps: usize) -> String {
+    /// Paths on some test tasks before the first and after the last step; none of evolution.
+    fn paths(&self, steps: usize) -> Option<String> {
         let [tasks, each] = DRAWN;
         let of = |rollouts: &Rollouts| {
             let (n, drawn) = (rollouts.observation_len, rollouts.trajectories.iter().take(each));
@@ -271,13 +248,14 @@ impl Run {
         };
         let task = |task: usize| {
             let episodes = self.learner.episodes(task, steps, each.max(2));
-            TaskPaths {
+            Some(TaskPaths {
                 goal: Navigation2d::goal_of(MetaRl::test_key(self.config.seed, task)),
-                before: of(&episodes[0]),
-                after: of(&episodes[steps]),
-            }
+                before: of(episodes.first()?),
+                after: of(episodes.last()?),
+            })
         };
-        picture::paths(&(0..tasks).map(task).collect::<Vec<_>>())
+        let tasks: Option<Vec<TaskPaths>> = (0..tasks).map(task).collect();
+        tasks.map(|tasks| picture::paths(&tasks))
     }
 
     /// Iterations with their returns, from `metrics.jsonl`.
@@ -296,13 +274,19 @@ const FIRST: &str = "optimizer.first";
 const SECOND: &str = "optimizer.second";
 
 /// Puts a learner where a checkpoint stands; gives the seconds trained.
-fn restore(learner: &mut MetaRl, path: &Path) -> Result<f64> {
+fn restore(learner: &mut Learner, path: &Path) -> Result<f64> {
     let found = checkpoint::load(path)?;
-    learner.theta = same_shapes(&found, OMEGA, &learner.theta, path)?;
-    let optimizer = &mut learner.optimizer;
-    optimizer.first = same_shapes(&found, FIRST, &optimizer.first, path)?;
-    optimizer.second = same_shapes(&found, SECOND, &optimizer.second, path)?;
-    optimizer.steps = number(&found, "optimizer_steps", path)?;
-    learner.iteration = number(&found, "iteration", path)?;
+    let theta = same_shapes(&found, OMEGA, learner.theta(), path)?;
+    let iteration = number(&found, "iteration", path)?;
+    match learner {
+        Learner::Gradient(learner) => {
+            let optimizer = &mut learner.optimizer;
+            optimizer.first = same_shapes(&found, FIRST, &optimizer.first, path)?;
+            optimizer.second = same_shapes(&found, SECOND, &optimizer.second, path)?;
+            optimizer.steps = number(&found, "optimizer_steps", path)?;
+            (learner.theta, learner.iteration) = (theta, iteration);
+        }
+        Learner::Evolution(learner) => (learner.theta, learner.iteration) = (theta, iteration),
+    }
     number(&found, "seconds", path)
 }

@@ -20,6 +20,11 @@ pub(super) const ALL: &[Preset] = &[
         about: "multi-step estimation on 2D navigation: two inner steps share a gradient",
         text: MULTI_STEP,
     },
+    Preset {
+        name: "nav2d-es-maml",
+        about: "ES-MAML on 2D navigation: evolution in both loops, a linear policy",
+        text: ES_MAML,
+    },
     Preset { name: "nav2d-ppo", about: "MAML with PPO's outer loss on 2D navigation", text: PPO },
     Preset {
         name: "nav2d-plain",
@@ -91,6 +96,24 @@ name = "multi_step"
 inner_lr = 0.25
 adaptation_steps = 4
 window = 2
+"#;
+
+const ES_MAML: &str = r#"[rl]
+environment = "nav2d"
+
+[policy]
+hidden = []
+
+[algorithm]
+name = "es_maml"
+inner_lr = 0.05
+sigma = 0.1
+queries = 20
+
+[outer]
+method = "es"
+perturbations = 150
+lr = 0.01
 "#;
 
 const PPO: &str = r#"[rl]
