@@ -290,3 +290,61 @@ fn ascend(theta: &[f64], directions: &[Vec<f64>], differences: &[f64], scale: f6
     }
     next
 }
+
+#[cfg(test)]
+mod tests {
+    use innerloop_nn::Activation;
+
+    use super::*;
+    use crate::{Navigation2d, Sight};
+
+    fn trainer(threads: usize) -> EsTrainer {
+        let settings = EsMaml { queries: 4, perturbations: 3, ..EsMaml::default() };
+        let policy = Policy::new(2, &[], 2, Activation::Relu);
+        let make: MakeEnvironment = Box::new(|| Box::new(Navigation2d::new(Sight::Position)));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        EsTrainer::new(settings, 6, policy, make, pool)
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let [mut one, mut three] = [1, 3].map(trainer);
+        for _ in 0..2 {
+            assert_eq!(one.step(), three.step());
+        }
+        assert_eq!(one.theta.values(), three.theta.values());
+        assert_ne!(one.theta.values(), trainer(1).theta.values());
+        assert_eq!(one.test(3, 1), three.test(3, 1));
+    }
+
+    #[test]
+    fn policies_side_by_side_act_as_alone() {
+        let trainer = trainer(1);
+        let mut arena = trainer.arena();
+        let task = Key::new(8);
+        arena.environments.iter_mut().for_each(|environment| environment.set_task(task));
+        let policies: Vec<Vec<f64>> =
+            (0..5).map(|i| moved(&trainer.flat(), 0.1 * f64::from(i), &[1.0; 8])).collect();
+        let together = trainer.returns(&mut arena, &policies, task);
+        for (policy, together) in policies.iter().zip(&together) {
+            let alone = trainer.returns(&mut arena, std::slice::from_ref(policy), task);
+            assert_eq!(alone, [*together]);
+        }
+        assert_ne!(together[0], together[1]);
+    }
+
+    #[test]
+    fn the_estimate_climbs_a_slope() {
+        // f(θ) = ⟨c, θ⟩: Σ ⟨c, g⟩ g goes along c.
+        let c = [1.0, -2.0, 0.5];
+        let noise = directions(Key::new(1), 4000, 3);
+        let differences: Vec<f64> =
+            noise.iter().map(|g| g.iter().zip(c).map(|(g, c)| g * c).sum()).collect();
+        let norm = c.iter().map(|c| c * c).sum::<f64>().sqrt();
+        // Divided by the deviation |c|, the mean over directions is c / |c|.
+        let way = ascend(&[0.0; 3], &noise, &differences, 1.0 / 4000.0);
+        for (way, c) in way.iter().zip(c) {
+            assert!((way - c / norm).abs() <= 0.06, "{way} beside {}", c / norm);
+        }
+    }
+}
