@@ -16,6 +16,7 @@ const LEAST_STD: f64 = 1e-6;
 /// Actions are in units of the environment's bounds: ±1 is as far as it goes.
 pub struct Policy {
     mean: Mlp,
+    activation: Activation,
     specs: Vec<ParamSpec>,
     observations: usize,
     actions: usize,
@@ -51,7 +52,7 @@ impl Policy {
             layout: Layout::Same,
             init: Init::Constant(0.0),
         });
-        Policy { mean, specs, observations, actions }
+        Policy { mean, activation, specs, observations, actions }
     }
 
     /// Coordinates of an observation.
@@ -91,6 +92,26 @@ impl Policy {
         // max(log σ, least)
         let log_std = (params[LOG_STD] - least).relu() + least;
         Gaussian { mean, log_std }
+    }
+
+    /// `log σ` itself, no less than what [`Policy::distribution`] allows.
+    pub(crate) fn log_std(params: &Params<Tensor>) -> Vec<f64> {
+        params[LOG_STD].iter().map(|log_std| log_std.max(LEAST_STD.ln())).collect()
+    }
+
+    /// The mean of [`Policy::distribution`] where weights are given as `[in, out]`: rows of few states meet them as
+    /// they lie, where others are packed at every product.
+    pub(crate) fn mean_by_columns<'g>(&self, params: &Vars<'g>, states: Var<'g>) -> Var<'g> {
+        let layers = self.mean.parameters().chunks_exact(2);
+        let last = layers.len() - 1;
+        layers.enumerate().fold(states, |h, (i, layer)| {
+            let z = h.matmul(params[&layer[0].name]) + params[&layer[1].name];
+            match self.activation {
+                _ if i == last => z,
+                Activation::Relu => z.relu(),
+                Activation::Tanh => z.tanh(),
+            }
+        })
     }
 }
 

@@ -129,10 +129,11 @@ impl Programs {
             fisher_product: compile(traced.fisher_product().values()),
             forward: {
                 let graph = Graph::new();
-                let params = policy.parameters().map_named(|name, shape| graph.input(name, shape));
+                let params = policy
+                    .parameters()
+                    .map_named(|name, shape| graph.input(name, &by_columns(shape)));
                 let states = graph.input("observations", &[rollout_rows, policy.observations()]);
-                let Gaussian { mean, log_std } = policy.distribution(&params, states);
-                Program::compile(&graph, &[mean, log_std])
+                Program::compile(&graph, &[policy.mean_by_columns(&params, states)])
             },
         }
     }
@@ -181,13 +182,21 @@ impl Programs {
         params
     }
 
-    /// Mean `[rows, a]` and log standard deviation `[a]` in the states.
+    /// Parameters as [`Programs::forward`] takes them.
+    pub(crate) fn for_rollouts(&self, params: &Params<Tensor>) -> Params<Tensor> {
+        params.map(|tensor| match tensor.shape().len() {
+            2 => tensor.permuted(&[1, 0]),
+            _ => tensor.clone(),
+        })
+    }
+
+    /// Mean `[rows, a]` in the states.
     pub(crate) fn forward(
         &self,
         memory: &mut Memory,
         params: &Params<Tensor>,
         states: &Tensor,
-        (mean, log_std): (&mut Tensor, &mut Tensor),
+        mean: &mut Tensor,
     ) {
         let workspace = &mut memory.workspace;
         workspace.enter(&self.forward);
@@ -195,7 +204,6 @@ impl Programs {
         workspace.set(params.len(), states);
         self.forward.run(workspace);
         workspace.read(0, mean);
-        workspace.read(1, log_std);
     }
 
     /// Surrogate loss and mean divergence of a batch.
@@ -258,6 +266,11 @@ impl Programs {
             done(memory);
         }
     }
+}
+
+/// A weight's shape turned round; any other's as it is.
+fn by_columns(shape: &[usize]) -> Shape {
+    shape.iter().rev().copied().collect()
 }
 
 /// Supplies parameters as the inputs from `first` on.

@@ -4,7 +4,7 @@ use innerloop_engine::{Key, Params, Tensor};
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::programs::{Memory, Programs};
-use crate::{Environment, MakeEnvironment, Space};
+use crate::{Environment, MakeEnvironment, Policy, Space};
 
 /// One episode, or what of it was seen. Arrays have a row for every step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +53,6 @@ pub(crate) struct Sampler {
     bounds: Space,
     states: Tensor,
     mean: Tensor,
-    log_std: Tensor,
 }
 
 impl Sampler {
@@ -66,7 +65,6 @@ impl Sampler {
         Sampler {
             states: zeros(&[rows, seen]),
             mean: zeros(&[rows, bounds.len()]),
-            log_std: zeros(&[bounds.len()]),
             environments,
             bounds,
         }
@@ -83,18 +81,19 @@ impl Sampler {
     ) -> Rollouts {
         self.environments.iter_mut().for_each(|environment| environment.set_task(task));
         let rows = programs.rollout_rows();
+        let params = programs.for_rollouts(params);
         let mut rollouts = Rollouts {
             trajectories: Vec::with_capacity(n),
-            log_std: Vec::new(),
+            log_std: Policy::log_std(&params),
             observation_len: self.states.shape()[1],
         };
         for first in (0..n).step_by(rows) {
             let keys: Vec<Key> = (first..n.min(first + rows))
                 .map(|i| episodes.with_stream(&format!("episode {i}")))
                 .collect();
-            rollouts.trajectories.extend(self.together(programs, memory, params, &keys));
+            let together = self.together(programs, memory, (&params, &rollouts.log_std), &keys);
+            rollouts.trajectories.extend(together);
         }
-        rollouts.log_std = self.log_std.iter().collect();
         rollouts
     }
 
@@ -103,10 +102,11 @@ impl Sampler {
         &mut self,
         programs: &Programs,
         memory: &mut Memory,
-        params: &Params<Tensor>,
+        (params, log_std): (&Params<Tensor>, &[f64]),
         keys: &[Key],
     ) -> Vec<Trajectory> {
-        let Sampler { environments, bounds, states, mean, log_std } = self;
+        let Sampler { environments, bounds, states, mean } = self;
+        let deviation: Vec<f64> = log_std.iter().map(|log_std| log_std.exp()).collect();
         let (seen, acted) = (states.shape()[1], bounds.len());
         let mut trajectories = vec![Trajectory::default(); keys.len()];
         let mut noise: Vec<_> = keys.iter().map(|key| key.with_stream("noise").rng()).collect();
@@ -117,14 +117,14 @@ impl Sampler {
             write_row(states, row, &observation);
         }
         while live.contains(&true) {
-            programs.forward(memory, params, states, (&mut *mean, &mut *log_std));
+            programs.forward(memory, params, states, mean);
             for row in (0..keys.len()).filter(|&row| live[row]).collect::<Vec<_>>() {
                 let trajectory = &mut trajectories[row];
                 trajectory.observations.extend((0..seen).map(|i| states.get(row * seen + i)));
                 for i in 0..acted {
                     let z: f64 = StandardNormal.sample(&mut noise[row]);
                     let centre = mean.get(row * acted + i);
-                    let drawn = centre + log_std.get(i).exp() * z;
+                    let drawn = centre + deviation[i] * z;
                     trajectory.means.push(centre);
                     trajectory.actions.push(drawn);
                     action[i] = bounds.action(i, drawn);

@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod data;
 mod failures;
+mod rl;
 mod stop;
 mod train;
 mod verify;

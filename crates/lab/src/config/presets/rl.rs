@@ -134,8 +134,9 @@ const PRETRAINED: &str = r#"[rl]
 environment = "nav2d"
 
 [algorithm]
-# No inner loop in training.
+# No inner loop in training. A gradient step at the rate of the others, 0.5, throws this policy off.
 adaptation_steps = 0
+inner_lr = 0.05
 "#;
 
 const RANDOM: &str = r#"[rl]
