@@ -65,7 +65,8 @@ pub fn learning_curve(rows: &[(u64, Vec<f64>)]) -> String {
     let y = |value: f64| 8.0 + value / low * (height - 32.0);
     let mut out = header(width, height + 24.0);
     for tick in 0..=4 {
-        let value = low * f64::from(tick) / 4.0;
+        // Zero added, so that none is shown as −0.
+        let value = low * f64::from(tick) / 4.0 + 0.0;
         let _ = writeln!(
             out,
             "<line x1=\"{left}\" x2=\"{width}\" y1=\"{0:.1}\" y2=\"{0:.1}\" stroke=\"#dddddd\"/>\
