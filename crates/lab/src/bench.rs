@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Graph, Key, Program};
+use innerloop_tasks::curves::Sizes;
 use innerloop_tasks::{
     Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists, TaskFamily,
 };
@@ -207,8 +208,8 @@ impl Workload {
         };
         Ok(match &config.model.network {
             crate::config::Network::Mlp(_) => {
-                let FewShot { shots, query, train_query, .. } = sizes;
-                Box::new(Sinusoid { shots, query, train_query })
+                let FewShot { shots, query, train_shots, train_query, .. } = sizes;
+                Box::new(Sinusoid { sizes: Sizes { shots, query, train_shots, train_query } })
             }
             crate::config::Network::Conv4(conv4) => {
                 let shape = if conv4.filters == 32 { [84, 84, 3] } else { [28, 28, 1] };

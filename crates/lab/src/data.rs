@@ -43,7 +43,7 @@ pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
     let points = curves::Sizes { shots, query, train_shots, train_query };
     Ok(match &config.tasks.family {
         Family::Strokes => Box::new(Strokes { few_shot: sizes }),
-        Family::Sinusoid => Box::new(Sinusoid { shots, query, train_query }),
+        Family::Sinusoid => Box::new(Sinusoid { sizes: points }),
         Family::SineLine { noise } => Box::new(SineLine { sizes: points, noise: *noise }),
         Family::Omniglot(set) => {
             let split = match set.split {

@@ -202,6 +202,7 @@ impl Protocol {
                 MetaGradient::Binomial { .. } => "terms of few Hessians",
                 MetaGradient::Implicit { .. } => "implicit second order",
                 MetaGradient::Differences { .. } => "second order by differences",
+                MetaGradient::HeldGradients => "first order through all steps",
                 MetaGradient::FirstOrder => "first order",
                 MetaGradient::Displacement => "displacement",
             },

@@ -2,9 +2,9 @@
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Pretraining, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
@@ -15,7 +15,7 @@ use innerloop_tasks::{self as tasks, EpisodeSpec, Split, TaskFamily};
 
 use crate::config::{self, Config, Method, Network, Regularizer};
 use crate::data::family;
-use crate::few_shot::{FewShot, Phase};
+use crate::few_shot::{FewShot, Phase, Readout};
 use crate::{Error, Result};
 
 /// Everything a configuration names, built.
@@ -42,7 +42,7 @@ impl Experiment {
     /// Builds everything around a family of tasks of one's own, in place of `[tasks]`. Its episodes must fit
     /// the network.
     pub fn with_family(config: Config, family: Box<dyn TaskFamily>) -> Result<Experiment> {
-        let algorithm = algorithm(&config);
+        let algorithm = algorithm(&config, family.spec(Split::Train).outputs());
         Experiment::assemble(config, family, model, algorithm)
     }
 
@@ -52,7 +52,8 @@ impl Experiment {
         config: Config,
         model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
     ) -> Result<Experiment> {
-        let (family, algorithm) = (family(&config)?, algorithm(&config));
+        let family = family(&config)?;
+        let algorithm = algorithm(&config, family.spec(Split::Train).outputs());
         Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
     }
 
@@ -85,8 +86,16 @@ impl Experiment {
                 model: model(&config, &spec)?,
                 spec,
                 batch_norm: batch_norm(&config),
+                momentum: match &config.model.network {
+                    Network::Conv4(conv4) => conv4.batch_norm_momentum,
+                    Network::Mlp(_) => 1.0,
+                },
                 phase,
                 steps: config.algorithm.adaptation_steps,
+                readout: match config.algorithm.method {
+                    Method::Protonet => Readout::Prototypes,
+                    _ => Readout::Output,
+                },
             })
         };
         let train = problem(Split::Train, Phase::Train)?;
@@ -168,25 +177,34 @@ impl From<tasks::Error> for Error {
 }
 
 fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
-    let outputs = match spec.target {
-        tasks::Target::Classes(n) | tasks::Target::Values(n) => n,
-    };
+    let outputs = spec.outputs();
+    let embeds = config.algorithm.method == Method::Protonet;
     let weights = match config.model.init {
         config::Init::He => nn::Init::He,
         config::Init::Xavier => nn::Init::Xavier,
         config::Init::PyTorch => nn::Init::Torch,
         config::Init::TruncatedNormal => nn::Init::TruncatedNormal(0.01),
     };
+    let context = match config.algorithm.method {
+        Method::Cavia { parameters } => Some(parameters),
+        _ => None,
+    };
     match &config.model.network {
         Network::Mlp(mlp) => {
             let mut sizes = vec![spec.x.iter().product()];
             sizes.extend(&mlp.hidden);
-            sizes.push(outputs);
+            if !embeds {
+                sizes.push(outputs);
+            }
             let activation = match mlp.activation {
                 config::Activation::Relu => nn::Activation::Relu,
                 config::Activation::Tanh => nn::Activation::Tanh,
             };
-            Ok(Box::new(nn::Mlp::new(&sizes, activation, weights)))
+            let mlp = nn::Mlp::new(&sizes, activation, weights);
+            Ok(Box::new(match context {
+                Some(parameters) => mlp.with_context(parameters),
+                None => mlp,
+            }))
         }
         Network::Conv4(conv4) => {
             let downsampling = match conv4.variant {
@@ -212,7 +230,13 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
                 )));
             }
             let with = (weights, conv4.batch_norm_eps);
-            Ok(Box::new(nn::Conv4::new(image, conv4.filters, outputs, (downsampling, head), with)))
+            let (shape, filters) = ((downsampling, head), conv4.filters);
+            let conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
+            Ok(Box::new(match context {
+                Some(parameters) => conv4.with_context(parameters),
+                None if embeds => conv4.without_head(),
+                None => conv4,
+            }))
         }
     }
 }
@@ -225,21 +249,24 @@ fn batch_norm(config: &Config) -> nn::BatchNorm {
             config::BatchNorm::WithSupport => nn::BatchNorm::WithSupport,
             config::BatchNorm::Running => nn::BatchNorm::Running,
             config::BatchNorm::PerStep => nn::BatchNorm::PerStep,
+            config::BatchNorm::Episode => nn::BatchNorm::Episode,
         },
     }
 }
 
-fn algorithm(config: &Config) -> Box<dyn Algorithm> {
+/// The algorithm a configuration names, for a network of so many outputs.
+pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };
     let inner = InnerLoop { rates, frozen: settings.frozen.clone() };
     let learn_rates = settings.learn_inner_lr;
     let method: Box<dyn Algorithm> = match settings.method {
-        Method::Maml => Box::new(Maml { inner, learn_rates }),
+        Method::Maml | Method::MamlPlusPlus => Box::new(Maml { inner, learn_rates }),
         Method::Fomaml => Box::new(Fomaml { inner }),
-        Method::Anil => Box::new(Anil { inner, head: "head.".into() }),
+        Method::Anil => Box::new(Anil { inner, head: "head.".into(), learn_rates }),
         Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
+        Method::Cavia { .. } => Box::new(Cavia { inner, context: nn::CONTEXT.into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
         Method::Imaml { proximal, iterations, damping } => {
             Box::new(Imaml { inner, proximal, iterations, damping })
@@ -271,6 +298,8 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::Comparison::PerTensor => Comparison::PerTensor,
             },
         }),
+        Method::Lstm => Box::new(Lstm { frozen: inner.frozen, key: Key::new(config.seed) }),
+        Method::Protonet => Box::new(Protonet),
         Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {
             inner,
@@ -279,6 +308,12 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
                 config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
             },
         }),
+    };
+    let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);
+    let plus_plus = settings.method == Method::MamlPlusPlus;
+    let method: Box<dyn Algorithm> = match plus_plus || losses_until + second_order_from > 0.0 {
+        true => Box::new(MamlPlusPlus::new(method, losses_until, second_order_from)),
+        false => method,
     };
     match settings.regularizer {
         Regularizer::None => method,
@@ -296,6 +331,11 @@ fn algorithm(config: &Config) -> Box<dyn Algorithm> {
             };
             let mut regularized = Shot::new(method, shot.weight, distance, (role, shot.steps));
             regularized.travel = shot.travel;
+            let key = Key::new(config.seed);
+            regularized.pretraining = (shot.pretraining > 0.0).then(|| Pretraining {
+                until: shot.pretraining,
+                projector: shot.projector.then_some((key, outputs)),
+            });
             Box::new(regularized)
         }
     }
@@ -320,7 +360,8 @@ fn check_names(config: &Config, problem: &FewShot, algorithm: &dyn Algorithm) ->
             return Err(unknown("algorithm.frozen", prefix));
         }
     }
-    if !names.iter().any(|name| algorithm.adapts(name)) {
+    let still = config.algorithm.method == Method::Protonet;
+    if !still && !names.iter().any(|name| algorithm.adapts(name)) {
         return Err(Error::config(
             "algorithm.frozen leaves nothing for the inner loop to adapt; expected at least one parameter",
         ));

@@ -2,7 +2,7 @@
 
 use innerloop_engine::{Params, Shape, Var};
 use innerloop_meta::{Loss, Point, Problem};
-use innerloop_nn::{BatchNorm, Model, NormStatistics, loss};
+use innerloop_nn::{BatchNorm, Forward, Model, NormStatistics, loss, prototype_logits};
 use innerloop_tasks::{EpisodeSpec, Target};
 
 /// What a problem is traced for.
@@ -14,6 +14,22 @@ pub enum Phase {
     Evaluate,
 }
 
+/// What a prediction is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// The network's output.
+    Output,
+    /// Distances of the network's output to its class means over the support set.
+    Prototypes,
+}
+
+/// Which examples a pass is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Support,
+    Query,
+}
+
 /// Few-shot learning of a model on episodes of fixed shapes.
 pub struct FewShot {
     /// The network.
@@ -22,10 +38,14 @@ pub struct FewShot {
     pub spec: EpisodeSpec,
     /// Whose statistics normalise.
     pub batch_norm: BatchNorm,
+    /// Weight of the newest batch in averages of statistics.
+    pub momentum: f64,
     /// What it is traced for.
     pub phase: Phase,
     /// Inner steps `K` of meta-training: statistics per step have `K + 1` rows.
     pub steps: usize,
+    /// What a prediction is made of.
+    pub readout: Readout,
 }
 
 impl FewShot {
@@ -33,20 +53,54 @@ impl FewShot {
         matches!(self.batch_norm, BatchNorm::Running | BatchNorm::PerStep)
     }
 
-    /// The loss of a pass that is normalised as the mode says for anything but single queries.
-    fn pass<'g>(&self, at: &Point<'g>, x: Var<'g>, y: Var<'g>) -> Loss<'g> {
-        let norm = if self.keeps_averages() && self.phase == Phase::Evaluate {
+    /// Whether averages are gathered within a task.
+    fn gathers_averages(&self) -> bool {
+        self.batch_norm == BatchNorm::Episode && self.phase == Phase::Evaluate
+    }
+
+    /// Whether a pass tells its statistics.
+    fn tells_statistics(&self) -> bool {
+        self.keeps_averages() && self.phase == Phase::Train || self.gathers_averages()
+    }
+
+    /// A pass that is normalised as the mode says for anything but single queries.
+    fn forward<'g>(&self, at: &Point<'g>, x: Var<'g>, set: Set) -> Forward<'g> {
+        let kept = self.keeps_averages() && self.phase == Phase::Evaluate;
+        let averages = kept || self.gathers_averages() && set == Set::Query;
+        let norm = if averages {
             NormStatistics::Given(self.averages(at))
         } else {
             NormStatistics::Batch { groups: 1 }
         };
         let forward = self.model.forward(&at.params, x, &norm);
-        let statistics = if self.keeps_averages() && self.phase == Phase::Train {
-            forward.statistics
-        } else {
-            Params::new()
+        let statistics =
+            if self.tells_statistics() && !averages { forward.statistics } else { Params::new() };
+        Forward { output: forward.output, statistics }
+    }
+
+    /// The loss of such a pass.
+    fn pass<'g>(&self, at: &Point<'g>, x: Var<'g>, y: Var<'g>, set: Set) -> Loss<'g> {
+        let Forward { output, statistics } = self.forward(at, x, set);
+        let output = match self.readout {
+            Readout::Output => output,
+            Readout::Prototypes => prototype_logits(output, y, output, self.spec.outputs()),
         };
-        Loss { value: self.loss(forward.output, y), output: forward.output, statistics }
+        Loss { value: self.loss(output, y), output, statistics }
+    }
+
+    /// The loss on the query set, which is embedded in one batch with the support set.
+    fn by_prototypes<'g>(
+        &self,
+        at: &Point<'g>,
+        support: &[Var<'g>],
+        query: &[Var<'g>],
+    ) -> Loss<'g> {
+        let x = query[0].graph().concat(&[support[0], query[0]], 0);
+        let Forward { output, statistics } = self.forward(at, x, Set::Query);
+        let (n, m, d) = (self.spec.support, self.spec.query, output.shape()[1]);
+        let rows = |first: usize, rows: usize| output.slice(&[first, 0], &[rows, d]);
+        let output = prototype_logits(rows(0, n), support[1], rows(n, m), self.spec.outputs());
+        Loss { value: self.loss(output, query[1]), output, statistics }
     }
 
     /// The averages to normalise with at the current step.
@@ -58,7 +112,10 @@ impl FewShot {
                 let step = at.step.reshape(&[1, shape[0]]);
                 step.matmul(average).reshape(&shape[1..])
             }
-            BatchNorm::Running | BatchNorm::Transductive | BatchNorm::WithSupport => average,
+            BatchNorm::Running
+            | BatchNorm::Episode
+            | BatchNorm::Transductive
+            | BatchNorm::WithSupport => average,
         })
     }
 
@@ -100,18 +157,22 @@ impl Problem for FewShot {
         match self.batch_norm {
             BatchNorm::Transductive | BatchNorm::WithSupport => Params::new(),
             BatchNorm::Running => self.model.statistics(),
+            BatchNorm::Episode => match self.gathers_averages() {
+                true => self.model.statistics(),
+                false => Params::new(),
+            },
             BatchNorm::PerStep => {
                 self.model.statistics().map(|shape| [&[self.steps + 1], shape.as_slice()].concat())
             }
         }
     }
 
+    fn gathers(&self) -> Option<f64> {
+        self.gathers_averages().then_some(self.momentum)
+    }
+
     fn statistics(&self) -> Params<Shape> {
-        if self.keeps_averages() && self.phase == Phase::Train {
-            self.model.statistics()
-        } else {
-            Params::new()
-        }
+        if self.tells_statistics() { self.model.statistics() } else { Params::new() }
     }
 
     fn support_shapes(&self, examples: usize) -> Vec<Shape> {
@@ -127,14 +188,17 @@ impl Problem for FewShot {
     }
 
     fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g> {
-        self.pass(at, support[0], support[1])
+        self.pass(at, support[0], support[1], Set::Support)
     }
 
     fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        if self.readout == Readout::Prototypes {
+            return self.by_prototypes(at, support, query);
+        }
         if self.batch_norm == BatchNorm::WithSupport && !self.model.statistics().is_empty() {
             self.with_support(at, support[0], query[0], query[1])
         } else {
-            self.pass(at, query[0], query[1])
+            self.pass(at, query[0], query[1], Set::Query)
         }
     }
 }

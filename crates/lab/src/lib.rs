@@ -4,28 +4,34 @@
 //! version, and a message for each mismatch.
 
 pub mod bench;
+mod budget;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 mod data;
+pub mod diagnose;
 mod error;
 mod evaluation;
 mod experiment;
 mod few_shot;
 mod metagrad;
+pub mod plot;
+pub mod reproduce;
 pub mod rl;
 mod run;
 pub mod run_dir;
 mod trainer;
 mod verify;
 
+pub use budget::Budget;
 pub use config::Config;
 pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
-pub use few_shot::{FewShot, Phase};
+pub use few_shot::{FewShot, Phase, Readout};
 pub use metagrad::{MetaGradient, metagrad};
-pub use run::{Event, Outcome, Sink, Which, open, peak_memory, train};
+pub use run::{Event, Outcome, Session, Sink, Which, open, peak_memory, train, train_experiment};
 pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{
     Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,

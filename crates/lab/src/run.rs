@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use innerloop_engine::{Params, Tensor};
+use innerloop_meta::MetaState;
 use innerloop_tasks::{Distance, Split, Target, nearest_mean};
 use serde::Serialize;
 
@@ -54,8 +55,18 @@ pub struct Outcome {
     pub iterations_configured: u64,
     /// Seconds of training, validation included.
     pub seconds: f64,
+    /// Seconds in outer iterations alone.
+    pub training_seconds: f64,
+    /// Gradients that an outer iteration takes, of support and query losses.
+    pub gradients: usize,
+    /// Hessian-vector products that an outer iteration takes.
+    pub hessian_products: usize,
+    /// Bytes of all workers' workspaces in training.
+    pub workspaces: usize,
     /// Iteration of the evaluated meta-parameters: the best on validation, else the last.
     pub evaluated_iteration: u64,
+    /// Most memory the process held until training was over, in bytes, where the system tells.
+    pub training_peak_memory: Option<u64>,
     /// Most memory the process held, in bytes, where the system tells.
     pub peak_memory: Option<u64>,
     /// Learned parameters of θ.
@@ -80,9 +91,21 @@ enum Line<'a> {
     Validation {
         iteration: u64,
         seconds: f64,
+        training_seconds: f64,
         #[serde(flatten)]
         report: &'a Report,
     },
+}
+
+/// How a run is to be taken up, and when it is to stop before its configuration says so.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// Whether to go on where the folder's last checkpoint stands.
+    pub resume: bool,
+    /// Seconds in outer iterations after which training is over.
+    pub budget: Option<f64>,
+    /// Turns true when the run is to be interrupted.
+    pub stop: &'a AtomicBool,
 }
 
 /// Trains into a folder and evaluates. With `resume` goes on where the folder's last checkpoint stands.
@@ -96,18 +119,28 @@ pub fn train(
     stop: &AtomicBool,
     sink: &mut dyn Sink,
 ) -> Result<Outcome> {
-    let experiment = Experiment::new(config)?;
-    let writer = if resume {
+    train_experiment(Experiment::new(config)?, out, Session { resume, budget: None, stop }, sink)
+}
+
+/// [`train`] of what is built already.
+pub fn train_experiment(
+    experiment: Experiment,
+    out: &Path,
+    session: Session<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Outcome> {
+    let writer = if session.resume {
         RunWriter::resume(out, &experiment.config)?
     } else {
         RunWriter::create(out, &experiment.config)?
     };
-    let mut run = Run { trainer: Trainer::new(experiment)?, writer, best: None, seconds: 0.0 };
-    if resume && run.writer.dir().last_path().exists() {
+    let trainer = Trainer::new(experiment)?;
+    let mut run = Run { trainer, writer, best: None, seconds: 0.0, training_seconds: 0.0 };
+    if session.resume && run.writer.dir().last_path().exists() {
         run.restore()?;
     }
     run.writer.keep_until(run.trainer.iteration)?;
-    run.train(stop, sink)?;
+    run.train(session, sink)?;
     sink.event(Event::Evaluating);
     run.evaluate()
 }
@@ -119,10 +152,12 @@ struct Run {
     best: Option<f64>,
     /// Seconds of training before and in this session.
     seconds: f64,
+    /// Those in outer iterations.
+    training_seconds: f64,
 }
 
 impl Run {
-    fn train(&mut self, stop: &AtomicBool, sink: &mut dyn Sink) -> Result<()> {
+    fn train(&mut self, session: Session<'_>, sink: &mut dyn Sink) -> Result<()> {
         let config = self.trainer.experiment.config.clone();
         let threads = self.trainer.pool().current_num_threads();
         let every = config.evaluation.validate_every as u64;
@@ -133,21 +168,28 @@ impl Run {
         let start = Instant::now();
         let last = config.outer.iterations as u64;
         while self.trainer.iteration < last {
+            let step_start = Instant::now();
             let step = self.trainer.step()?;
+            self.training_seconds += step_start.elapsed().as_secs_f64();
             self.seconds = before + start.elapsed().as_secs_f64();
             let done = self.trainer.iteration;
             sink.event(Event::Step(&step));
             if done.is_multiple_of(config.run.log_every as u64) || done == last {
                 self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
             }
-            let out_of_time = config.run.minutes > 0.0 && self.seconds >= 60.0 * config.run.minutes;
+            let out_of_time = config.run.minutes > 0.0 && self.seconds >= 60.0 * config.run.minutes
+                || session.budget.is_some_and(|budget| self.training_seconds >= budget);
             let ends = done == last || out_of_time;
             if let Some(evaluator) = &evaluator
                 && (done.is_multiple_of(every) || ends)
             {
                 self.validate(evaluator, sink)?;
             }
-            let stopped = stop.load(Ordering::Relaxed);
+            let keeps = config.run.snapshot_every as u64;
+            if keeps > 0 && done.is_multiple_of(keeps) {
+                checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
+            }
+            let stopped = session.stop.load(Ordering::Relaxed);
             if done.is_multiple_of(config.run.checkpoint_every as u64) || ends || stopped {
                 checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
             }
@@ -171,8 +213,12 @@ impl Run {
         let report = self.trainer.pool().install(run)?;
         let score = report.last();
         let best = self.best.is_none_or(|best| report.measure.better(score.mean, best));
-        let line =
-            Line::Validation { iteration: *iteration, seconds: self.seconds, report: &report };
+        let line = Line::Validation {
+            iteration: *iteration,
+            seconds: self.seconds,
+            training_seconds: self.training_seconds,
+            report: &report,
+        };
         self.writer.append(&line)?;
         sink.event(Event::Validated { iteration: *iteration, score, best });
         if best {
@@ -190,6 +236,7 @@ impl Run {
         metadata.insert("iteration".into(), iteration.to_string());
         metadata.insert("optimizer_steps".into(), optimizer.steps.to_string());
         metadata.insert("seconds".into(), self.seconds.to_string());
+        metadata.insert("training_seconds".into(), self.training_seconds.to_string());
         if let Some(best) = self.best {
             metadata.insert("best_score".into(), best.to_string());
         }
@@ -206,13 +253,17 @@ impl Run {
     fn restore(&mut self) -> Result<()> {
         let path = self.writer.dir().last_path();
         let checkpoint = checkpoint::load(&path)?;
-        load_meta(&mut self.trainer, &checkpoint, &path)?;
-        let Trainer { experiment, optimizer, .. } = &mut self.trainer;
+        let Trainer { experiment, meta, optimizer, .. } = &mut self.trainer;
+        load_meta((experiment, meta), &checkpoint, &path)?;
         take(experiment, &checkpoint, FIRST, &mut optimizer.first, &path)?;
         take(experiment, &checkpoint, SECOND, &mut optimizer.second, &path)?;
         optimizer.steps = number(&checkpoint, "optimizer_steps", &path)?;
         self.trainer.iteration = number(&checkpoint, "iteration", &path)?;
         self.seconds = number(&checkpoint, "seconds", &path)?;
+        // Older checkpoints have one clock.
+        let clock = "training_seconds";
+        let clock = if checkpoint.metadata.contains_key(clock) { clock } else { "seconds" };
+        self.training_seconds = number(&checkpoint, clock, &path)?;
         if checkpoint.metadata.contains_key("best_score") {
             self.best = Some(number(&checkpoint, "best_score", &path)?);
         }
@@ -221,13 +272,15 @@ impl Run {
 
     /// The final evaluation, of the best meta-parameters on validation if there was any.
     fn evaluate(mut self) -> Result<Outcome> {
+        let training_peak_memory = peak_memory();
         let config = self.trainer.experiment.config.clone();
         let iterations = self.trainer.iteration;
         let mut evaluated_iteration = iterations;
         let best = self.writer.dir().best_path();
         if best.exists() {
             let checkpoint = checkpoint::load(&best)?;
-            load_meta(&mut self.trainer, &checkpoint, &best)?;
+            let Trainer { experiment, meta, .. } = &mut self.trainer;
+            load_meta((experiment, meta), &checkpoint, &best)?;
             evaluated_iteration = number(&checkpoint, "iteration", &best)?;
         }
         let Trainer { experiment, meta, .. } = &self.trainer;
@@ -248,12 +301,18 @@ impl Run {
                 Some(Estimate { mean: score.mean, ci95: score.ci95 })
             }
         };
+        let of = self.trainer.learner().derivatives();
         let outcome = Outcome {
             protocol: Protocol::new(experiment, Split::Test, steps),
             iterations,
             iterations_configured: config.outer.iterations as u64,
             seconds: self.seconds,
+            training_seconds: self.training_seconds,
+            gradients: of.gradients * config.outer.meta_batch_size,
+            hessian_products: of.hessian_products * config.outer.meta_batch_size,
+            workspaces: self.trainer.bytes(),
             evaluated_iteration,
+            training_peak_memory,
             peak_memory: peak_memory(),
             parameters: experiment.train.model.parameters().iter().map(|p| volume(&p.shape)).sum(),
             test,
@@ -278,22 +337,44 @@ pub enum Which {
     Best,
     /// The newest.
     Last,
+    /// Where the run started; no file.
+    Start,
+    /// One of those kept every `run.snapshot_every` iterations.
+    Snapshot(u64),
 }
 
 /// A trainer standing at a checkpoint of a run: for evaluation and use.
 pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
     let dir = RunDir::open(folder)?;
     let mut trainer = Trainer::new(Experiment::new(dir.config()?)?)?;
-    let best = dir.best_path();
-    let path = if which == Which::Best && best.exists() { best } else { dir.last_path() };
-    let checkpoint = checkpoint::load(&path)?;
-    load_meta(&mut trainer, &checkpoint, &path)?;
-    trainer.iteration = number(&checkpoint, "iteration", &path)?;
+    (trainer.meta, trainer.iteration) = state(&dir, &trainer.experiment, which)?;
     Ok(trainer)
 }
 
-fn load_meta(trainer: &mut Trainer, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    let Trainer { experiment, meta, .. } = trainer;
+/// A run's meta-parameters at one of its checkpoints, and the iteration it was taken at.
+pub(crate) fn state(
+    dir: &RunDir,
+    experiment: &Experiment,
+    which: Which,
+) -> Result<(MetaState, u64)> {
+    let mut meta = experiment.initial_state();
+    let best = dir.best_path();
+    let path = match which {
+        Which::Start => return Ok((meta, 0)),
+        Which::Best if best.exists() => best,
+        Which::Best | Which::Last => dir.last_path(),
+        Which::Snapshot(iteration) => dir.snapshot_path(iteration),
+    };
+    let checkpoint = checkpoint::load(&path)?;
+    load_meta((experiment, &mut meta), &checkpoint, &path)?;
+    Ok((meta, number(&checkpoint, "iteration", &path)?))
+}
+
+fn load_meta(
+    (experiment, meta): (&Experiment, &mut MetaState),
+    checkpoint: &Checkpoint,
+    path: &Path,
+) -> Result<()> {
     take(experiment, checkpoint, OMEGA, &mut meta.omega, path)?;
     take(experiment, checkpoint, CARRIED, &mut meta.carried, path)?;
     take(experiment, checkpoint, INNER_STATE, &mut meta.inner_state, path)
@@ -374,4 +455,10 @@ pub fn peak_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// Makes [`peak_memory`] count from now on, where the system can; elsewhere it goes on.
+pub(crate) fn forget_peak_memory() {
+    // Without the right to, as outside Linux, the peak of the whole process stands.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -6,8 +6,10 @@
 //! | `metrics.jsonl` | a JSON object a line, each with the `iteration` it was measured at |
 //! | `last.safetensors` | the newest checkpoint |
 //! | `best.safetensors` | the checkpoint with the best validation score |
+//! | `snapshots/ITERATION.safetensors` | checkpoints kept every `run.snapshot_every` iterations |
 //! | `result.json` | the final evaluation |
 //! | `curve.svg`, `paths.svg` | of reinforcement learning: returns in training; paths before and after adaptation |
+//! | `diverged.json` | in a comparison: why there will be no result |
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -25,9 +27,12 @@ const METRICS: &str = "metrics.jsonl";
 const LAST: &str = "last.safetensors";
 const BEST: &str = "best.safetensors";
 const RESULT: &str = "result.json";
+const DIVERGED: &str = "diverged.json";
+const SNAPSHOTS: &str = "snapshots";
 
 /// Settings that may differ when a run goes on: none of them changes a number.
-const FREE: [&str; 4] = ["run.threads", "run.minutes", "run.checkpoint_every", "run.log_every"];
+const FREE: [&str; 5] =
+    ["run.threads", "run.minutes", "run.checkpoint_every", "run.snapshot_every", "run.log_every"];
 
 /// A configuration that a folder keeps.
 pub trait Kept: Sized {
@@ -109,6 +114,28 @@ impl RunDir {
         self.path.join(BEST)
     }
 
+    /// A file of `snapshots/`.
+    pub fn snapshot_path(&self, iteration: u64) -> PathBuf {
+        self.path.join(SNAPSHOTS).join(format!("{iteration}.safetensors"))
+    }
+
+    /// Iterations of the checkpoints in `snapshots/`, in order.
+    pub fn snapshots(&self) -> Result<Vec<u64>> {
+        let folder = self.path.join(SNAPSHOTS);
+        let entries = match fs::read_dir(&folder) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|cause| Error::io("read", &folder, &cause))?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|cause| Error::io("read", &folder, &cause))?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(".safetensors"));
+            all.extend(stem.and_then(|stem| stem.parse::<u64>().ok()));
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
     /// `result.json`
     pub fn result_path(&self) -> PathBuf {
         self.path.join(RESULT)
@@ -135,15 +162,32 @@ impl RunDir {
 
     /// `result.json`, if the run has come that far.
     pub fn result(&self) -> Result<Option<Value>> {
-        let path = self.result_path();
-        let text = match fs::read_to_string(&path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|cause| Error::io("read", &path, &cause))?,
-        };
-        let value = serde_json::from_str(&text).map_err(|cause| {
-            Error::data(format!("{} is no JSON: {cause}; evaluate the run again", path.display()))
-        })?;
-        Ok(Some(value))
+        read_json(&self.result_path(), "evaluate the run again")
+    }
+
+    /// `diverged.json`, if the run has ended that way.
+    pub fn diverged(&self) -> Result<Option<Value>> {
+        read_json(&self.path.join(DIVERGED), "remove it to run again")
+    }
+
+    /// That the run was started with this configuration, up to what changes no number; those differences.
+    pub fn check_same<C: Kept>(&self, config: &C) -> Result<Vec<Difference>> {
+        let differences = self.kept::<C>()?.differences(config);
+        let hard: Vec<&Difference> = differences
+            .iter()
+            .filter(|difference| !FREE.contains(&difference.key.as_str()))
+            .collect();
+        if !hard.is_empty() {
+            let line =
+                |d: &&Difference| format!("\n  {}: {} there, {} now", d.key, d.this, d.other);
+            let list: String = hard.iter().map(line).collect();
+            return Err(Error::usage(format!(
+                "{} holds a run with another configuration; resume it with its own, or choose another \
+                 folder. Different:{list}",
+                self.path.display()
+            )));
+        }
+        Ok(differences)
     }
 
     /// A file that only a run leaves. An empty `metrics.jsonl` is what a failed start leaves.
@@ -184,24 +228,10 @@ impl RunWriter {
     }
 
     /// Goes on with the run in a folder. The configuration must be the one it was started with; only
-    /// `run.threads`, `run.minutes`, `run.checkpoint_every` and `run.log_every` may differ.
-    pub fn resume<C: Kept>(path: &Path, config: &C) -> Result<RunWriter> {
+    /// `run.threads`, `run.minutes`, `run.checkpoint_every`, `run.snapshot_every` and `run.log_every` may differ.
+    pub fn resume(path: &Path, config: &impl Kept) -> Result<RunWriter> {
         let dir = RunDir::open(path)?;
-        let differences = dir.kept::<C>()?.differences(config);
-        let hard: Vec<&Difference> = differences
-            .iter()
-            .filter(|difference| !FREE.contains(&difference.key.as_str()))
-            .collect();
-        if !hard.is_empty() {
-            let line =
-                |d: &&Difference| format!("\n  {}: {} there, {} now", d.key, d.this, d.other);
-            let list: String = hard.iter().map(line).collect();
-            return Err(Error::usage(format!(
-                "{} holds a run with another configuration; resume it with its own, or choose another \
-                 folder. Different:{list}",
-                path.display()
-            )));
-        }
+        let differences = dir.check_same(config)?;
         let writer = RunWriter::lock(dir)?;
         if !differences.is_empty() {
             writer.write_config(config)?;
@@ -248,11 +278,19 @@ impl RunWriter {
 
     /// Writes `result.json`, atomically.
     pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
-        let path = self.dir.result_path();
-        let mut text = serde_json::to_string_pretty(result)
-            .map_err(|cause| Error::io("write", &path, &cause.into()))?;
-        text.push('\n');
-        write_atomic(&path, |file| file.write_all(text.as_bytes()))
+        write_json(&self.dir.result_path(), result)
+    }
+
+    /// Writes `diverged.json`, atomically.
+    pub fn write_diverged(&self, why: &impl Serialize) -> Result<()> {
+        write_json(&self.dir.path.join(DIVERGED), why)
+    }
+
+    /// [`RunDir::snapshot_path`], for writing.
+    pub fn snapshot_path(&self, iteration: u64) -> Result<PathBuf> {
+        let folder = self.dir.path.join(SNAPSHOTS);
+        fs::create_dir_all(&folder).map_err(|cause| Error::io("make folder", &folder, &cause))?;
+        Ok(self.dir.snapshot_path(iteration))
     }
 
     fn lock(dir: RunDir) -> Result<RunWriter> {
@@ -277,6 +315,26 @@ impl RunWriter {
     fn write_config(&self, config: &impl Kept) -> Result<()> {
         write_atomic(&self.dir.config_path(), |file| file.write_all(config.to_toml().as_bytes()))
     }
+}
+
+/// Writes a file of JSON, atomically.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|cause| Error::io("write", path, &cause.into()))?;
+    text.push('\n');
+    write_atomic(path, |file| file.write_all(text.as_bytes()))
+}
+
+/// Reads a file of JSON, if there is one.
+pub(crate) fn read_json(path: &Path, advice: &str) -> Result<Option<Value>> {
+    let text = match fs::read_to_string(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|cause| Error::io("read", path, &cause))?,
+    };
+    let value = serde_json::from_str(&text).map_err(|cause| {
+        Error::data(format!("{} is no JSON: {cause}; {advice}", path.display()))
+    })?;
+    Ok(Some(value))
 }
 
 /// Bytes of `metrics.jsonl`.

@@ -11,6 +11,8 @@ pub struct InnerStep<'g> {
     pub phi: Vars<'g>,
     /// `g_k = ∇_φ L_S(φ_k)`.
     pub gradient: Vars<'g>,
+    /// `L_S(φ_k)`, held constant.
+    pub loss: Var<'g>,
     /// Meta-parameters other than θ: inner learning rates.
     pub rates: Vars<'g>,
     /// State of the inner optimizer, if it has one.
@@ -19,6 +21,8 @@ pub struct InnerStep<'g> {
     pub step: Var<'g>,
     /// φ_0, held constant.
     pub start: Vars<'g>,
+    /// [`Algorithm::scheduled`] of this iteration.
+    pub scheduled: Vars<'g>,
 }
 
 /// Where an inner step leads.
@@ -57,10 +61,12 @@ pub struct Companion {
 pub struct Outcome<'g> {
     /// Fast weights after the last step.
     pub phi: Vars<'g>,
-    /// The query loss there.
+    /// The query loss there; with [`Algorithm::loss_weights`], times the last weight.
     pub loss: Var<'g>,
     /// The network's output there, one row per example.
     pub output: Var<'g>,
+    /// [`Algorithm::scheduled`] of this iteration.
+    pub scheduled: Vars<'g>,
 }
 
 /// How the outer gradient follows from the inner trajectory.
@@ -95,6 +101,8 @@ pub enum MetaGradient {
         /// `δ`.
         damping: f64,
     },
+    /// Through all steps, with the inner gradients held constant: no second derivatives.
+    HeldGradients,
     /// `∇L_Q(φ_K)`: the steps are held to be independent of ω.
     FirstOrder,
     /// `θ − φ_K`: no query set.
@@ -123,6 +131,11 @@ pub trait Algorithm: Send + Sync {
 
     /// Whether the inner loop moves the parameter of this name.
     fn adapts(&self, name: &str) -> bool;
+
+    /// Whether the outer loop learns the parameter of this name; the others stay as the run started them.
+    fn learns(&self, _name: &str) -> bool {
+        true
+    }
 
     /// Meta-parameters besides θ with their initial values; `steps` is `K`.
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor>;
@@ -156,6 +169,13 @@ pub trait Algorithm: Send + Sync {
     /// Values that change in the course of training, when a share `done` of it in [0, 1] is over.
     fn scheduled(&self, _done: f64) -> Params<Tensor> {
         Params::new()
+    }
+
+    /// Weights `w_1 .. w_K` of the query losses after each of `steps` inner steps, when a share `done` of training
+    /// is over: in place of `L_Q(φ_K)` the outer loop descends `Σ_k w_k L_Q(φ_k)`. Nothing where only the last
+    /// one ever counts.
+    fn loss_weights(&self, _steps: usize, _done: f64) -> Option<Vec<f64>> {
+        None
     }
 
     /// The second inner loop, if the method has one; `steps` is `K`.

@@ -73,6 +73,7 @@
 
 mod algorithm;
 pub mod algorithms;
+pub mod diagnostics;
 mod metagrad;
 mod minibatch;
 pub mod outer;

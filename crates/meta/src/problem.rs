@@ -34,6 +34,13 @@ pub trait Problem: Send + Sync {
     /// Shapes of the values carried along the run; often none.
     fn carried(&self) -> Params<Shape>;
 
+    /// Where adaptation gathers statistics into what is carried: the weight of the newest pass. Averages then start anew
+    /// in each task, means at zero and variances at one, whatever the run carries, and have the names of the
+    /// statistics. A learner, which is given the run's values, takes no notice.
+    fn gathers(&self) -> Option<f64> {
+        None
+    }
+
     /// Shapes of the statistics a pass gives; often none.
     fn statistics(&self) -> Params<Shape>;
 

@@ -10,8 +10,8 @@ use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
-    SignMaml, TruncatedMaml,
+    InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile,
+    Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
@@ -118,7 +118,8 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(Reptile { inner: inner(), optimizer: adam }),
         Box::new(MetaSgd { inner: inner() }),
         Box::new(MetaCurvature { inner: inner() }),
-        Box::new(Anil { inner: inner(), head: "head".into() }),
+        Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+        Box::new(MamlPlusPlus::new(Box::new(Maml { inner: inner(), learn_rates: true }), 0.5, 0.5)),
         Box::new(Boil { inner: inner(), head: "head".into() }),
         Box::new(MultiStep { inner: inner(), sharing: Sharing::Forward(2), momentum: 0.5 }),
         Box::new(MultiStep { inner: inner(), sharing: Sharing::Backward(2), momentum: 0.0 }),

@@ -3,6 +3,7 @@
 use innerloop_engine::{Params, Shape, Var, Window};
 
 use crate::norm::batch_norm;
+use crate::spec::{CONTEXT, context};
 use crate::{Forward, Init, Layout, Model, NormStatistics, ParamSpec, Vars};
 
 /// How a block halves its maps.
@@ -35,9 +36,12 @@ pub struct Conv4 {
     maps: Vec<[usize; 2]>,
     specs: Vec<ParamSpec>,
     filters: usize,
+    context: usize,
 }
 
 const BLOCKS: usize = 4;
+/// The block that context parameters act on.
+const FILM: usize = 2;
 
 impl Conv4 {
     /// For images `[h, w, c]`. Panics when they are too small for four halvings.
@@ -84,7 +88,38 @@ impl Conv4 {
         };
         push("head.weight".into(), vec![ways, inputs], layout, weights);
         push("head.bias".into(), vec![ways], Layout::Same, bias(inputs));
-        Conv4 { downsampling, head, eps, maps, specs, filters }
+        Conv4 { downsampling, head, eps, maps, specs, filters, context: 0 }
+    }
+
+    /// Without the linear layer: the output is what it would see.
+    pub fn without_head(mut self) -> Conv4 {
+        self.specs.retain(|spec| !spec.name.starts_with("head."));
+        self
+    }
+
+    /// With a scale γ and a shift β for each channel of the third block, `[γ, β] = W context + b`, before its ReLU
+    /// (FiLM: Perez et al. 2018, arXiv 1709.07871). The parameters `context` are so many and start at zero, as in
+    /// CAVIA (Zintgraf et al. 2019, arXiv 1810.03642); `film.weight` is `[2 filters, parameters]`, and the bias starts
+    /// as PyTorch's does, whatever else: at zero it would block every channel.
+    pub fn with_context(mut self, parameters: usize) -> Conv4 {
+        let weights = self.specs[0].init;
+        let mut push = |name: &str, shape: Shape, init| {
+            self.specs.push(ParamSpec { name: name.into(), shape, layout: Layout::Same, init });
+        };
+        push("film.weight", vec![2 * self.filters, parameters], weights);
+        push("film.bias", vec![2 * self.filters], Init::TorchBias(parameters));
+        self.specs.push(context(parameters));
+        self.context = parameters;
+        self
+    }
+
+    /// Channels scaled and shifted as the context parameters say.
+    fn film<'g>(&self, params: &Vars<'g>, h: Var<'g>) -> Var<'g> {
+        let (c, n) = (self.filters, self.context);
+        let context = params[CONTEXT].reshape(&[1, n]);
+        let film =
+            (context.matmul_t(params["film.weight"])).reshape(&[2 * c]) + params["film.bias"];
+        h * film.slice(&[0], &[c]) + film.slice(&[c], &[c])
     }
 }
 
@@ -118,6 +153,9 @@ impl Model for Conv4 {
                 // either way), on a quarter of the elements.
                 h = h.max_pool(Window::square(2, 2, 0));
             }
+            if i == FILM && self.context > 0 {
+                h = self.film(params, h);
+            }
             h = h.relu();
         }
         let shape = h.shape();
@@ -129,7 +167,10 @@ impl Model for Conv4 {
                 sum * (1.0 / positions as f64)
             }
         };
-        let output = h.matmul_t(params["head.weight"]) + params["head.bias"];
+        let output = match params.get("head.weight") {
+            Some(&weight) => h.matmul_t(weight) + params["head.bias"],
+            None => h,
+        };
         Forward { output, statistics }
     }
 }

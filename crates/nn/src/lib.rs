@@ -35,13 +35,15 @@ mod init;
 pub mod loss;
 mod mlp;
 mod norm;
+mod prototypes;
 mod spec;
 
 pub use conv4::{Conv4, Downsampling, Head};
 pub use init::Init;
 pub use mlp::{Activation, Mlp};
 pub use norm::{BatchNorm, NormStatistics};
-pub use spec::{Layout, ParamSpec, initialise};
+pub use prototypes::prototype_logits;
+pub use spec::{CONTEXT, Layout, ParamSpec, initialise};
 
 use innerloop_engine::{Params, Shape, Var};
 

@@ -2,6 +2,7 @@
 
 use innerloop_engine::{Params, Shape, Var};
 
+use crate::spec::{CONTEXT, context};
 use crate::{Forward, Init, Layout, Model, NormStatistics, ParamSpec, Vars};
 
 /// Function between layers.
@@ -19,6 +20,7 @@ pub struct Mlp {
     sizes: Vec<usize>,
     activation: Activation,
     specs: Vec<ParamSpec>,
+    context: usize,
 }
 
 impl Mlp {
@@ -44,7 +46,16 @@ impl Mlp {
             let shape = vec![pair[1]];
             specs.push(ParamSpec { name: format!("{name}.bias"), shape, layout: same, init: bias });
         }
-        Mlp { sizes: sizes.to_vec(), activation, specs }
+        Mlp { sizes: sizes.to_vec(), activation, specs, context: 0 }
+    }
+
+    /// With so many inputs more, the same for all examples: the parameter `context`, which starts at zero
+    /// (CAVIA: Zintgraf et al. 2019, arXiv 1810.03642).
+    pub fn with_context(mut self, parameters: usize) -> Mlp {
+        self.specs[0].shape[1] += parameters;
+        self.specs.push(context(parameters));
+        self.context = parameters;
+        self
     }
 }
 
@@ -62,7 +73,12 @@ impl Model for Mlp {
     }
 
     fn forward<'g>(&self, params: &Vars<'g>, x: Var<'g>, _: &NormStatistics<'g>) -> Forward<'g> {
-        let mut h = x.reshape(&[x.shape()[0], self.sizes[0]]);
+        let n = x.shape()[0];
+        let mut h = x.reshape(&[n, self.sizes[0]]);
+        if self.context > 0 {
+            let context = params[CONTEXT].expand(&[n, self.context]);
+            h = x.graph().concat(&[h, context], 1);
+        }
         let layers = self.sizes.len() - 1;
         for i in 0..layers {
             let name = layer_name(i, layers);

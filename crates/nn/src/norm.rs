@@ -18,6 +18,9 @@ pub enum BatchNorm {
     Running,
     /// As [`BatchNorm::Running`], with averages of their own for every inner step (MAML++).
     PerStep,
+    /// Batch statistics while meta-training and adapting; at evaluation queries have averages that were gathered in
+    /// the support passes of their own task (Ravi and Larochelle 2017).
+    Episode,
 }
 
 impl BatchNorm {
@@ -28,6 +31,7 @@ impl BatchNorm {
             BatchNorm::WithSupport => "with_support",
             BatchNorm::Running => "running",
             BatchNorm::PerStep => "per_step",
+            BatchNorm::Episode => "episode",
         }
     }
 }

@@ -78,6 +78,14 @@ impl ParamSpec {
     }
 }
 
+/// Name of the context parameters, which start at zero.
+pub const CONTEXT: &str = "context";
+
+pub(crate) fn context(parameters: usize) -> ParamSpec {
+    let (shape, init) = (vec![parameters], Init::Constant(0.0));
+    ParamSpec { name: CONTEXT.into(), shape, layout: Layout::Same, init }
+}
+
 /// Fresh parameters; each is a function of the key and its position alone.
 pub fn initialise(specs: &[ParamSpec], key: Key, dtype: Dtype) -> Params<Tensor> {
     let key = key.with_stream("initial parameters");

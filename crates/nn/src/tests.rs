@@ -13,8 +13,16 @@ fn output(
     x: &Tensor,
     norm: impl for<'g> Fn(&'g Graph) -> NormStatistics<'g>,
 ) -> Tensor {
+    output_at(model, &initialise(model.parameters(), Key::new(3), Dtype::F64), x, norm)
+}
+
+fn output_at(
+    model: &dyn Model,
+    theta: &Params<Tensor>,
+    x: &Tensor,
+    norm: impl for<'g> Fn(&'g Graph) -> NormStatistics<'g>,
+) -> Tensor {
     let graph = Graph::new();
-    let theta = initialise(model.parameters(), Key::new(3), Dtype::F64);
     let mut inputs: Vec<Tensor> = theta.values().to_vec();
     let params = theta.map_named(|name, t| graph.input(name, t.shape()));
     let var = graph.input("x", x.shape());
@@ -121,4 +129,69 @@ fn initial_values_have_the_stated_spread() {
     let params: Params<Tensor> =
         initialise(conv4([16, 16, 1], 2, 2).parameters(), Key::new(1), Dtype::F32);
     assert_eq!(params["features.0.norm.weight"].as_f32(), [1.0, 1.0]);
+}
+
+fn by_batch(_: &Graph) -> NormStatistics<'_> {
+    NormStatistics::Batch { groups: 1 }
+}
+
+/// Context parameters are further inputs; from zero the others start as without.
+#[test]
+fn context_parameters_are_inputs_of_a_perceptron() {
+    let plain = || Mlp::new(&[2, 6, 1], Activation::Tanh, Init::Xavier);
+    let model = plain().with_context(3);
+    let mut theta = initialise(model.parameters(), Key::new(5), Dtype::F64);
+    let context = theta.position(CONTEXT).unwrap();
+    assert_eq!(theta[CONTEXT], Tensor::zeros(Dtype::F64, &[3]));
+    theta.values_mut()[context] = random(Key::new(6), &[3], 1.0);
+    let x = random(Key::new(7), &[4, 2], 1.0);
+    // The same numbers as inputs of a wider network.
+    let wide = Mlp::new(&[5, 6, 1], Activation::Tanh, Init::Xavier);
+    let row = |i: usize| [x.get(2 * i), x.get(2 * i + 1)].into_iter().chain(theta[CONTEXT].iter());
+    let rows = Tensor::from_f64(&[4, 5], (0..4).flat_map(row).collect());
+    let others = theta.filter(|name| name != CONTEXT);
+    let want = output_at(&wide, &others, &rows, by_batch);
+    assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
+}
+
+#[test]
+fn context_parameters_scale_and_shift_the_third_block() {
+    let plain = conv4([16, 16, 1], 3, 2);
+    let model = conv4([16, 16, 1], 3, 2).with_context(4);
+    let mut theta = initialise(model.parameters(), Key::new(5), Dtype::F64);
+    let set = |theta: &mut Params<Tensor>, name: &str, to: Vec<f64>| {
+        let at = theta.position(name).unwrap();
+        theta.values_mut()[at] = Tensor::from_f64(theta[name].shape(), to);
+    };
+    let x = random(Key::new(7), &[5, 16, 16, 1], 1.0);
+    let others = theta.filter(|name| name != CONTEXT && !name.starts_with("film"));
+    // Scales of one and shifts of zero are nothing at all.
+    set(&mut theta, "film.bias", vec![1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    let want = output_at(&plain, &others, &x, by_batch);
+    assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
+    // Those of batch norm, behind which nothing but the pooling stands, are others.
+    let film = [1.5, 0.5, 2.0, 0.1, -0.2, 0.3];
+    set(&mut theta, "context", vec![0.5, 0.0, 0.0, 0.0]);
+    set(&mut theta, "film.bias", vec![0.0; 6]);
+    set(&mut theta, "film.weight", film.iter().flat_map(|x| [2.0 * x, 9.0, 9.0, 9.0]).collect());
+    let mut scaled = others.clone();
+    set(&mut scaled, "features.2.norm.weight", film[..3].to_vec());
+    set(&mut scaled, "features.2.norm.bias", film[3..].to_vec());
+    let want = output_at(&plain, &scaled, &x, by_batch);
+    assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
+}
+
+#[test]
+fn prototypes_are_class_means() {
+    let support = Tensor::from_f64(&[4, 2], vec![0.0, 0.0, 2.0, 4.0, 5.0, 5.0, 4.0, 0.0]);
+    let query = Tensor::from_f64(&[2, 2], vec![1.0, 1.0, -2.0, 3.0]);
+    let labels = Tensor::from_f64(&[4], vec![0.0, 1.0, 1.0, 0.0]);
+    let graph = Graph::new();
+    let [s, y, q] = [("s", &support), ("y", &labels), ("q", &query)]
+        .map(|(name, value)| graph.input(name, value.shape()));
+    let logits = prototype_logits(s, y, q, 2);
+    let got = evaluate(&graph, &[logits], &[support, labels, query]).remove(0);
+    // Means (2, 0) and (3.5, 4.5).
+    let want = Tensor::from_f64(&[2, 2], vec![-2.0, -18.5, -25.0, -32.5]);
+    assert_close("logits", &got, &want, 1e-14);
 }

@@ -81,6 +81,13 @@ impl EpisodeSpec {
         ]
     }
 
+    /// Classes of a task, or numbers in a target.
+    pub fn outputs(&self) -> usize {
+        match self.target {
+            Target::Classes(n) | Target::Values(n) => n,
+        }
+    }
+
     /// `n` examples: `[n, …x]`.
     pub fn x_shape(&self, n: usize) -> Shape {
         std::iter::once(n).chain(self.x.iter().copied()).collect()

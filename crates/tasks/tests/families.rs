@@ -1,5 +1,6 @@
 //! What every family promises.
 
+use innerloop_tasks::curves::Sizes;
 use innerloop_tasks::{
     Class, Episode, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, Split, SplitLists,
     Strokes, Target, TaskFamily, episode_key,
@@ -18,7 +19,7 @@ fn families() -> Vec<Box<dyn TaskFamily>> {
     };
     let data = ImageClasses::new([3, 3, 1], (0..15).map(class).collect(), splits).unwrap();
     vec![
-        Box::new(Sinusoid { shots: 5, query: 7, train_query: 4 }),
+        Box::new(Sinusoid { sizes: Sizes { train_query: 4, ..Sizes::new(5, 7) } }),
         Box::new(Strokes { few_shot }),
         Box::new(ImageTasks::new("toy", data, few_shot, Rotations::Train).unwrap()),
     ]

@@ -31,10 +31,20 @@ pub(crate) struct Evaluate {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum SplitName {
+pub(super) enum SplitName {
     Train,
     Validation,
     Test,
+}
+
+impl From<SplitName> for Split {
+    fn from(name: SplitName) -> Split {
+        match name {
+            SplitName::Train => Split::Train,
+            SplitName::Validation => Split::Validation,
+            SplitName::Test => Split::Test,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -52,11 +62,7 @@ impl Evaluate {
             CheckpointName::Best => Which::Best,
             CheckpointName::Last => Which::Last,
         };
-        let split = match self.split {
-            SplitName::Train => Split::Train,
-            SplitName::Validation => Split::Validation,
-            SplitName::Test => Split::Test,
-        };
+        let split = Split::from(self.split);
         let trainer = open(&self.run, which)?;
         let experiment = &trainer.experiment;
         let settings = &experiment.config.evaluation;

@@ -6,10 +6,13 @@ macro_rules! say {
 }
 
 mod bench;
+mod compare;
 mod data;
+mod diagnose;
 mod evaluate;
 mod inspect;
 mod metagrad;
+mod reproduce;
 mod train;
 mod verify;
 
@@ -26,6 +29,12 @@ pub(crate) enum Command {
     Train(train::Train),
     /// Evaluate a trained run on tasks of a split, after every number of inner steps
     Evaluate(evaluate::Evaluate),
+    /// Run several methods on the same tasks, seeds and budget; one table and learning curves
+    Compare(compare::Compare),
+    /// Show what a run's inner loop meets: curvature, eigenvalues, quality of approximations
+    Diagnose(diagnose::Diagnose),
+    /// Run shipped experiments and print what was published beside what is measured
+    Reproduce(reproduce::Reproduce),
     /// Write the meta-gradient of given weights and one given episode
     Metagrad(metagrad::Metagrad),
     /// Recompute another framework's reference case and compare
@@ -44,6 +53,9 @@ impl Command {
         match self {
             Command::Train(command) => command.run(),
             Command::Evaluate(command) => command.run(),
+            Command::Compare(command) => command.run(),
+            Command::Diagnose(command) => command.run(),
+            Command::Reproduce(command) => command.run(),
             Command::Metagrad(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Inspect(command) => command.run(),
@@ -82,6 +94,16 @@ impl From<Precision> for Dtype {
             Precision::F32 => Dtype::F32,
             Precision::F64 => Dtype::F64,
         }
+    }
+}
+
+/// Seconds of a duration such as `30s`, `1.5m` or `2h`.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let unit = |unit: &str| text.strip_suffix(unit).and_then(|n| n.parse::<f64>().ok());
+    let seconds = unit("s").or(unit("m").map(|n| 60.0 * n)).or(unit("h").map(|n| 3600.0 * n));
+    match seconds {
+        Some(seconds) if seconds > 0.0 && seconds.is_finite() => Ok(seconds),
+        _ => Err("expected a time above zero with its unit, such as 30s, 10m or 2h".into()),
     }
 }
 

@@ -37,21 +37,13 @@ impl Train {
             None => fresh(&name),
         };
         let rl = RlConfig::load(&self.source.config, &self.source.sets)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let heard = stop.clone();
-        ctrlc::set_handler(move || {
-            if heard.swap(true, Ordering::Relaxed) {
-                // Asked twice: leave at once; the last checkpoint is whole.
-                std::process::exit(130);
-            }
-            eprintln!("stopping after this iteration; once more to leave at once");
-        })?;
+        let stop = stop_at_interrupt()?;
         if let Some(config) = rl {
             return train_rl(config, &out, self.resume, &stop);
         }
         let config = self.source.load()?;
         say!("run folder {}", out.display());
-        let mut show = Show::new(config.outer.iterations as u64, config.run.minutes);
+        let mut show = Show::new();
         let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
         show.bar.finish_and_clear();
         print_outcome(&outcome?);
@@ -62,11 +54,10 @@ impl Train {
 
 fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> anyhow::Result<()> {
     say!("run folder {}", out.display());
-    let iterations = config.outer.iterations as u64;
-    let mut show = Show::new(iterations, config.run.minutes);
+    let mut show = Show::new();
     let mut sink = |event: rl::Event<'_>| match event {
         rl::Event::Started { learner } => {
-            show.start(learner.iteration());
+            show.start(learner.iteration(), config.outer.iterations as u64);
             say!(
                 "{} on 2D navigation; {} threads",
                 config.algorithm.name.name(),
@@ -94,9 +85,27 @@ fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> an
     if let Some(last) = outcome.untrained.last() {
         say!("untrained, after the last step: {:.2} ± {:.2}", last.mean, last.ci95);
     }
-    say!("pictures: {}", out.join("paths.svg").display());
+    for picture in ["curve.svg", "paths.svg"].map(|name| out.join(name)) {
+        if picture.exists() {
+            say!("picture: {}", picture.display());
+        }
+    }
     say!("evaluate it again: innerloop evaluate {}", out.display());
     Ok(())
+}
+
+/// Turns true at the first interrupt; the second one ends the process.
+pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let heard = stop.clone();
+    ctrlc::set_handler(move || {
+        if heard.swap(true, Ordering::Relaxed) {
+            // Asked twice: leave at once; the last checkpoint is whole.
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this iteration; once more to leave at once");
+    })?;
+    Ok(stop)
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that holds no run.
@@ -145,38 +154,31 @@ fn print_outcome(outcome: &Outcome) {
 }
 
 /// Progress for a person: a bar on a terminal, a line now and then elsewhere.
-struct Show {
-    bar: ProgressBar,
+pub(super) struct Show {
+    pub(super) bar: ProgressBar,
     terminal: bool,
     iterations: u64,
-    minutes: f64,
     started: Instant,
     validation: String,
     next_line: f64,
 }
 
 impl Show {
-    fn new(iterations: u64, minutes: f64) -> Show {
-        let bar = ProgressBar::new(iterations);
+    pub(super) fn new() -> Show {
+        let bar = ProgressBar::new(0);
         let style = "{bar:30} {pos}/{len} {per_sec} ETA {eta} {msg}";
         bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
         let terminal = std::io::stderr().is_terminal();
-        let validation = String::new();
-        Show {
-            bar,
-            terminal,
-            iterations,
-            minutes,
-            started: Instant::now(),
-            validation,
-            next_line: 10.0,
-        }
+        let (iterations, validation) = (0, String::new());
+        Show { bar, terminal, iterations, started: Instant::now(), validation, next_line: 10.0 }
     }
 }
 
 impl Show {
-    fn start(&mut self, iteration: u64) {
+    fn start(&mut self, iteration: u64, of: u64) {
         self.started = Instant::now();
+        self.iterations = of;
+        self.bar.set_length(of);
         self.bar.set_position(iteration);
         self.bar.reset_eta();
     }
@@ -197,31 +199,34 @@ impl Sink for Show {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started { trainer } => {
-                self.start(trainer.iteration);
+                let config = &trainer.experiment.config;
+                let minutes = config.run.minutes;
+                self.start(trainer.iteration, config.outer.iterations as u64);
                 let mib = trainer.bytes() >> 20;
                 say!(
                     "{} on {}; {} threads, {mib} MiB of workspaces{}",
                     trainer.experiment.algorithm.name(),
                     trainer.experiment.family.describe(),
                     trainer.pool().current_num_threads(),
-                    if self.minutes > 0.0 {
-                        format!(", at most {} minutes", self.minutes)
+                    if minutes > 0.0 {
+                        format!(", at most {minutes} minutes")
                     } else {
                         String::new()
                     }
                 );
             }
             Event::Step(step) => {
-                let support = step.support_losses.last().copied().unwrap_or(f64::NAN);
-                let query =
-                    step.query_loss.map_or(String::new(), |loss| format!(" query {loss:.3}"));
-                let message = format!("support {support:.3}{query}{}", self.validation);
+                let loss = |set, loss: Option<f64>| {
+                    loss.map_or(String::new(), |loss| format!("{set} {loss:.3} "))
+                };
+                let support = loss("support", step.support_losses.last().copied());
+                let query = loss("query", step.query_loss);
+                let message = format!("{support}{query}{}", self.validation);
                 self.step(step.iteration, message);
             }
             Event::Validated { score, best, .. } => {
                 let mark = if best { " (best)" } else { "" };
-                self.validation =
-                    format!(" validation {:.4} ± {:.4}{mark}", score.mean, score.ci95);
+                self.validation = format!("validation {:.4} ± {:.4}{mark}", score.mean, score.ci95);
             }
             Event::Evaluating => self.bar.println("final evaluation"),
         }

@@ -76,7 +76,11 @@ impl Place {
 
 /// Arguments of [`Place::train`].
 pub(crate) fn tiny<'a>(preset: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["train", preset];
+    [&["train", preset], &small(preset)[..], more].concat()
+}
+
+/// Settings that cut a preset down to a few iterations.
+pub(crate) fn small(preset: &str) -> Vec<&'static str> {
     let mut sets = vec![
         "tasks.query=2",
         "tasks.train_query=2",
@@ -92,9 +96,7 @@ pub(crate) fn tiny<'a>(preset: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     if preset.starts_with("strokes") {
         sets.extend(["tasks.ways=3", "model.filters=4"]);
     }
-    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
-    arguments.extend(more);
-    arguments
+    sets.into_iter().flat_map(|set| ["--set", set]).collect()
 }
 
 /// Path of a golden file.

@@ -2,8 +2,11 @@
 
 mod bench;
 mod command;
+mod compare;
 mod data;
+mod diagnose;
 mod failures;
+mod reproduce;
 mod rl;
 mod stop;
 mod train;

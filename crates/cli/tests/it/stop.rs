@@ -7,16 +7,11 @@ use std::process::Command;
 use innerloop::lab::run_dir::RunDir;
 use innerloop::lab::{Which, open};
 
-use crate::command::{Place, tiny};
+use crate::command::{Place, small, tiny};
 
-#[test]
-fn an_interrupt_saves_and_the_run_goes_on() {
-    let place = Place::new();
-    // More iterations than anybody waits for: only the signal ends this run.
-    let endless =
-        ["--out", "run", "--set", "outer.iterations=100000000", "--set", "run.minutes=600"];
-    let endless = [&endless[..], &["--set", "evaluation.validate_every=0"]].concat();
-    let mut child = place.command(&tiny("sinusoid-maml", &endless)).spawn().unwrap();
+/// Starts a command that trains without end, and stops it once it has begun: its exit code and standard error.
+fn interrupted(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains(" threads, ") {
@@ -29,9 +24,37 @@ fn an_interrupt_saves_and_the_run_goes_on() {
     stdout.read_to_string(&mut rest).unwrap();
     let ended = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(130), "{stderr}");
     assert!(!stderr.contains("panicked at"), "{stderr}");
     assert!(stderr.contains("stopping after this iteration"), "{stderr}");
+    (ended.status.code(), stderr)
+}
+
+#[test]
+fn an_interrupted_comparison_keeps_what_is_there() {
+    let place = Place::new();
+    let endless =
+        ["--base", "sinusoid-maml", "--methods", "maml,fomaml", "--iterations", "100000000"];
+    let arguments = [&["compare", "--out", "c"], &endless[..], &small("sinusoid-maml")].concat();
+    let (code, stderr) = interrupted(place.command(&arguments));
+    assert_eq!(code, Some(130), "{stderr}");
+    assert!(stderr.contains("the same command goes on from there"), "{stderr}");
+    let table = std::fs::read_to_string(place.path("c/compare.md")).unwrap();
+    assert!(
+        table.contains("unfinished (seed 1)") && table.contains("not run yet (seed 1)"),
+        "{table}"
+    );
+    assert!(open(&place.path("c/maml/seed-1"), Which::Last).unwrap().iteration >= 1);
+}
+
+#[test]
+fn an_interrupt_saves_and_the_run_goes_on() {
+    let place = Place::new();
+    // More iterations than anybody waits for: only the signal ends this run.
+    let endless =
+        ["--out", "run", "--set", "outer.iterations=100000000", "--set", "run.minutes=600"];
+    let endless = [&endless[..], &["--set", "evaluation.validate_every=0"]].concat();
+    let (code, stderr) = interrupted(place.command(&tiny("sinusoid-maml", &endless)));
+    assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("go on with --resume and --out run"), "{stderr}");
     assert!(RunDir::open(&place.path("run")).unwrap().result().unwrap().is_none());
 

@@ -186,8 +186,11 @@ const OWNED: &[(&str, &[FamilyName])] = {
 };
 
 impl FamilyName {
+    pub(super) fn is_regression(self) -> bool {
+        matches!(self, FamilyName::Sinusoid | FamilyName::SineLine | FamilyName::Curves)
+    }
+
     pub(super) fn strangers(self) -> Strangers {
-        use FamilyName::*;
         let foreign = OWNED.iter().filter(|(_, owners)| !owners.contains(&self));
         let mut strangers: Strangers = foreign
             .map(|(key, owners)| {
@@ -195,7 +198,7 @@ impl FamilyName {
                 (*key, format!("only {} tasks have it", owners.join(", ")))
             })
             .collect();
-        if matches!(self, Sinusoid | SineLine | Curves) {
+        if self.is_regression() {
             strangers.push(("tasks.ways", format!("{self} tasks have no classes")));
         }
         strangers

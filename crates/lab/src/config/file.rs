@@ -100,10 +100,12 @@ choices! {
     /// `algorithm.name`
     pub(super) MethodName {
         Maml = "maml",
+        MamlPlusPlus = "maml_plus_plus",
         Fomaml = "fomaml",
         Reptile = "reptile",
         Anil = "anil",
         Boil = "boil",
+        Cavia = "cavia",
         MetaSgd = "meta_sgd",
         MetaCurvature = "meta_curvature",
         SignMaml = "sign_maml",
@@ -113,6 +115,8 @@ choices! {
         Imaml = "imaml",
         MultiStep = "multi_step",
         GradientSimilarity = "gradient_similarity",
+        Lstm = "lstm",
+        Protonet = "protonet",
     }
 
     /// `algorithm.regularizer`
@@ -222,11 +226,14 @@ sections! {
         name: MethodName,
         inner_lr: f64,
         learn_inner_lr: bool,
+        multi_step_loss: f64,
+        second_order_from: f64,
         adaptation_steps: usize,
         inner_batch: usize,
         inner_optimizer: InnerOptimizer,
         frozen: Vec<String>,
         strategy: Strategy,
+        context_parameters: usize,
         last_steps: usize,
         degree: usize,
         epsilon: f64,
@@ -248,6 +255,8 @@ sections! {
         shot_base: ShotBase,
         shot_steps: usize,
         shot_travel: f64,
+        shot_pretraining: f64,
+        shot_projector: bool,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {
@@ -276,6 +285,7 @@ sections! {
         dtype: DtypeName,
         threads: usize,
         checkpoint_every: usize,
+        snapshot_every: usize,
         minutes: f64,
         log_every: usize,
     }
@@ -294,8 +304,9 @@ pub(super) struct ConfigFile {
     pub(super) run: RunFile,
 }
 
+/// Of these, `published` says what a run is to be compared with, and is no part of it.
 const TOP: &[&str] =
-    &["preset", "seed", "tasks", "model", "algorithm", "outer", "evaluation", "run"];
+    &["preset", "published", "seed", "tasks", "model", "algorithm", "outer", "evaluation", "run"];
 
 impl ConfigFile {
     pub(super) fn read(table: &Table, source: &str) -> Result<ConfigFile> {
@@ -327,6 +338,13 @@ impl ConfigFile {
             evaluation: self.evaluation.over(under.evaluation),
             run: self.run.over(under.run),
         }
+    }
+
+    /// The network, as written or by default.
+    pub(super) fn network(&self) -> NetworkName {
+        let regression = self.tasks.family.is_some_and(FamilyName::is_regression);
+        let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
+        self.model.kind.unwrap_or(default)
     }
 
     /// Forgets `section.key`.

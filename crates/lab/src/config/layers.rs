@@ -149,6 +149,9 @@ pub(super) fn parse_set(set: &str) -> Result<(Table, String)> {
         let advice = "name the preset as the source, or at the top of a file";
         return Err(Error::usage(format!("{source}: a preset cannot be set; {advice}")));
     }
+    if table.contains_key("published") {
+        return Err(Error::usage(format!("{source}: what is published cannot be set")));
+    }
     Ok((table, source))
 }
 

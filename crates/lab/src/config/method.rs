@@ -1,6 +1,6 @@
 //! The meta-learning method and the keys of `[algorithm]` that go with one alone.
 
-use super::file::{AlgorithmFile, MethodName};
+use super::file::{AlgorithmFile, MethodName, NetworkName};
 use super::layers::Layers;
 use super::valid::{MOST, Strangers};
 use crate::Result;
@@ -38,12 +38,21 @@ pub enum Method {
     Maml,
     /// The same without second derivatives.
     Fomaml,
+    /// Antoniou et al. 2019: MAML with a learned rate for each tensor and step, and at first the query losses of all
+    /// steps.
+    MamlPlusPlus,
     /// Nichol et al. 2018: towards the adapted weights.
     Reptile,
     /// Raghu et al. 2020: MAML whose inner loop moves only the head.
     Anil,
     /// Oh et al. 2021: MAML whose inner loop moves all but the head.
     Boil,
+    /// Zintgraf et al. 2019: MAML whose inner loop moves context parameters of the network alone, from zero.
+    Cavia {
+        /// `context_parameters`: further inputs of an `mlp`, default 5; with `conv4` what scales and shifts of the third
+        /// block's channels follow from, default 100.
+        parameters: usize,
+    },
     /// Li et al. 2017: MAML with a learned rate for each weight.
     MetaSgd,
     /// Rajeswaran et al. 2019: a proximal inner loop, and the implicit gradient at its end.
@@ -88,6 +97,11 @@ pub enum Method {
     /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML whose query gradient is moved
     /// towards the inner gradients.
     GradientSimilarity(SimilarityConfig),
+    /// Ravi and Larochelle 2017: the inner loop's rule is a learned LSTM, coordinate by coordinate.
+    Lstm,
+    /// Snell et al. 2017: no inner loop; the nearest class mean of the network's last features. A `conv4` is
+    /// without its linear layer, the last hidden layer of an `mlp` is the embedding.
+    Protonet,
 }
 
 /// Keys of `[algorithm]` that go with `name = "gradient_similarity"`.
@@ -109,6 +123,7 @@ pub struct SimilarityConfig {
 
 /// Keys of a method alone, with the reason why the others do not have it.
 const KEYS: &[(MethodName, &str, &str)] = &[
+    (MethodName::Cavia, "algorithm.context_parameters", "only cavia has context parameters"),
     (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
     (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
     (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml takes differences of gradients"),
@@ -127,11 +142,69 @@ const KEYS: &[(MethodName, &str, &str)] = &[
 ];
 const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradient";
 
+const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
+const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
+
+const NO_INNER_LOOP: &str = "protonet has no inner loop";
+const OF_RATES: &[&str] =
+    &["algorithm.inner_lr", "algorithm.inner_lr_of", "algorithm.learn_inner_lr"];
+const OF_INNER_LOOPS: &[&str] = &[
+    "algorithm.inner_lr",
+    "algorithm.inner_lr_of",
+    "algorithm.learn_inner_lr",
+    "algorithm.adaptation_steps",
+    "algorithm.inner_batch",
+    "algorithm.frozen",
+    "algorithm.strategy",
+    "evaluation.steps",
+];
+
 impl MethodName {
     /// Keys that do not go with the method, with the reasons.
     pub(super) fn strangers(self) -> Strangers {
         let others = KEYS.iter().filter(|(of, ..)| *of != self);
-        others.map(|&(_, key, why)| (key, why.to_string())).collect()
+        let mut strangers: Strangers =
+            others.map(|&(_, key, why)| (key, why.to_string())).collect();
+        let recipe =
+            [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
+        strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
+        let (keys, why) = match self {
+            MethodName::Protonet => (OF_INNER_LOOPS, NO_INNER_LOOP),
+            MethodName::Lstm => (OF_RATES, "the LSTM learns how far to go"),
+            _ => (&[][..], ""),
+        };
+        strangers.extend(keys.iter().map(|&key| (key, why.to_string())));
+        strangers
+    }
+
+    /// Why the query losses of steps before the last cannot count, if they cannot.
+    fn no_losses_between(self) -> Option<&'static str> {
+        match self {
+            MethodName::Reptile => Some("Reptile has no query set"),
+            MethodName::Imaml => {
+                Some("an implicit gradient is that of the query loss where the inner loop ends")
+            }
+            MethodName::MultiStep => Some("steps that share a gradient have one query loss"),
+            MethodName::GradientSimilarity => {
+                Some("the correction is defined for the query gradient after the last step")
+            }
+            MethodName::Protonet => Some(NO_INNER_LOOP),
+            _ => None,
+        }
+    }
+
+    /// Why the order of derivatives cannot change in training, if it cannot.
+    fn no_order(self) -> Option<&'static str> {
+        match self {
+            MethodName::Protonet => Some(NO_INNER_LOOP),
+            MethodName::Imaml => Some("an implicit gradient does not go through the inner steps"),
+            MethodName::Fomaml
+            | MethodName::Reptile
+            | MethodName::Lstm
+            | MethodName::SignMaml
+            | MethodName::GradientSimilarity => Some("no second derivative is taken anyway"),
+            _ => None,
+        }
     }
 }
 
@@ -141,10 +214,20 @@ impl Method {
         at.refuse(&name.strangers())?;
         Ok(match name {
             MethodName::Maml => Method::Maml,
+            MethodName::MamlPlusPlus => Method::MamlPlusPlus,
             MethodName::Fomaml => Method::Fomaml,
             MethodName::Reptile => Method::Reptile,
             MethodName::Anil => Method::Anil,
             MethodName::Boil => Method::Boil,
+            MethodName::Cavia => {
+                let default = if at.file.network() == NetworkName::Mlp { 5 } else { 100 };
+                let parameters = file.context_parameters.unwrap_or(default);
+                Method::Cavia {
+                    parameters: at.count("algorithm.context_parameters", parameters, 1..=MOST)?,
+                }
+            }
+            MethodName::Lstm => Method::Lstm,
+            MethodName::Protonet => Method::Protonet,
             MethodName::MetaSgd => Method::MetaSgd,
             MethodName::MetaCurvature => Method::MetaCurvature,
             MethodName::SignMaml => Method::SignMaml,
@@ -183,6 +266,7 @@ impl Method {
     pub(super) fn write(&self, into: &mut AlgorithmFile) {
         into.name = Some(self.choice());
         match *self {
+            Method::Cavia { parameters } => into.context_parameters = Some(parameters),
             Method::TruncatedMaml { last_steps } => into.last_steps = Some(last_steps),
             Method::BinomMaml { degree } => into.degree = Some(degree),
             Method::HfMaml { epsilon } => into.epsilon = Some(epsilon),
@@ -205,13 +289,16 @@ impl Method {
                 into.comparison = Some(of.comparison);
             }
             Method::Maml
+            | Method::MamlPlusPlus
             | Method::Fomaml
             | Method::Reptile
             | Method::Anil
             | Method::Boil
             | Method::MetaSgd
             | Method::MetaCurvature
-            | Method::SignMaml => {}
+            | Method::SignMaml
+            | Method::Lstm
+            | Method::Protonet => {}
         }
     }
 
@@ -221,11 +308,14 @@ impl Method {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
             Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
-            Method::Maml | Method::Anil => None,
+            Method::Lstm => Some("the LSTM learns how far to go"),
+            Method::Protonet => Some(NO_INNER_LOOP),
+            Method::Maml | Method::MamlPlusPlus | Method::Anil => None,
             Method::Fomaml => {
                 Some("no derivative flows through first-order MAML's steps to their rates")
             }
             Method::Boil
+            | Method::Cavia { .. }
             | Method::SignMaml
             | Method::TruncatedMaml { .. }
             | Method::BinomMaml { .. }
@@ -240,17 +330,28 @@ impl Method {
     pub(super) fn is_first_order(&self) -> bool {
         matches!(
             self,
-            Method::Fomaml | Method::Reptile | Method::SignMaml | Method::GradientSimilarity(_)
+            Method::Fomaml
+                | Method::Reptile
+                | Method::SignMaml
+                | Method::GradientSimilarity(_)
+                | Method::Protonet
         )
+    }
+
+    /// Keys that do not go with the method, with the reasons.
+    pub(super) fn strangers(&self) -> Strangers {
+        self.choice().strangers()
     }
 
     fn choice(&self) -> MethodName {
         match self {
             Method::Maml => MethodName::Maml,
+            Method::MamlPlusPlus => MethodName::MamlPlusPlus,
             Method::Fomaml => MethodName::Fomaml,
             Method::Reptile => MethodName::Reptile,
             Method::Anil => MethodName::Anil,
             Method::Boil => MethodName::Boil,
+            Method::Cavia { .. } => MethodName::Cavia,
             Method::MetaSgd => MethodName::MetaSgd,
             Method::MetaCurvature => MethodName::MetaCurvature,
             Method::SignMaml => MethodName::SignMaml,
@@ -258,6 +359,8 @@ impl Method {
             Method::BinomMaml { .. } => MethodName::BinomMaml,
             Method::HfMaml { .. } => MethodName::HfMaml,
             Method::Imaml { .. } => MethodName::Imaml,
+            Method::Lstm => MethodName::Lstm,
+            Method::Protonet => MethodName::Protonet,
             Method::MultiStep { .. } => MethodName::MultiStep,
             Method::GradientSimilarity(_) => MethodName::GradientSimilarity,
         }

@@ -107,6 +107,8 @@ choices! {
         Running = "running",
         /// Running means gathered in training, one set for each inner step: MAML++.
         PerStep = "per_step",
+        /// Those of the support set in a task's own inner steps, averaged: the LSTM meta-learner.
+        Episode = "episode",
     }
 
     /// Function between the layers of a multilayer perceptron.
@@ -235,16 +237,21 @@ pub struct MlpConfig {
 /// over classes is to be multiplied by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
-    /// `name`: `maml` (default), `fomaml`, `reptile`, `anil`, `boil`, `meta_sgd`, `meta_curvature`, `sign_maml`,
-    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step` or `gradient_similarity`.
+    /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `cavia`, `meta_sgd`, `meta_curvature`, `sign_maml`,
+    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step`, `gradient_similarity`, `lstm` or `protonet`.
     pub method: Method,
-    /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, else
+    /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, 1 for `cavia`, else
     /// 0.01 for regression and 0.4 for images.
     pub inner_lr: f64,
     /// Other rates for single tensors, by full name: `"head.weight" = 0.1`. Default none.
     pub inner_lr_of: BTreeMap<String, f64>,
-    /// Learn a rate for each tensor and inner step. Default false.
+    /// Learn a rate for each tensor and inner step. Default false; true for `maml_plus_plus`.
     pub learn_inner_lr: bool,
+    /// Share of training in which the query losses after all inner steps count, with weights that move to the last
+    /// one; 0 is only the last from the start. Default 0; 0.1 for `maml_plus_plus`.
+    pub multi_step_loss: f64,
+    /// Share of training in which inner gradients are held constant, as in first-order MAML. Default 0.
+    pub second_order_from: f64,
     /// Inner steps in training; with 0 the network is simply trained on all tasks together, the baseline that
     /// is then fine-tuned at evaluation. Default 1.
     pub adaptation_steps: usize,
@@ -330,7 +337,7 @@ pub enum Schedule {
 /// How results are measured: `[evaluation]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationConfig {
-    /// Inner steps at validation and test. Default 10.
+    /// Inner steps at validation and test. Default 10; none with `protonet`.
     pub steps: usize,
     /// Test tasks. Default 600.
     pub tasks: usize,
@@ -349,10 +356,17 @@ pub struct RunConfig {
     pub threads: usize,
     /// Iterations between checkpoints. Default 500.
     pub checkpoint_every: usize,
+    /// Iterations between checkpoints that are kept, in `snapshots/`; 0, the default, is never.
+    pub snapshot_every: usize,
     /// Minutes of wall clock after which training stops; 0, the default, is no limit.
     pub minutes: f64,
     /// Iterations between lines of `metrics.jsonl`. Default 10.
     pub log_every: usize,
+}
+
+/// Names of the methods there are, as `algorithm.name` has them.
+pub fn method_names() -> &'static [&'static str] {
+    <file::MethodName as file::Setting>::names()
 }
 
 /// A setting that differs between two configurations.
@@ -371,6 +385,15 @@ impl Config {
     /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::open(preset_or_path)?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        valid::check(&layers)
+    }
+
+    /// This configuration, then `section.key=value` overrides in order.
+    pub fn with(&self, sets: &[String]) -> Result<Config> {
+        let mut layers = Layers::parse(&self.to_toml(), "configuration")?;
         for set in sets {
             layers.set(set)?;
         }

@@ -35,14 +35,15 @@ choices! {
 pub enum Regularizer {
     /// Nothing.
     None,
-    /// Lee et al. 2023, SHOT_r: inner loops of few and of many steps over the same way are to agree.
+    /// Lee et al. 2023: inner loops of few and of many steps over the same way are to agree, in the whole of training
+    /// (SHOT_r) or before it (SHOT_p).
     Shot(ShotConfig),
 }
 
 /// Keys of `[algorithm]` that go with `regularizer = "shot"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShotConfig {
-    /// `shot_weight`. Default 0.1.
+    /// `shot_weight`. Default 0.1, and 0 with `shot_pretraining`.
     pub weight: f64,
     /// `shot_distance`. Default `kl_reference_target`; for sinusoids `outputs`.
     pub distance: ShotDistance,
@@ -53,6 +54,11 @@ pub struct ShotConfig {
     pub steps: usize,
     /// `shot_travel`: sum of the other inner loop's rates, as a multiple of the method's. Default 1.
     pub travel: f64,
+    /// `shot_pretraining`, SHOT_p: share of training in which the distance alone is the objective. Default 0.
+    pub pretraining: f64,
+    /// `shot_projector`: whether the reference's outputs go through a fixed random projector meanwhile. Default true,
+    /// but false where outputs are no logits.
+    pub projector: bool,
 }
 
 impl RegularizerName {
@@ -66,6 +72,8 @@ impl RegularizerName {
                 ("algorithm.shot_base", NO_SHOT),
                 ("algorithm.shot_steps", NO_SHOT),
                 ("algorithm.shot_travel", NO_SHOT),
+                ("algorithm.shot_pretraining", NO_SHOT),
+                ("algorithm.shot_projector", NO_SHOT),
             ]),
         }
     }
@@ -118,12 +126,24 @@ impl Regularizer {
             );
             return Err(at.bad("algorithm.shot_steps", steps, &expected));
         }
+        let pretraining =
+            at.part("algorithm.shot_pretraining", file.shot_pretraining.unwrap_or(0.0))?;
+        let projector = file.shot_projector.unwrap_or(of_logits);
+        if projector && distance == ShotDistance::Parameters {
+            let expected =
+                "false with algorithm.shot_distance = \"parameters\", which are not projected";
+            return Err(at.bad("algorithm.shot_projector", true, expected));
+        }
+        let default = if pretraining > 0.0 { 0.0 } else { 0.1 };
         Ok(Regularizer::Shot(ShotConfig {
-            weight: at.not_negative("algorithm.shot_weight", file.shot_weight.unwrap_or(0.1))?,
+            weight: at
+                .not_negative("algorithm.shot_weight", file.shot_weight.unwrap_or(default))?,
             distance,
             base,
             steps,
             travel: at.above_zero("algorithm.shot_travel", file.shot_travel.unwrap_or(1.0))?,
+            pretraining,
+            projector,
         }))
     }
 
@@ -139,6 +159,8 @@ impl Regularizer {
             into.shot_base = Some(shot.base);
             into.shot_steps = Some(shot.steps);
             into.shot_travel = Some(shot.travel);
+            into.shot_pretraining = Some(shot.pretraining);
+            into.shot_projector = Some(shot.projector);
         }
     }
 }

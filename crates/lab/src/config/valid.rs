@@ -22,12 +22,16 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
     let file = &layers.file;
     let tasks = tasks(layers, &file.tasks, &file.algorithm)?;
     let algorithm = algorithm(layers, &file.algorithm, &tasks)?;
+    let model = model(layers, &file.model, &tasks)?;
+    if algorithm.method == Method::Protonet {
+        suits_prototypes(layers, &tasks, &model)?;
+    }
     let seed = file.seed.unwrap_or(1) as u64;
     Ok(Config {
         seed,
-        model: model(layers, &file.model, &tasks)?,
+        model,
         outer: outer(layers, &file.outer, &tasks, algorithm.method)?,
-        evaluation: evaluation(layers, &file.evaluation)?,
+        evaluation: evaluation(layers, &file.evaluation, algorithm.method)?,
         run: run(layers, &file.run)?,
         tasks,
         algorithm,
@@ -62,8 +66,7 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
 
 fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {
     let regression = tasks.family.is_regression();
-    let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
-    let kind = file.kind.unwrap_or(default);
+    let kind = at.file.network();
     at.refuse(&kind.strangers())?;
     let network = match kind {
         NetworkName::Conv4 => {
@@ -120,15 +123,22 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.inner_optimizer", "\"adam\"", &expected));
     }
     let default_lr = match (inner_optimizer, tasks.family.is_regression()) {
+        _ if matches!(method, Method::Cavia { .. }) => 1.0,
         (InnerOptimizer::Adam, _) => 1e-3,
         (InnerOptimizer::Sgd, true) => 0.01,
         (InnerOptimizer::Sgd, false) => 0.4,
     };
-    let learn_inner_lr = file.learn_inner_lr.unwrap_or(false);
+    let plus_plus = method == Method::MamlPlusPlus;
+    let learn_inner_lr = file.learn_inner_lr.unwrap_or(plus_plus);
     if let (true, Some(why)) = (learn_inner_lr, method.learns_no_rates()) {
         let expected = format!("false with algorithm.name = \"{method}\": {why}");
         return Err(at.bad("algorithm.learn_inner_lr", true, &expected));
     }
+    let default = if plus_plus { 0.1 } else { 0.0 };
+    let multi_step_loss =
+        at.part("algorithm.multi_step_loss", file.multi_step_loss.unwrap_or(default))?;
+    let second_order_from =
+        at.part("algorithm.second_order_from", file.second_order_from.unwrap_or(0.0))?;
     let strategy = file.strategy.unwrap_or(Strategy::Auto);
     if strategy != Strategy::Auto && method.is_first_order() {
         let why = "a first-order method has no second derivatives to compute in one way or another";
@@ -162,7 +172,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         let found = format!("a list with \"{prefix}\"");
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
-    let steps = file.adaptation_steps.unwrap_or(1);
+    let steps = file.adaptation_steps.unwrap_or(usize::from(method != Method::Protonet));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     let regression = tasks.family == Family::Sinusoid;
     Ok(AlgorithmConfig {
@@ -171,12 +181,37 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
+        multi_step_loss,
+        second_order_from,
         adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
         inner_optimizer,
         frozen,
         strategy,
     })
+}
+
+/// What a prototypical network needs.
+fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Result<()> {
+    let refused = |key: &str, found: &str, expected: &str| Err(at.bad(key, found, expected));
+    if tasks.family.is_regression() {
+        let expected = "another method: regression has no classes to average";
+        return refused("algorithm.name", "\"protonet\"", expected);
+    }
+    match &model.network {
+        Network::Mlp(mlp) if mlp.hidden.is_empty() => {
+            refused("model.hidden", "[]", "a layer, which is protonet's embedding")
+        }
+        Network::Conv4(conv4)
+            if matches!(conv4.batch_norm, BatchNorm::WithSupport | BatchNorm::Episode) =>
+        {
+            let found = format!("\"{}\"", conv4.batch_norm);
+            let expected = "\"transductive\", \"running\" or \"per_step\": protonet embeds support and query \
+                            set in one batch";
+            refused("model.batch_norm", &found, expected)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn outer(
@@ -236,11 +271,15 @@ fn outer(
     })
 }
 
-fn evaluation(at: &Layers, file: &EvaluationFile) -> Result<EvaluationConfig> {
+fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<EvaluationConfig> {
+    let steps = match method {
+        Method::Protonet => 0,
+        _ => at.count("evaluation.steps", file.steps.unwrap_or(10), 1..=MOST)?,
+    };
     let validation_tasks = file.validation_tasks.unwrap_or(100);
     let validate_every = file.validate_every.unwrap_or(500);
     Ok(EvaluationConfig {
-        steps: at.count("evaluation.steps", file.steps.unwrap_or(10), 1..=MOST)?,
+        steps,
         tasks: at.count("evaluation.tasks", file.tasks.unwrap_or(600), 2..=LONGEST)?,
         validation_tasks: at.count("evaluation.validation_tasks", validation_tasks, 2..=LONGEST)?,
         validate_every: at.count("evaluation.validate_every", validate_every, 0..=LONGEST)?,
@@ -253,6 +292,11 @@ fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
         dtype: file.dtype.map_or(Dtype::F32, Dtype::from),
         threads: at.count("run.threads", file.threads.unwrap_or(0), 0..=4096)?,
         checkpoint_every: at.count("run.checkpoint_every", checkpoint_every, 1..=LONGEST)?,
+        snapshot_every: at.count(
+            "run.snapshot_every",
+            file.snapshot_every.unwrap_or(0),
+            0..=LONGEST,
+        )?,
         minutes: at.not_negative("run.minutes", file.minutes.unwrap_or(0.0))?,
         log_every: at.count("run.log_every", file.log_every.unwrap_or(10), 1..=LONGEST)?,
     })
@@ -344,6 +388,8 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file.algorithm = AlgorithmFile {
         inner_lr: Some(algorithm.inner_lr),
         learn_inner_lr: Some(algorithm.learn_inner_lr),
+        multi_step_loss: Some(algorithm.multi_step_loss),
+        second_order_from: Some(algorithm.second_order_from),
         adaptation_steps: Some(algorithm.adaptation_steps),
         inner_batch: Some(algorithm.inner_batch),
         inner_optimizer: Some(algorithm.inner_optimizer),
@@ -396,9 +442,13 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         }),
         threads: Some(run.threads),
         checkpoint_every: Some(run.checkpoint_every),
+        snapshot_every: Some(run.snapshot_every),
         minutes: Some(run.minutes),
         log_every: Some(run.log_every),
     };
+    for (stranger, _) in algorithm.method.strangers() {
+        file.clear(stranger);
+    }
     file
 }
 
@@ -454,6 +504,11 @@ impl Layers {
     pub(super) fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
         let fits = found >= 0.0 && found.is_finite();
         if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number, 0 or more")) }
+    }
+
+    pub(super) fn part(&self, key: &str, found: f64) -> Result<f64> {
+        let fits = (0.0..=1.0).contains(&found);
+        if fits { Ok(found) } else { Err(self.bad(key, found, "0 to 1, a share of training")) }
     }
 
     pub(super) fn share(&self, key: &str, found: f64) -> Result<f64> {

@@ -8,7 +8,7 @@ use innerloop_nn::{Activation, BatchNorm, Conv4, Downsampling, Head, Init, Mlp, 
 use innerloop_tasks::{EpisodeSpec, Target};
 
 use crate::checkpoint::tensors;
-use crate::few_shot::{FewShot, Phase};
+use crate::few_shot::{FewShot, Phase, Readout};
 use crate::{Error, Result};
 
 /// A case, checked and in innerloop's layouts.
@@ -233,23 +233,19 @@ impl Case {
     /// The problem of the case.
     pub(super) fn problem(&self) -> FewShot {
         FewShot {
-            model: self.net.model(self.outputs()),
+            model: self.net.model(self.spec.outputs()),
             spec: self.spec.clone(),
             batch_norm: BatchNorm::Transductive,
+            momentum: 0.1,
             phase: Phase::Train,
             steps: self.steps,
-        }
-    }
-
-    fn outputs(&self) -> usize {
-        match self.spec.target {
-            Target::Classes(n) | Target::Values(n) => n,
+            readout: Readout::Output,
         }
     }
 
     /// Specifications of the parameters with their names in the file.
     pub(super) fn parameters(&self) -> Vec<(ParamSpec, String)> {
-        let model = self.net.model(self.outputs());
+        let model = self.net.model(self.spec.outputs());
         let named = |spec: &ParamSpec| (spec.clone(), self.net.file_name(&spec.name));
         model.parameters().iter().map(named).collect()
     }

@@ -74,6 +74,8 @@ fn a_prediction_depends_on_what_its_mode_says() {
     assert_eq!(depends_on("with_support"), (false, true));
     assert_eq!(depends_on("running"), (false, false));
     assert_eq!(depends_on("per_step"), (false, false));
+    // The support set is heard with the first step.
+    assert_eq!(depends_on("episode"), (false, false));
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn running_statistics_normalise_evaluation() {
         let other = predictions(&experiment, &meta, &episode);
         assert_ne!(bits(&plain[0]), bits(&other[0]), "{mode}");
     }
-    for mode in ["transductive", "with_support"] {
+    for mode in ["transductive", "with_support", "episode"] {
         assert!(experiment(mode).initial_state().carried.is_empty(), "{mode}");
     }
 }
@@ -100,7 +102,7 @@ fn is_kernel(name: &str) -> bool {
 
 #[test]
 fn every_mode_trains() {
-    for mode in ["transductive", "with_support", "running", "per_step"] {
+    for mode in ["transductive", "with_support", "running", "per_step", "episode"] {
         let folder = tempfile::tempdir().unwrap();
         let set = format!("model.batch_norm={mode}");
         let config = tiny("strokes-maml", &[&set, "outer.iterations=3"]);
@@ -194,4 +196,29 @@ fn an_mlp_has_none() {
     let sets = ["model.batch_norm=running".to_string()];
     let error = innerloop_lab::Config::load("sinusoid-maml", &sets).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+}
+
+/// With a query set that is the support set, and hardly any step, its own statistics are those of the support pass.
+#[test]
+fn a_task_gathers_statistics_of_its_own() {
+    let after = |mode: &str, momentum: &str| {
+        let sets = [
+            "tasks.query=1",
+            "algorithm.inner_lr=1e-12",
+            &format!("model.batch_norm={mode}"),
+            &format!("model.batch_norm_momentum={momentum}"),
+        ];
+        let experiment = Experiment::new(tiny("strokes-maml", &sets)).unwrap();
+        let mut episode = episode(&experiment);
+        episode.query_x = episode.support_x.clone();
+        predictions(&experiment, &experiment.initial_state(), &episode)
+    };
+    let (own, newest) = (after("transductive", "1"), after("episode", "1"));
+    check_near(&newest[1].iter().collect::<Vec<_>>(), &own[1].iter().collect::<Vec<_>>());
+    assert_ne!(bits(&newest[0]), bits(&newest[1]), "nothing is gathered before the first step");
+    // Two passes of weight 1/2 leave a quarter of where averages start.
+    let half = after("episode", "0.5");
+    assert_ne!(bits(&half[1]), bits(&newest[1]));
+    let quarter = after("episode", "0.75");
+    check_near(&half[2].iter().collect::<Vec<_>>(), &quarter[1].iter().collect::<Vec<_>>());
 }

@@ -1,5 +1,7 @@
 //! Training trains: short runs end clearly better than they began.
 
+use innerloop_lab::{Experiment, Which, open};
+
 use crate::runs::{complete, load, tiny};
 
 #[test]
@@ -41,4 +43,81 @@ fn sinusoids_are_learned() {
     let outcome = complete(&tiny("sinusoid-maml", &sets), folder.path());
     let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
     assert!(trained.mean <= 0.7 * untrained.mean, "{trained:?} from {untrained:?}");
+}
+
+#[test]
+fn context_parameters_learn_sinusoids() {
+    let sets = [
+        "outer.iterations=200",
+        "outer.lr=0.005",
+        "outer.meta_batch_size=10",
+        "algorithm.adaptation_steps=1",
+        "tasks.query=20",
+        "tasks.train_query=10",
+        "evaluation.steps=1",
+        "evaluation.tasks=100",
+        "evaluation.validate_every=0",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&tiny("sinusoid-cavia", &sets), folder.path());
+    let scores = &outcome.test.scores;
+    assert!(scores[1].mean <= 0.7 * outcome.untrained.last().mean, "{scores:?}");
+    // What adapts starts at zero after training too, and its moving helps.
+    assert!(scores[1].mean <= 0.8 * scores[0].mean, "{scores:?}");
+    let end = open(folder.path(), Which::Last).unwrap().meta;
+    assert!(end.omega["context"].iter().all(|x| x == 0.0));
+}
+
+#[test]
+fn prototypes_are_learned_without_an_inner_loop() {
+    let sets = [
+        "tasks.ways=5",
+        "tasks.query=10",
+        "tasks.train_query=5",
+        "model.filters=8",
+        "outer.lr=0.02",
+        "outer.meta_batch_size=4",
+        "outer.iterations=60",
+        "evaluation.tasks=60",
+        "evaluation.validate_every=0",
+        "run.threads=2",
+        "run.checkpoint_every=30",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&load("strokes-protonet", &sets), folder.path());
+    assert_eq!(outcome.test.scores.len(), 1, "there is no step");
+    let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
+    assert!(trained.mean >= untrained.mean + 0.1, "{trained:?} from {untrained:?}");
+    assert_eq!(outcome.protocol.order, "first order");
+    let end = open(folder.path(), Which::Last).unwrap().meta;
+    assert!(end.omega.names().iter().all(|name| name.starts_with("features")));
+}
+
+#[test]
+fn an_inner_rule_is_learned() {
+    let sets = [
+        "algorithm.name=lstm",
+        "algorithm.adaptation_steps=3",
+        "model.hidden=[10, 10]",
+        "outer.iterations=150",
+        "outer.lr=0.02",
+        "outer.clip_norm=0.25",
+        "outer.meta_batch_size=10",
+        "tasks.query=20",
+        "tasks.train_query=10",
+        "evaluation.tasks=100",
+        "evaluation.validate_every=0",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny("sinusoid-cavia", &sets);
+    let outcome = complete(&config, folder.path());
+    let scores = &outcome.test.scores;
+    assert!(scores[3].mean <= 0.7 * outcome.untrained.last().mean, "{scores:?}");
+    assert_eq!(outcome.protocol.order, "first order through all steps");
+    let start = Experiment::new(config).unwrap().initial_state().omega;
+    let end = open(folder.path(), Which::Last).unwrap().meta.omega;
+    let changed = |name: &&String| start[name.as_str()] != end[name.as_str()];
+    assert!(
+        start.names().iter().filter(|name| name.starts_with("inner_lr.lstm")).all(|n| changed(&n))
+    );
 }

@@ -15,6 +15,8 @@ pub struct Anil {
     pub inner: InnerLoop,
     /// Parameters whose names start with this are the head.
     pub head: String,
+    /// Whether the head's rates are learned, per tensor and step, as in MAML++.
+    pub learn_rates: bool,
 }
 
 impl Algorithm for Anil {
@@ -28,6 +30,10 @@ impl Algorithm for Anil {
 
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
         self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn learns_rates(&self) -> bool {
+        self.learn_rates
     }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {

@@ -62,7 +62,7 @@ pub struct GradientSimilarity {
 const STRENGTH: &str = "strength";
 
 /// The sum of a tensor's inner gradients.
-fn sum(name: &str) -> String {
+pub(crate) fn sum(name: &str) -> String {
     format!("gradient_sum.{name}")
 }
 

@@ -1,16 +1,53 @@
 //! One file a paper.
 
+/// Of a method around another one, `self.base`: what it leaves as it is there.
+macro_rules! as_in_base {
+    ($($method:ident)*) => { $(as_in_base!(@ $method);)* };
+    (@ adapts) => { fn adapts(&self, name: &str) -> bool { self.base.adapts(name) } };
+    (@ learns) => { fn learns(&self, name: &str) -> bool { self.base.learns(name) } };
+    (@ rates) => {
+        fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+            self.base.rates(adapted, steps)
+        }
+    };
+    (@ learns_rates) => { fn learns_rates(&self) -> bool { self.base.learns_rates() } };
+    (@ state) => {
+        fn state(&self, adapted: &Params<Shape>) -> Params<Shape> { self.base.state(adapted) }
+    };
+    (@ keeps_state) => { fn keeps_state(&self) -> bool { self.base.keeps_state() } };
+    (@ sharing) => { fn sharing(&self) -> Sharing { self.base.sharing() } };
+    (@ advance) => {
+        fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> { self.base.advance(step) }
+    };
+    (@ meta_gradient) => { fn meta_gradient(&self) -> MetaGradient { self.base.meta_gradient() } };
+    (@ companion) => {
+        fn companion(&self, steps: usize) -> Option<Companion> { self.base.companion(steps) }
+    };
+    (@ objective) => {
+        fn objective<'g>(&self, base: &Outcome<'g>, companion: &Outcome<'g>) -> Var<'g> {
+            self.base.objective(base, companion)
+        }
+    };
+    (@ direction) => {
+        fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> { self.base.direction(end) }
+    };
+}
+
 mod anil;
 mod binom_maml;
 mod boil;
+mod cavia;
 mod fomaml;
 mod gradient_similarity;
 mod hf_maml;
 mod imaml;
+mod lstm;
 mod maml;
+mod maml_plus_plus;
 mod meta_curvature;
 mod meta_sgd;
 mod multi_step;
+mod protonet;
 mod reptile;
 mod shot;
 mod sign_maml;
@@ -19,16 +56,21 @@ mod truncated_maml;
 pub use anil::Anil;
 pub use binom_maml::BinomMaml;
 pub use boil::Boil;
+pub use cavia::Cavia;
 pub use fomaml::Fomaml;
+pub(crate) use gradient_similarity::sum as gradient_sum;
 pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
 pub use hf_maml::HfMaml;
 pub use imaml::Imaml;
+pub use lstm::Lstm;
 pub use maml::Maml;
+pub use maml_plus_plus::MamlPlusPlus;
 pub use meta_curvature::MetaCurvature;
 pub use meta_sgd::MetaSgd;
 pub use multi_step::MultiStep;
+pub use protonet::Protonet;
 pub use reptile::{InnerOptimizer, Reptile};
-pub use shot::{Distance, Role, Shot};
+pub use shot::{Distance, Pretraining, Role, Shot};
 pub use sign_maml::SignMaml;
 pub use truncated_maml::TruncatedMaml;
 

@@ -1,5 +1,5 @@
-//! SHOT_r (suppressing the Hessian along the optimization trajectory): Lee, Yoo, Kwak 2023, arXiv 2310.02751,
-//! section 4, as a regularizer of another method.
+//! SHOT (suppressing the Hessian along the optimization trajectory): Lee, Yoo, Kwak 2023, arXiv 2310.02751,
+//! section 4, around another method: as a regularizer, SHOT_r, or before ordinary training, SHOT_p.
 //!
 //! φʳ: R steps from θ at rate α          reference, held constant in the distance
 //! φᵗ: T < R steps from θ at rate αR/T   target, which travels as far if the gradient stays
@@ -10,10 +10,18 @@
 //! and the Hessian has no effect along it. The paper writes KL(target ‖ reference); its code, and the default here,
 //! computes KL(reference ‖ target).
 //!
+//! SHOT_p: until a share of training is over, J = D(φᵗ, P φʳ), for which no query label is needed; then J as above,
+//! in the paper with λ = 0. `P = W₂ ReLU(W₁ z + b₁) + b₂` of the reference's outputs `z` keeps target and reference from
+//! agreeing on nothing at all.
+//!
 //! Departures: in the code a target of one step re-uses the first gradient of the reference; here it is
-//! computed again where steps run one by one, and shared where the whole is one graph.
+//! computed again where steps run one by one, and shared where the whole is one graph. In SHOT_p the weights of P
+//! stay as they were drawn; in the code the reference's inner loop goes through P and moves them. There the two
+//! branches see the queries changed in different ways, here as they are; and ordinary training starts from the weights
+//! that were best on validation, here from the last ones.
 
-use innerloop_engine::{Params, Shape, Tensor, Var};
+use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, volume};
+use rand::RngExt;
 
 use crate::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, Sharing, Vars};
 
@@ -57,6 +65,49 @@ pub struct Shot {
     pub steps: usize,
     /// How far the other inner loop travels, as a multiple of the base's way; 1 in the paper.
     pub travel: f64,
+    /// SHOT_p, if the distance alone counts at first.
+    pub pretraining: Option<Pretraining>,
+}
+
+/// What comes before ordinary training in SHOT_p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pretraining {
+    /// Share of training.
+    pub until: f64,
+    /// The projector of so many outputs, with the key its weights are drawn from; nothing for none.
+    pub projector: Option<(Key, usize)>,
+}
+
+/// Whether it goes on: 1 or 0.
+const PRETRAINING: &str = "shot.pretraining";
+/// Weights and biases of the projector's two layers.
+const PROJECTOR: [&str; 4] = [
+    "shot.projector.0.weight",
+    "shot.projector.0.bias",
+    "shot.projector.1.weight",
+    "shot.projector.1.bias",
+];
+
+impl Pretraining {
+    /// U(±1/√n), as PyTorch's linear layers start.
+    fn projector(&self) -> Params<Tensor> {
+        let Some((key, n)) = self.projector else { return Params::new() };
+        let draw = |name: &str| {
+            let shape = if name.ends_with("weight") { vec![n, n] } else { vec![n] };
+            let mut rng = key.with_stream(name).rng();
+            let mut one = || (2.0 * rng.random::<f64>() - 1.0) / (n as f64).sqrt();
+            let values = (0..volume(&shape)).map(|_| f64::from(one() as f32)).collect();
+            (name.to_string(), Tensor::from_f64(&shape, values))
+        };
+        PROJECTOR.into_iter().map(draw).collect()
+    }
+}
+
+/// `P z`, or `z` without a projector.
+fn projected<'g>(outcome: &Outcome<'g>) -> Var<'g> {
+    let [w1, b1, w2, b2] = PROJECTOR.map(|name| outcome.scheduled.get(name).copied());
+    let (Some(w1), Some(b1), Some(w2), Some(b2)) = (w1, b1, w2, b2) else { return outcome.output };
+    (outcome.output.matmul_t(w1) + b1).relu().matmul_t(w2) + b2
 }
 
 impl Shot {
@@ -68,12 +119,17 @@ impl Shot {
         (role, steps): (Role, usize),
     ) -> Shot {
         let name = format!("{}+shot", base.name());
-        Shot { base, name, weight, distance, role, steps, travel: 1.0 }
+        Shot { base, name, weight, distance, role, steps, travel: 1.0, pretraining: None }
     }
 
     /// `D`, whose derivative with respect to the reference is zero.
-    fn apart<'g>(&self, target: &Outcome<'g>, reference: &Outcome<'g>) -> Var<'g> {
-        let held = reference.output.stop_gradient();
+    fn apart<'g>(
+        &self,
+        target: &Outcome<'g>,
+        reference: &Outcome<'g>,
+        output: impl Fn(&Outcome<'g>) -> Var<'g>,
+    ) -> Var<'g> {
+        let held = output(reference).stop_gradient();
         let examples = 1.0 / held.shape()[0] as f64;
         let (t, r) = (target.output.log_softmax(), held.log_softmax());
         match self.distance {
@@ -106,7 +162,8 @@ impl Algorithm for Shot {
 
     fn companion(&self, steps: usize) -> Option<Companion> {
         // Without weight, or without a step to take elsewhere, there is nothing to add.
-        (self.weight != 0.0 && self.steps > 0).then(|| Companion {
+        let counts = self.weight != 0.0 || self.pretraining.is_some();
+        (counts && self.steps > 0).then(|| Companion {
             steps: self.steps,
             scale: self.travel * steps as f64 / self.steps as f64,
             differentiated: self.role == Role::Reference,
@@ -114,50 +171,36 @@ impl Algorithm for Shot {
     }
 
     fn objective<'g>(&self, base: &Outcome<'g>, companion: &Outcome<'g>) -> Var<'g> {
-        let apart = match self.role {
-            Role::Reference => self.apart(companion, base),
-            Role::Target => self.apart(base, companion),
+        let (target, reference) = match self.role {
+            Role::Reference => (companion, base),
+            Role::Target => (base, companion),
         };
-        base.loss + apart * self.weight
-    }
-
-    fn adapts(&self, name: &str) -> bool {
-        self.base.adapts(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.base.rates(adapted, steps)
-    }
-
-    fn learns_rates(&self) -> bool {
-        self.base.learns_rates()
-    }
-
-    fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
-        self.base.state(adapted)
-    }
-
-    fn keeps_state(&self) -> bool {
-        self.base.keeps_state()
-    }
-
-    fn sharing(&self) -> Sharing {
-        self.base.sharing()
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        self.base.advance(step)
-    }
-
-    fn meta_gradient(&self) -> MetaGradient {
-        self.base.meta_gradient()
+        let plainly = |outcome: &Outcome<'g>| outcome.output;
+        let ordinary = base.loss + self.apart(target, reference, plainly) * self.weight;
+        match base.scheduled.get(PRETRAINING) {
+            Some(&on) => self.apart(target, reference, projected) * on + ordinary * (1.0 - on),
+            None => ordinary,
+        }
     }
 
     fn scheduled(&self, done: f64) -> Params<Tensor> {
-        self.base.scheduled(done)
+        let values = self.base.scheduled(done);
+        let Some(pretraining) = self.pretraining else { return values };
+        let on = if done < pretraining.until { 1.0 } else { 0.0 };
+        let mut of_shot = pretraining.projector();
+        of_shot.push(PRETRAINING, Tensor::scalar(Dtype::F64, on));
+        values.merge(&of_shot)
     }
 
-    fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
-        self.base.direction(end)
+    fn loss_weights(&self, steps: usize, done: f64) -> Option<Vec<f64>> {
+        let mut weights = self.base.loss_weights(steps, done)?;
+        if self.pretraining.is_some_and(|pretraining| done < pretraining.until) {
+            weights.fill(0.0);
+        }
+        Some(weights)
+    }
+
+    as_in_base! {
+        adapts learns rates learns_rates state keeps_state sharing advance meta_gradient direction
     }
 }

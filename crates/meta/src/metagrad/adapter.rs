@@ -4,8 +4,9 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::buffers::{Buffers, copy, read_all};
 use super::lane::step_program;
-use super::structure::{Compiled, Scope, Sources, Structure, workspace};
-use super::{MetaState, ONE, TaskData};
+use super::scope::{Compiled, Scope, Sources, workspace};
+use super::structure::Structure;
+use super::{MetaState, ONE, TaskData, carried_start};
 use crate::{Algorithm, Problem};
 
 /// An algorithm's inner loop on a problem, compiled for any number of steps.
@@ -14,6 +15,8 @@ pub struct Adapter {
     step: Compiled,
     predict: Compiled,
     steps: usize,
+    /// [`Problem::gathers`].
+    gathers: Option<f64>,
 }
 
 /// Memory of one thread for an [`Adapter`].
@@ -23,6 +26,8 @@ pub struct AdaptWorker {
     fast: Vec<Tensor>,
     state: Vec<Tensor>,
     output: Tensor,
+    /// Averages of this task, where adaptation gathers them.
+    carried: Vec<Tensor>,
 }
 
 /// Where the inner loop stands after some steps.
@@ -60,7 +65,7 @@ impl Adapter {
         let at = scope.point(&omega, &phi, at_step);
         let loss = problem.query_loss(&at, &scope.support(), &scope.query());
         let predict = scope.compile(&[loss.value, loss.output]).expect(ONE);
-        Adapter { structure, step, predict, steps }
+        Adapter { structure, step, predict, steps, gathers: problem.gathers() }
     }
 
     /// Programs by name, with the work of one run and the number of runs per task.
@@ -78,6 +83,7 @@ impl Adapter {
             fast: room.fast.values().to_vec(),
             state: room.inner_state.values().to_vec(),
             output: room.output,
+            carried: self.structure.zeros(&self.structure.carried, dtype),
         }
     }
 
@@ -91,7 +97,7 @@ impl Adapter {
         evaluation: &mut Evaluation,
         mut visit: impl FnMut(Adapted<'_>),
     ) {
-        let AdaptWorker { buffers, workspace, fast, state, output } = worker;
+        let AdaptWorker { buffers, workspace, fast, state, output, carried } = worker;
         let tasks = &[task];
         buffers.gather(&self.structure, tasks);
         for (fast, name) in fast.iter_mut().zip(self.structure.adapted.names()) {
@@ -100,6 +106,12 @@ impl Adapter {
         for (state, start) in state.iter_mut().zip(meta.inner_state.values()) {
             copy(state, start);
         }
+        if self.gathers.is_some() {
+            for (name, average) in self.structure.carried.names().iter().zip(&mut *carried) {
+                let start = carried_start(name);
+                (0..average.len()).for_each(|i| average.set(i, start));
+            }
+        }
         evaluation.support_losses.clear();
         evaluation.query_losses.clear();
         for k in 0..=self.steps {
@@ -107,6 +119,7 @@ impl Adapter {
                 meta,
                 tasks,
                 buffers: &*buffers,
+                carried: if self.gathers.is_some() { carried } else { meta.carried.values() },
                 fast,
                 state,
                 cotangent: &[],
@@ -124,6 +137,14 @@ impl Adapter {
                 evaluation.support_losses.push(workspace.read_scalar(0));
                 read_all(workspace, 1, fast);
                 read_all(workspace, 1 + self.structure.adapted.len(), state);
+                if let Some(newest) = self.gathers {
+                    read_all(workspace, 1 + self.structure.moves(), &mut buffers.statistics);
+                    for (average, x) in carried.iter_mut().zip(&buffers.statistics) {
+                        for i in 0..x.len() {
+                            average.set(i, (1.0 - newest) * average.get(i) + newest * x.get(i));
+                        }
+                    }
+                }
             }
         }
     }

@@ -11,7 +11,8 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 use super::buffers::{Buffers, add, bytes_of, read_all, take, take_all};
 use super::lane::{Job, Lane, Track};
 use super::objective::objective;
-use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss, workspace};
+use super::scope::{Compiled, Scope, Sources, workspace};
+use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 
@@ -43,11 +44,13 @@ impl Adjoint {
         algorithm: &dyn Algorithm,
         setup: Setup,
     ) -> Result<Adjoint, Unmappable> {
-        let lane = |path, final_loss| Lane::new(structure, problem, algorithm, (path, final_loss));
+        let lane = |path, final_loss, weighs_steps| {
+            Lane::new(structure, problem, algorithm, (path, final_loss, weighs_steps))
+        };
         let query = structure.kind != MetaGradient::Displacement;
         Ok(Adjoint {
-            base: lane(structure.path, wants_final_loss(setup))?,
-            companion: structure.companion.map(|path| lane(path, false)).transpose()?,
+            base: lane(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
+            companion: structure.companion.map(|path| lane(path, false, false)).transpose()?,
             query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
         })
     }
@@ -132,7 +135,9 @@ impl Adjoint {
             take(&mut result.output, output, member);
             let gradient = result.gradient.values_mut();
             for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
-                take(&mut gradient[at], from, member);
+                if let Some(at) = at {
+                    take(&mut gradient[at], from, member);
+                }
             }
             for (from, at) in totals.iter().zip(structure.fixed_positions()) {
                 take(&mut gradient[at], from, member);
@@ -153,7 +158,7 @@ impl Memory {
 fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult) {
     let TaskResult { gradient, fast, .. } = result;
     for (name, phi) in fast.iter() {
-        let at = structure.learned.position(name).expect("θ is learned");
+        let Some(at) = structure.learned.position(name) else { continue };
         let (theta, out) = (&meta.omega[name], &mut gradient.values_mut()[at]);
         match (theta.dtype(), phi.dtype()) {
             (Dtype::F32, Dtype::F32) => {
@@ -190,7 +195,8 @@ fn query_program(
         (problem.query_loss(&there, &support, &query), phi)
     });
     let ends = beside.as_ref().map(|(loss, phi)| (loss, phi));
-    let objective = objective(algorithm, (&loss, &phi), ends);
+    let last = scope.weighted(loss.value, step);
+    let objective = objective(algorithm, (last, loss.output, &phi), ends, scope.scheduled());
     let moving = phi.merge(&state);
     let of_companion = beside.map_or_else(Vec::new, |(_, phi)| phi.values().to_vec());
     let wrt = [moving.values(), fixed.values(), &of_companion].concat();

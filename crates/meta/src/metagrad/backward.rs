@@ -14,8 +14,8 @@ pub(super) struct Backward<'a, 'g> {
     pub(super) fixed: Vars<'g>,
     /// The support loss of these steps with the fast weights at some place.
     pub(super) loss: &'a dyn Fn(&Vars<'g>) -> Var<'g>,
-    /// Where the steps lead from their start with some gradient.
-    pub(super) advance: &'a dyn Fn(&Moved<'g>, &Vars<'g>) -> Moved<'g>,
+    /// Where the steps lead from their start with some loss and gradient.
+    pub(super) advance: &'a dyn Fn(&Moved<'g>, (Var<'g>, &Vars<'g>)) -> Moved<'g>,
 }
 
 impl<'g> Backward<'_, 'g> {
@@ -42,7 +42,7 @@ impl<'g> Backward<'_, 'g> {
         let loss = (self.loss)(phi);
         // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
         let g = grad_params(loss, phi).map(|g| g.stop_gradient());
-        let moved = (self.advance)(&self.start, &g);
+        let moved = (self.advance)(&self.start, (loss, &g));
         let ends: Vec<_> = moved.phi.values().iter().chain(moved.state.values()).copied().collect();
         let starts = phi.values().iter().chain(state.values());
         let of: Vec<_> = starts.chain(self.fixed.values()).copied().collect();
@@ -50,6 +50,7 @@ impl<'g> Backward<'_, 'g> {
         let direct: Vec<Vec<_>> =
             later.iter().map(|u| vjp(&ends, &u[..ends.len()], &wrt)).collect();
         let second = |m: usize| match self.kind {
+            MetaGradient::HeldGradients => None,
             MetaGradient::Binomial { .. } if m == 0 => None,
             MetaGradient::Binomial { .. } => {
                 Some(hvp(loss, phi.values(), &direct[m - 1][of.len()..], &of))

@@ -1,11 +1,12 @@
 //! One inner loop's programs for the adjoint recursion: steps forward, which leave snapshots, and steps back.
 
-use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad_params};
+use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params};
 
 use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, spread};
 use super::path::{Path, Run};
-use super::structure::{Compiled, Scope, Sources, Structure};
+use super::scope::{Compiled, Scope, Sources};
+use super::structure::{Structure, loss_weight};
 use super::{MetaState, TaskData, TaskResult};
 use crate::{Algorithm, Moved, Problem};
 
@@ -14,8 +15,13 @@ pub(super) struct Lane {
     path: Path,
     step: Lengths,
     back: Lengths,
+    /// Adds the query loss on the way, where steps before the last one count.
+    query: Option<Compiled>,
     final_loss: bool,
 }
+
+/// Name of the program that adds the query loss after a step that is not the last.
+const ON_THE_WAY: &str = "query on the way";
 
 /// One program for each number of steps that share a gradient.
 struct Lengths(Vec<(usize, Compiled)>);
@@ -69,7 +75,7 @@ impl Lane {
         structure: &Structure,
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
-        (path, final_loss): (Path, bool),
+        (path, final_loss, weighs_steps): (Path, bool, bool),
     ) -> Result<Lane, Unmappable> {
         // The loss after the last step is the first thing that one more step computes; without any step
         // there is that one nonetheless, for a learner has a program.
@@ -81,6 +87,9 @@ impl Lane {
             path,
             step: Lengths::new(path.forward().chain(one_more), step)?,
             back: Lengths::new(path.backward(structure.kind), back)?,
+            query: (weighs_steps && path.steps > 1)
+                .then(|| query_on_the_way(structure, problem))
+                .transpose()?,
             final_loss,
         })
     }
@@ -92,7 +101,11 @@ impl Lane {
     ) -> Vec<(&'static str, Cost, usize)> {
         let named = |name, costs: Vec<_>| costs.into_iter().map(move |(c, n)| (name, c, n));
         let forward = named(step, self.step.costs(self.path.forward()));
-        forward.chain(named(back, self.back.costs(self.path.backward(structure.kind)))).collect()
+        let query = |program: &Compiled| (ON_THE_WAY, *program.program.cost(), self.path.steps - 1);
+        forward
+            .chain(named(back, self.back.costs(self.path.backward(structure.kind))))
+            .chain(self.query.iter().map(query))
+            .collect()
     }
 
     pub(super) fn programs(
@@ -100,7 +113,8 @@ impl Lane {
         [step, back]: [&'static str; 2],
     ) -> impl Iterator<Item = (&'static str, &Compiled)> {
         let forward = self.step.programs().map(move |p| (step, p));
-        forward.chain(self.back.programs().map(move |p| (back, p)))
+        let query = self.query.iter().map(|p| (ON_THE_WAY, p));
+        forward.chain(self.back.programs().map(move |p| (back, p))).chain(query)
     }
 
     pub(super) fn track(&self, structure: &Structure, dtype: Dtype) -> Track {
@@ -157,12 +171,24 @@ impl Lane {
     ) {
         let Job { structure, meta, tasks } = job;
         let Track { trajectory, cotangent } = track;
-        for Run { first, length } in self.path.backward(structure.kind).rev() {
+        let mut runs = self.path.backward(structure.kind).rev().peekable();
+        for first in (0..=self.path.steps).rev() {
             let place = (trajectory[self.path.place(first)].as_slice(), structure.adapted.len());
-            let step = (structure.step_index(first), self.path.batch(first));
-            let at = Sources::at(meta, tasks, buffers, place, step);
-            self.back.of(length).run(workspace, Sources { cotangent, totals, ..at });
-            structure.read_orders(workspace, 0, cotangent, totals);
+            if let Some(run) = runs.next_if(|run| run.first == first) {
+                let step = (structure.step_index(first), self.path.batch(first));
+                let at = Sources::at(meta, tasks, buffers, place, step);
+                self.back.of(run.length).run(workspace, Sources { cotangent, totals, ..at });
+                structure.read_orders(workspace, 0, cotangent, totals);
+            }
+            let counts = 0 < first && first < self.path.steps;
+            if let Some(query) = &self.query
+                && counts
+                && loss_weight(&meta.scheduled, first) != 0.0
+            {
+                let at = Sources::at(meta, tasks, buffers, place, (first, 0));
+                query.run(workspace, Sources { cotangent, totals, ..at });
+                structure.read_orders(workspace, 0, cotangent, totals);
+            }
         }
     }
 }
@@ -192,11 +218,29 @@ pub(super) fn step_program(
     let at = scope.point(&omega, &start.phi, steps[0]);
     let loss = problem.support_loss(&at, &scope.batch(0));
     let gradient = grad_params(loss.value, &start.phi);
-    let moved = scope.advance(algorithm, &omega, &start, &gradient, (path, &steps));
+    let slope = (loss.value, &gradient);
+    let moved = scope.advance(algorithm, &omega, &start, slope, (path, &steps));
     let mut outputs = vec![loss.value];
     outputs.extend(moved.phi.values());
     outputs.extend(moved.state.values());
     outputs.extend(loss.statistics.values());
+    scope.compile(&outputs)
+}
+
+/// `(φ_k, ω, support, query, u, totals) → (u + w_k ∇_φ L_Q, totals + w_k ∇_η L_Q)` for every order.
+fn query_on_the_way(structure: &Structure, problem: &dyn Problem) -> Result<Compiled, Unmappable> {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, phi, step) = (scope.omega(), scope.fast(), scope.step());
+    let later = scope.cotangents();
+    let at = scope.point(&omega, &phi, step);
+    let loss = problem.query_loss(&at, &scope.support(), &scope.query());
+    let wrt = phi.merge(&scope.state()).merge(&scope.fixed(&omega));
+    let gradient = grad(scope.weighted(loss.value, step), wrt.values());
+    let mut outputs = Vec::new();
+    for u in later {
+        outputs.extend(u.iter().zip(&gradient).map(|(&u, &g)| u + g));
+    }
     scope.compile(&outputs)
 }
 
@@ -217,7 +261,7 @@ fn back_program(
         kind: structure.kind,
         fixed: scope.fixed(&omega),
         loss: &|phi| problem.support_loss(&scope.point_from(&at, phi, steps[0]), &batch).value,
-        advance: &|start, g| scope.advance(algorithm, &omega, start, g, (path, &steps)),
+        advance: &|start, slope| scope.advance(algorithm, &omega, start, slope, (path, &steps)),
         start,
     };
     let outputs = back.pull(&later).concat();

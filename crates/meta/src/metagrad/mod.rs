@@ -8,12 +8,13 @@ mod buffers;
 mod lane;
 mod objective;
 mod path;
+mod scope;
 mod structure;
 mod unrolled;
 
 use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 
-use crate::{Algorithm, MetaGradient, Problem};
+use crate::{Algorithm, MetaGradient, Problem, Sharing};
 pub use adapter::{AdaptWorker, Adapted, Adapter, Evaluation};
 use buffers::Buffers;
 use structure::Structure;
@@ -197,6 +198,21 @@ impl Learner {
             "{}: an implicit gradient holds at a minimum, which few steps do not reach",
             algorithm.name()
         );
+        if structure.weighs_steps() {
+            let name = algorithm.name();
+            let ends_alone = matches!(
+                structure.kind,
+                MetaGradient::Displacement | MetaGradient::Implicit { .. }
+            );
+            assert!(!ends_alone, "{name}: the steps before the last have no query loss");
+            assert!(
+                matches!(
+                    structure.path.sharing,
+                    Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
+                ),
+                "{name}: steps that share a gradient have one query loss"
+            );
+        }
         let compile = |structure: &Structure, strategy| {
             Programs::new(structure, problem, algorithm, Setup { strategy, ..setup })
         };
@@ -376,6 +392,11 @@ impl Worker {
     }
 }
 
+/// What a carried value starts from: variances at one.
+fn carried_start(name: &str) -> f64 {
+    if name.ends_with(".var") { 1.0 } else { 0.0 }
+}
+
 impl MetaState {
     /// θ with initial rates, everything carried at zero except that variances start at one.
     pub fn new(
@@ -387,9 +408,9 @@ impl MetaState {
         let structure = Structure::new(problem, algorithm, steps, None);
         let dtype = theta.values().first().map_or(Dtype::F32, Tensor::dtype);
         let rates = structure.rates.map(|rate| rate.cast(dtype));
-        let carried = problem.carried().map_named(|name, shape| {
-            Tensor::full(dtype, shape, if name.ends_with(".var") { 1.0 } else { 0.0 })
-        });
+        let carried = problem
+            .carried()
+            .map_named(|name, shape| Tensor::full(dtype, shape, carried_start(name)));
         MetaState {
             omega: theta.merge(&rates),
             carried,
@@ -400,7 +421,8 @@ impl MetaState {
 
     /// Sets what the algorithm schedules to its values when a share `done` of training is over.
     pub fn schedule(&mut self, algorithm: &dyn Algorithm, done: f64) {
-        let now = algorithm.scheduled(done);
+        let steps = structure::weighted_steps(&self.scheduled);
+        let now = structure::scheduled(algorithm, steps, done);
         for (value, now) in self.scheduled.values_mut().iter_mut().zip(now.values()) {
             buffers::copy(value, now);
         }

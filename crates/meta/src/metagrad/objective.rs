@@ -4,19 +4,17 @@ use innerloop_engine::Var;
 
 use crate::{Algorithm, Loss, Outcome, Vars};
 
-/// What the outer loop descends: the query loss, or what the algorithm makes of it and of a second inner loop.
+/// What the outer loop descends: the query loss, or the weighted sum of several, or what the algorithm makes of it
+/// and of a second inner loop.
 pub(super) fn objective<'g>(
     algorithm: &dyn Algorithm,
-    base: (&Loss<'g>, &Vars<'g>),
+    (loss, output, phi): (Var<'g>, Var<'g>, &Vars<'g>),
     companion: Option<(&Loss<'g>, &Vars<'g>)>,
+    scheduled: Vars<'g>,
 ) -> Var<'g> {
-    let outcome = |(loss, phi): (&Loss<'g>, &Vars<'g>)| Outcome {
-        phi: phi.clone(),
-        loss: loss.value,
-        output: loss.output,
-    };
-    match companion {
-        Some(companion) => algorithm.objective(&outcome(base), &outcome(companion)),
-        None => base.0.value,
-    }
+    let Some((there, other)) = companion else { return loss };
+    let base = Outcome { phi: phi.clone(), loss, output, scheduled: scheduled.clone() };
+    let (loss, output) = (there.value, there.output);
+    let beside = Outcome { phi: other.clone(), loss, output, scheduled };
+    algorithm.objective(&base, &beside)
 }

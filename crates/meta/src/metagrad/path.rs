@@ -51,6 +51,7 @@ impl Path {
             | MetaGradient::Implicit { .. } => self.steps,
             MetaGradient::Truncated { last } => self.steps.saturating_sub(last),
             MetaGradient::Exact
+            | MetaGradient::HeldGradients
             | MetaGradient::Binomial { .. }
             | MetaGradient::Differences { .. } => 0,
         }

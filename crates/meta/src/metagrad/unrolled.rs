@@ -8,7 +8,8 @@ use super::backward::Backward;
 use super::buffers::{Buffers, bytes_of, read_all, take};
 use super::objective::objective;
 use super::path::{Path, Run};
-use super::structure::{Compiled, Scope, Sources, Structure, wants_final_loss};
+use super::scope::{Compiled, Scope, Sources};
+use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, Loss, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
@@ -90,15 +91,21 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.problem.support_loss(&at, &self.batches[path.batch(k)])
     }
 
-    fn query_loss(&self, phi: &Vars<'g>) -> Loss<'g> {
-        let at = self.point(phi, self.structure.steps);
+    fn query_loss(&self, phi: &Vars<'g>, k: usize) -> Loss<'g> {
+        let at = self.point(phi, k);
         self.problem.query_loss(&at, &self.support, &self.query)
     }
 
-    fn advance(&self, path: Path, from: &Moved<'g>, gradient: &Vars<'g>, run: Run) -> Moved<'g> {
+    fn advance(
+        &self,
+        path: Path,
+        from: &Moved<'g>,
+        slope: (Var<'g>, &Vars<'g>),
+        run: Run,
+    ) -> Moved<'g> {
         let step = |k| self.scope.constant_step(self.structure.step_index(k));
         let steps: Vec<_> = (run.first..run.first + run.length).map(step).collect();
-        self.scope.advance(self.algorithm, &self.omega, from, gradient, (path, &steps))
+        self.scope.advance(self.algorithm, &self.omega, from, slope, (path, &steps))
     }
 
     /// An inner loop; at the step `apart` φ is a node of its own, even where another inner loop gets to the same.
@@ -120,7 +127,10 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 }
                 _ => shared = gradient.clone(),
             }
-            let mut moved = self.advance(path, place, &gradient, run);
+            if self.structure.kind == MetaGradient::HeldGradients {
+                gradient = gradient.map(|g| g.stop_gradient());
+            }
+            let mut moved = self.advance(path, place, (loss.value, &gradient), run);
             if apart == Some(run.first + run.length) {
                 moved.phi = moved.phi.map(|phi| phi.stop_gradient());
             }
@@ -135,33 +145,59 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| self.omega[name])
     }
 
+    /// Everything that differentiation is with respect to, with φ at some place.
+    fn varied(&self, phi: &Vars<'g>) -> Vars<'g> {
+        self.structure.varied.map_named(|name, _| self.omega[name]).overlay(phi)
+    }
+
+    /// Inner steps after which a query loss counts that is not the last one.
+    fn on_the_way(&self) -> std::ops::Range<usize> {
+        1..if self.structure.weighs_steps() { self.structure.steps } else { 1 }
+    }
+
+    /// The weighted query loss after `k` inner steps.
+    fn loss_on_the_way(&self, base: &Trajectory<'g>, k: usize) -> Var<'g> {
+        let loss = self.query_loss(&base.places[k].phi, k);
+        self.scope.weighted(loss.value, self.scope.constant_step(k))
+    }
+
     /// The gradient of the outer objective, in the sense of the method, given where the inner loops end.
     fn meta_gradient(&self, base: &Trajectory<'g>, loss: &Loss<'g>) -> Vars<'g> {
         let kind = self.structure.kind;
         let beside = self.structure.companion.map(|path| {
             let apart = if self.recursive() { path.steps } else { path.cut(kind) };
             let trajectory = self.trajectory(path, Some(apart).filter(|&step| step > 0));
-            (self.query_loss(&trajectory.end().phi), trajectory)
+            (self.query_loss(&trajectory.end().phi, self.structure.steps), trajectory)
         });
         let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
-        let objective = objective(self.algorithm, (loss, &base.end().phi), ends);
+        let last = self.scope.weighted(loss.value, self.scope.constant_step(self.structure.steps));
+        let mut objective = objective(
+            self.algorithm,
+            (last, loss.output, &base.end().phi),
+            ends,
+            self.scope.scheduled(),
+        );
         let beside = beside.map(|(_, trajectory)| trajectory);
         if self.recursive() {
             return self.recursion(base, beside.as_ref(), objective);
         }
+        let cut = base.path.cut(kind);
+        for k in self.on_the_way().filter(|&k| k >= cut) {
+            objective = objective + self.loss_on_the_way(base, k);
+        }
         // What an inner loop moves stands where its differentiated steps begin; the rest is differentiated
         // where it is used from there on. If both begin at θ, it stands for both.
         let origin = &base.origin(kind).phi;
-        let learned = self.learned().overlay(origin);
+        let varied = self.varied(origin);
         let other = match &beside {
-            Some(of) if base.path.cut(kind) + of.path.cut(kind) > 0 => of.origin(kind).phi.clone(),
+            Some(of) if cut + of.path.cut(kind) > 0 => of.origin(kind).phi.clone(),
             _ => Params::new(),
         };
-        let gradient = grad(objective, &[learned.values(), other.values()].concat());
-        let (of_base, of_other) = gradient.split_at(learned.len());
-        let mut gradient = learned.with_values(of_base.to_vec());
+        let gradient = grad(objective, &[varied.values(), other.values()].concat());
+        let (of_base, of_other) = gradient.split_at(varied.len());
+        let mut gradient = varied.with_values(of_base.to_vec());
         for (name, &x) in other.with_values(of_other.to_vec()).iter() {
-            let at = gradient.position(name).expect("what adapts is learned");
+            let at = gradient.position(name).expect("what adapts is varied");
             gradient.values_mut()[at] = gradient[name] + x;
         }
         if kind == MetaGradient::FirstOrder {
@@ -169,7 +205,13 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             let end = self.scope.end(of, base.end().state.clone());
             gradient = gradient.overlay(&self.algorithm.direction(&end));
         }
-        gradient
+        // φ before the differentiated steps is θ plus a constant.
+        for k in self.on_the_way().filter(|&k| k < cut) {
+            let varied = self.varied(&base.places[k].phi);
+            let early = grad_params(self.loss_on_the_way(base, k), &varied);
+            gradient = gradient.zip_map(&early, |&sum, &x| sum + x);
+        }
+        self.structure.learned.map_named(|name, _| gradient[name])
     }
 
     /// Whether the meta-gradient is not the derivative of anything, so that the recursion defines it.
@@ -195,13 +237,14 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let other = beside.map(moving).unwrap_or_default();
         let v = grad(objective, &[all.values(), other.values()].concat());
         let (v, w) = v.split_at(all.len());
-        let mut u = self.back(base, vec![v.to_vec(); self.structure.orders()]);
+        let orders = self.structure.orders();
+        let mut u = self.back(base, self.on_the_way(), vec![v.to_vec(); orders]);
         let mut sum = u.pop().expect("there is an order");
         if let Some(beside) = beside {
             // The totals are carried on.
             u.push(sum.clone());
             let start = u.iter().map(|u| [w, &u[w.len()..]].concat()).collect();
-            let last = self.back(beside, start).pop().expect("there is an order");
+            let last = self.back(beside, 1..1, start).pop().expect("there is an order");
             let n = base.end().phi.len();
             sum = sum[..n]
                 .iter()
@@ -214,18 +257,32 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| all[name])
     }
 
-    /// From cotangents at an inner loop's end to those at θ.
-    fn back(&self, of: &Trajectory<'g>, mut u: Vec<Vec<Var<'g>>>) -> Vec<Vec<Var<'g>>> {
+    /// From cotangents at an inner loop's end to those at θ, with the query losses of steps on the way.
+    fn back(
+        &self,
+        of: &Trajectory<'g>,
+        on_the_way: std::ops::Range<usize>,
+        mut u: Vec<Vec<Var<'g>>>,
+    ) -> Vec<Vec<Var<'g>>> {
         let kind = self.structure.kind;
+        let fixed = self.scope.fixed(&self.omega);
         for run in of.path.backward(kind).rev() {
+            let start = of.places[of.path.place(run.first)].clone();
             let back = Backward {
                 kind,
-                start: of.places[of.path.place(run.first)].clone(),
-                fixed: self.scope.fixed(&self.omega),
+                start: start.clone(),
+                fixed: fixed.clone(),
                 loss: &|phi| self.support_loss(of.path, phi, run.first).value,
-                advance: &|start, g| self.advance(of.path, start, g, run),
+                advance: &|start, slope| self.advance(of.path, start, slope, run),
             };
             u = back.pull(&u);
+            if on_the_way.contains(&run.first) {
+                let wrt = start.phi.merge(&start.state).merge(&fixed);
+                let gradient = grad_params(self.loss_on_the_way(of, run.first), &wrt);
+                u.iter_mut().for_each(|u| {
+                    u.iter_mut().zip(gradient.values()).for_each(|(sum, &x)| *sum = *sum + x);
+                });
+            }
         }
         u
     }
@@ -260,7 +317,7 @@ impl Unrolled {
         outputs.extend(trajectory.end().phi.values());
         outputs.extend(trajectory.end().state.values());
         if query {
-            let loss = trace.query_loss(&trajectory.end().phi);
+            let loss = trace.query_loss(&trajectory.end().phi, structure.steps);
             outputs.extend([loss.value, loss.output]);
             outputs.extend(trace.meta_gradient(&trajectory, &loss).values());
             trajectory.statistics.extend(loss.statistics.values());
@@ -306,6 +363,7 @@ impl Unrolled {
             meta,
             tasks,
             buffers,
+            carried: meta.carried.values(),
             fast: &[],
             state: &[],
             cotangent: &[],

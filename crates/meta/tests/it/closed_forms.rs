@@ -13,12 +13,12 @@ use crate::problems::{
     Case, N, STRATEGIES, Support, Task, by, flat, imaml, multi_step, norm, quadratic, run, run_in,
 };
 
-type Vector = [f64; N];
+pub(crate) type Vector = [f64; N];
 
 /// `A` and `b` of a quadratic: the mean over some of its examples.
-struct Form {
-    a: [Vector; N],
-    b: Vector,
+pub(crate) struct Form {
+    pub(crate) a: [Vector; N],
+    pub(crate) b: Vector,
 }
 
 impl Form {
@@ -30,12 +30,12 @@ impl Form {
         Form { a: std::array::from_fn(line), b: std::array::from_fn(b) }
     }
 
-    fn times(&self, x: &Vector) -> Vector {
+    pub(crate) fn times(&self, x: &Vector) -> Vector {
         std::array::from_fn(|i| (0..N).map(|j| self.a[i][j] * x[j]).sum())
     }
 
     /// `A x − b`.
-    fn gradient(&self, x: &Vector) -> Vector {
+    pub(crate) fn gradient(&self, x: &Vector) -> Vector {
         let ax = self.times(x);
         std::array::from_fn(|i| ax[i] - self.b[i])
     }
@@ -62,7 +62,11 @@ fn all(n: usize) -> Vec<usize> {
 }
 
 /// `φ_0 … φ_K` under rates that may depend on the step and the element, and `v`.
-fn trajectory(case: &Case, task: &Task, rates: &[Vector]) -> (Form, Vec<Vector>, Vector) {
+pub(crate) fn trajectory(
+    case: &Case,
+    task: &Task,
+    rates: &[Vector],
+) -> (Form, Vec<Vector>, Vector) {
     let form = Form::mean(&task.support, &all(case.problem.support_examples()));
     let mut phi = vec![vector(&case.theta)];
     for rate in rates {
@@ -140,7 +144,7 @@ fn reptile_moves_towards_the_minimum() {
 fn anil() {
     let case = quadratic(2, Support::Quadratic);
     let head_only = std::array::from_fn(|i| if i < 2 { 0.0 } else { case.rate });
-    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
     for steps in [0, 1, 4] {
         let rates = vec![head_only; steps];
         let (form, phi, v) = trajectory(&case, &case.task(0), &rates);

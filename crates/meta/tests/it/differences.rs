@@ -3,7 +3,7 @@
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, Boil, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
+    Anil, Boil, Cavia, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
@@ -12,22 +12,23 @@ use innerloop_meta::{
 
 use crate::problems::{
     Case, STRATEGIES, Support, adapts_as_trained, by, maml, mlp, multi_step, norm, normalised,
-    quadratic, run,
+    plus_plus, quadratic, run,
 };
 
 /// Why a meta-gradient is refused.
 #[derive(Debug, PartialEq)]
-enum Refusal {
+pub(crate) enum Refusal {
     NotFinite,
     /// The gradient, or its part in a direction, is too small to say anything.
     Degenerate,
     Differs,
 }
 
-/// Compares the meta-gradient with a fourth-order central difference of `L_Q(φ_K(ω))`, along a random
+/// Compares the meta-gradient with a fourth-order central difference of `L_Q(φ_K(ω))`, or the
+/// weighted sum of the query losses of all steps, along a random
 /// direction in every learned tensor alone and along one in all. The objective is computed by the forward
 /// programs alone: those of adaptation, where it takes the steps of training.
-fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Refusal> {
+pub(crate) fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Refusal> {
     let problem = case.problem.as_ref();
     let learner = case.learner(algorithm, setup);
     let mut meta = case.meta(algorithm, setup.steps);
@@ -38,6 +39,8 @@ fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Ref
             (0..rate.len()).for_each(|j| rate.set(j, rate.get(j) * (1.0 + 0.4 * (j as f64).sin())));
         }
     }
+    // Uneven, where steps have weights.
+    meta.schedule(algorithm, 0.3);
     let task = case.task(0);
     let gradient = run(&learner, &meta, &task).gradient;
     let size = norm(&gradient);
@@ -55,7 +58,11 @@ fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Ref
         }
         let mut evaluation = Evaluation::default();
         task.with(|data| adapter.run(&mut worker, meta, data, &mut evaluation, |_| {}));
-        evaluation.query_losses[setup.steps]
+        let losses = &evaluation.query_losses;
+        match algorithm.loss_weights(setup.steps, 0.3) {
+            Some(weights) => weights.iter().zip(&losses[1..]).map(|(w, loss)| w * loss).sum(),
+            None => losses[setup.steps],
+        }
     };
     let direction = |name: &str, x: &Tensor| {
         random(Key::new(83).with_stream(name), x.shape(), 1.0 / (x.len() as f64).sqrt())
@@ -103,7 +110,17 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     vec![
         ("maml", Box::new(maml(rate))),
         ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
-        ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
+        (
+            "anil, learned rates",
+            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+        ),
+        ("maml++", plus_plus(Maml { inner: inner(), learn_rates: true })),
+        ("anil++", plus_plus(Anil { inner: inner(), head: "head".into(), learn_rates: true })),
+        ("meta-sgd++", plus_plus(MetaSgd { inner: without(&["features.0.b"]) })),
+        ("momentum++", plus_plus(multi_step(inner(), Sharing::None, 0.9))),
+        ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
+        ("cavia++", plus_plus(Cavia { inner: inner(), context: "head".into() })),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("sign-maml", Box::new(SignMaml { inner: inner() })),
         ("multi-step", Box::new(multi_step(inner(), Sharing::Forward(2), 0.0))),

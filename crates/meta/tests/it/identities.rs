@@ -3,8 +3,8 @@
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd,
-    Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature,
+    MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Derivatives, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved,
@@ -106,7 +106,11 @@ fn fomaml_is_maml_without_second_order() {
 #[test]
 fn anil_lies_between_maml_and_the_plain_gradient() {
     let case = mlp(6, 4);
-    let anil = |head: &str| Anil { inner: InnerLoop::new(case.rate), head: head.into() };
+    let anil = |head: &str| Anil {
+        inner: InnerLoop::new(case.rate),
+        head: head.into(),
+        learn_rates: false,
+    };
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let all_head = case.run(&anil(""), setup);
@@ -125,6 +129,23 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
         assert_same("all frozen", &freeze(&["features", "head"]).gradient, &plain, ROUNDING);
         assert!(relative_error(&flat(&between.gradient), &flat(&plain)) >= 1e-2);
         assert!(relative_error(&flat(&between.gradient), &flat(&all_head.gradient)) >= 1e-2);
+    }
+}
+
+/// CAVIA is ANIL but for what the outer loop learns.
+#[test]
+fn cavia_leaves_the_start_of_its_context() {
+    let case = mlp(6, 4);
+    let cavia = Cavia { inner: InnerLoop::new(case.rate), context: "head".into() };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
+    for strategy in STRATEGIES {
+        let setup = by(strategy, 3);
+        let (got, want) = (case.run(&cavia, setup), case.run(&anil, setup));
+        assert!(got.gradient.names().iter().all(|name| !name.starts_with("head")));
+        let others = want.gradient.filter(|name| !name.starts_with("head"));
+        assert_same("gradient", &got.gradient, &others, ROUNDING);
+        assert_same("fast", &got.fast, &want.fast, ROUNDING);
+        assert_eq!(case.learner(&cavia, setup).learned(), got.gradient.names());
     }
 }
 
@@ -354,6 +375,9 @@ fn a_minibatch_of_everything_is_the_support_set() {
                 assert_results(name, &got, &want, 0.0);
             }
             let got = case.run(algorithm.as_ref(), Setup { batch: Some(5), ..setup });
+            if got.fast.is_empty() {
+                continue;
+            }
             assert!(relative_error(&flat(&got.fast), &flat(&want.fast)) >= 1e-4, "{name}");
         }
     }

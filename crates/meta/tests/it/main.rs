@@ -3,8 +3,11 @@
 
 mod closed_forms;
 mod conformance;
+mod diagnostics;
 mod differences;
 mod identities;
+mod lstm;
+mod maml_plus_plus;
 mod problems;
 mod shot;
 mod similarity;

@@ -3,9 +3,9 @@
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MetaCurvature, MetaSgd, MultiStep, Reptile, Role, Shot,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
+    Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Pretraining, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -182,7 +182,48 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("meta-curvature, partly frozen", Box::new(MetaCurvature { inner: partly() })),
         ("imaml", Box::new(imaml(uneven()))),
         ("imaml, partly frozen", Box::new(Imaml { damping: 0.5, ..imaml(partly()) })),
-        ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
+        (
+            "anil, learned rates",
+            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+        ),
+        ("maml++", plus_plus(Maml { inner: partly(), learn_rates: true })),
+        ("fomaml++", plus_plus(Fomaml { inner: partly() })),
+        ("truncated maml++", plus_plus(TruncatedMaml { inner: partly(), last: 2 })),
+        ("binom-maml++", plus_plus(BinomMaml { inner: partly(), degree: 1 })),
+        ("hf-maml++", plus_plus(HfMaml { inner: inner(), epsilon: 1e-2 })),
+        ("gradient similarity++", plus_plus(similarity(inner()))),
+        ("momentum++", plus_plus(multi_step(inner(), Sharing::None, 0.5))),
+        (
+            "shot on maml++",
+            shot(
+                plus_plus(Maml { inner: uneven(), learn_rates: true }),
+                Distance::Outputs,
+                Role::Reference,
+            ),
+        ),
+        (
+            "annealed maml",
+            Box::new(MamlPlusPlus::new(
+                Box::new(Maml { inner: inner(), learn_rates: true }),
+                0.0,
+                0.5,
+            )),
+        ),
+        ("protonet", Box::new(Protonet)),
+        ("lstm", Box::new(lstm(&[]))),
+        ("lstm, partly frozen", Box::new(lstm(&["features.0.b", "body"]))),
+        ("lstm++", plus_plus(lstm(&[]))),
+        ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
+        ("cavia++", plus_plus(Cavia { inner: inner(), context: "head".into() })),
+        (
+            "shot on cavia",
+            shot(
+                Box::new(Cavia { inner: inner(), context: "head".into() }),
+                Distance::Outputs,
+                Role::Reference,
+            ),
+        ),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("gradient similarity", Box::new(similarity(uneven()))),
         (
@@ -216,7 +257,7 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         (
             "shot on anil",
             shot(
-                Box::new(Anil { inner: inner(), head: "head".into() }),
+                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false }),
                 Distance::Outputs,
                 Role::Target,
             ),
@@ -245,6 +286,12 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 Role::Reference,
             ),
         ),
+        ("shot before maml", {
+            let base = Box::new(Maml { inner: partly(), learn_rates: true });
+            let mut shot = Shot::new(base, 0.0, Distance::Outputs, (Role::Reference, 1));
+            shot.pretraining = Some(Pretraining { until: 0.0, projector: None });
+            Box::new(shot)
+        }),
         ("sign-maml", Box::new(SignMaml { inner: InnerLoop::new(0.1 * rate) })),
         ("truncated maml", Box::new(TruncatedMaml { inner: uneven(), last: 2 })),
         ("truncated maml, partly frozen", Box::new(TruncatedMaml { inner: partly(), last: 1 })),
@@ -253,6 +300,16 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("hf-maml", Box::new(HfMaml { inner: uneven(), epsilon: 1e-2 })),
         ("hf-maml, partly frozen", Box::new(HfMaml { inner: partly(), epsilon: 1e-2 })),
     ]
+}
+
+/// The LSTM meta-learner as it starts.
+pub(crate) fn lstm(frozen: &[&str]) -> Lstm {
+    Lstm { frozen: frozen.iter().map(ToString::to_string).collect(), key: Key::new(97) }
+}
+
+/// MAML++'s multi-step loss over the whole of training around another method.
+pub(crate) fn plus_plus(base: impl Algorithm + 'static) -> Box<dyn Algorithm> {
+    Box::new(MamlPlusPlus::new(Box::new(base), 1.0, 0.0))
 }
 
 pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> MultiStep {

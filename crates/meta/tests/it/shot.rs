@@ -4,13 +4,13 @@
 use innerloop_engine::check::{random, relative_error};
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, Reptile, Role, Shot,
+    Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, Pretraining, Reptile, Role, Shot,
 };
 use innerloop_meta::{Adapter, Algorithm, Derivatives, Evaluation, Setup};
 
 use crate::problems::{
     Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, maml, mlp,
-    norm, quadratic,
+    norm, plus_plus, quadratic, run,
 };
 
 /// Where an inner loop leads on the query set.
@@ -166,7 +166,7 @@ fn no_weight_is_the_base_method() {
             [
                 Box::new(maml(case.rate)),
                 Box::new(Fomaml { inner: inner() }),
-                Box::new(Anil { inner: inner(), head: "head".into() }),
+                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false }),
                 Box::new(Boil { inner: inner(), head: "head".into() }),
             ]
         };
@@ -287,4 +287,81 @@ fn learned_rates_feel_the_target() {
     assert_same("strategies", &a, &b, 1e-12);
     let rates = |of: &Params<Tensor>| flat(&of.filter(|name| name.starts_with("inner_lr.")));
     assert!(relative_error(&rates(&a), &rates(&plain)) >= 1e-3);
+}
+
+/// Before ordinary training the objective is the distance to the projected reference, and nothing else; after it
+/// the base method's.
+#[test]
+fn pretraining_is_on_the_distance_alone() {
+    let case = classes();
+    let (task, steps) = (case.task(0), 3);
+    let project = |algorithm: &Shot, outcome: &Outcome| {
+        let weights = algorithm.scheduled(0.0);
+        let n = outcome.output.shape()[1];
+        let layer = |x: &[f64], layer: usize| -> Vec<f64> {
+            let of = |what: &str| &weights[&format!("shot.projector.{layer}.{what}")];
+            let (w, b) = (of("weight"), of("bias"));
+            let row = |i: usize| (0..n).map(|j| w.get(i * n + j) * x[j]).sum::<f64>() + b.get(i);
+            (0..n).map(row).collect()
+        };
+        let two = |x: &[f64]| {
+            let hidden: Vec<f64> = layer(x, 0).into_iter().map(|x| x.max(0.0)).collect();
+            layer(&hidden, 1)
+        };
+        let rows = outcome.output.as_f64().chunks(n).flat_map(two).collect();
+        let output = Tensor::from_f64(outcome.output.shape(), rows);
+        Outcome { loss: outcome.loss, output, phi: outcome.phi.clone() }
+    };
+    for (weight, projector) in
+        [(0.0, None), (0.0, Some((Key::new(3), 3))), (0.5, Some((Key::new(3), 3)))]
+    {
+        let mut algorithm = Shot::new(
+            plus_plus(maml(case.rate)),
+            weight,
+            Distance::ReferenceToTarget,
+            (Role::Reference, 1),
+        );
+        algorithm.pretraining = Some(Pretraining { until: 0.25, projector });
+        let reference = outcome(&case, &case.theta, &task, steps, case.rate);
+        let held = match projector {
+            Some(_) => project(&algorithm, &reference),
+            None => reference,
+        };
+        let objective = |theta: &Params<Tensor>| {
+            let target = outcome(&case, theta, &task, 1, case.rate * steps as f64);
+            apart(Distance::ReferenceToTarget, &target, &held)
+        };
+        let direction =
+            case.theta.map_named(|name, x| random(Key::new(89).with_stream(name), x.shape(), 0.3));
+        let moved = |by: f64| {
+            objective(&case.theta.zip_map(&direction, |x, d| {
+                let all = x.iter().zip(d.iter()).map(|(x, d)| x + by * d).collect();
+                Tensor::from_f64(x.shape(), all)
+            }))
+        };
+        let h = 1e-3;
+        let difference =
+            (8.0 * (moved(h) - moved(-h)) - (moved(2.0 * h) - moved(-2.0 * h))) / (12.0 * h);
+        for strategy in STRATEGIES {
+            let setup = by(strategy, steps);
+            let at = |algorithm: &dyn Algorithm, done: f64| {
+                let mut meta = case.meta(algorithm, steps);
+                meta.schedule(algorithm, done);
+                run(&case.learner(algorithm, setup), &meta, &task).gradient
+            };
+            let gradient = at(&algorithm, 0.2);
+            let slope: f64 =
+                flat(&gradient).iter().zip(flat(&direction).iter()).map(|(g, d)| g * d).sum();
+            assert!(difference.abs() > 1e-4, "a degenerate problem: {difference}");
+            let close = (slope - difference).abs() <= 1e-7 * difference.abs().max(1e-2);
+            assert!(close, "{projector:?}, {strategy:?}: {slope} and {difference}");
+            let ordinary = Shot::new(
+                plus_plus(maml(case.rate)),
+                weight,
+                Distance::ReferenceToTarget,
+                (Role::Reference, 1),
+            );
+            assert_same("after", &at(&algorithm, 0.25), &at(&ordinary, 0.25), 1e-12);
+        }
+    }
 }

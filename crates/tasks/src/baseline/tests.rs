@@ -1,6 +1,7 @@
 use innerloop_engine::Key;
 
 use super::*;
+use crate::curves::Sizes;
 use crate::{EpisodeSpec, Sinusoid};
 
 /// Two classes on two axes, one five times as far out as the other.
@@ -53,7 +54,7 @@ fn the_interval_is_that_of_the_mean() {
 
 #[test]
 fn values_have_no_classes() {
-    let family = Sinusoid { shots: 5, query: 5, train_query: 5 };
+    let family = Sinusoid { sizes: Sizes::new(5, 5) };
     let error = nearest_mean(&family, Split::Test, 1, 3, Distance::Cosine).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
     assert!(error.to_string().starts_with("sinusoid predicts values"), "{error}");

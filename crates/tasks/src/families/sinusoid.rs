@@ -7,6 +7,7 @@ use std::f64::consts::PI;
 use innerloop_engine::{Key, Tensor};
 use rand::Rng;
 
+use crate::curves::Sizes;
 use crate::random::uniform;
 use crate::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
@@ -14,12 +15,8 @@ use crate::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 /// distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sinusoid {
-    /// Support points of a task.
-    pub shots: usize,
-    /// Query points of a task in validation and test.
-    pub query: usize,
-    /// Query points of a training task.
-    pub train_query: usize,
+    /// Points of a task.
+    pub sizes: Sizes,
 }
 
 impl TaskFamily for Sinusoid {
@@ -28,8 +25,8 @@ impl TaskFamily for Sinusoid {
     }
 
     fn spec(&self, split: Split) -> EpisodeSpec {
-        let query = if split == Split::Train { self.train_query } else { self.query };
-        EpisodeSpec { x: vec![1], target: Target::Values(1), support: self.shots, query }
+        let (support, query) = self.sizes.of(split);
+        EpisodeSpec { x: vec![1], target: Target::Values(1), support, query }
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
@@ -45,10 +42,9 @@ impl TaskFamily for Sinusoid {
     }
 
     fn describe(&self) -> String {
-        let Sinusoid { shots, query, train_query } = self;
         format!(
-            "sinusoid: y = A sin(x - phase), A in [0.1, 5], phase in [0, pi], x in [-5, 5]; \
-             {shots} support and {query} query points ({train_query} in training)"
+            "sinusoid: y = A sin(x - phase), A in [0.1, 5], phase in [0, pi], x in [-5, 5]; {}",
+            self.sizes
         )
     }
 }

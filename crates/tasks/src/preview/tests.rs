@@ -1,6 +1,7 @@
 use std::io::Cursor;
 
 use super::*;
+use crate::curves::Sizes;
 use crate::{Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists, Strokes};
 
 #[test]
@@ -35,8 +36,8 @@ fn colours_are_shown_as_they_are() {
 
 #[test]
 fn curves_are_not_pictures() {
-    let error = contact_sheet(&Sinusoid { shots: 5, query: 5, train_query: 5 }, Split::Test, 1, 1)
-        .unwrap_err();
+    let family = Sinusoid { sizes: Sizes::new(5, 5) };
+    let error = contact_sheet(&family, Split::Test, 1, 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
     assert!(error.to_string().starts_with("sinusoid has examples of shape [1]"), "{error}");
 }

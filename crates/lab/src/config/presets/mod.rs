@@ -30,6 +30,11 @@ const OTHERS: &[Preset] = &[
         text: SINUSOID_MAML,
     },
     Preset {
+        name: "sinusoid-cavia",
+        about: "CAVIA on sinusoids from 10 points: 5 context parameters adapt",
+        text: SINUSOID_CAVIA,
+    },
+    Preset {
         name: "sinusoid-pretrained",
         about: "the baseline: one network trained on all sinusoids together, then fine-tuned",
         text: SINUSOID_PRETRAINED,
@@ -58,6 +63,11 @@ const OTHERS: &[Preset] = &[
         name: "omniglot-5w1s-meta-sgd",
         about: "Meta-SGD on Omniglot, 5-way 1-shot, within 20 minutes",
         text: OMNIGLOT_META_SGD,
+    },
+    Preset {
+        name: "omniglot-5w1s-protonet",
+        about: "prototypical networks on Omniglot, 5-way 1-shot, within 20 minutes",
+        text: OMNIGLOT_PROTONET,
     },
     Preset {
         name: "double-mnist-5w1s-maml",
@@ -156,6 +166,40 @@ iterations = 15000
 
 [evaluation]
 steps = 10
+validate_every = 1000
+
+[run]
+checkpoint_every = 1000
+log_every = 50
+"#;
+
+const SINUSOID_CAVIA: &str = r#"[tasks]
+family = "sinusoid"
+shots = 10
+query = 100
+train_query = 10
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+activation = "relu"
+
+[algorithm]
+name = "cavia"
+inner_lr = 1.0
+adaptation_steps = 1
+context_parameters = 5
+
+[outer]
+optimizer = "adam"
+lr = 0.001
+meta_batch_size = 25
+clip_value = 10
+# 50,000 in the publication: experiments/sinusoid-10shot-cavia.toml
+iterations = 15000
+
+[evaluation]
+steps = 5
 validate_every = 1000
 
 [run]
@@ -329,6 +373,37 @@ iterations = 10_000
 
 [evaluation]
 steps = 3
+validate_every = 2500
+validation_tasks = 200
+
+[run]
+minutes = 20
+"#;
+
+const OMNIGLOT_PROTONET: &str = r#"[tasks]
+family = "omniglot"
+ways = 5
+shots = 1
+query = 15
+train_query = 2
+split = "vinyals"
+rotations = "train"
+
+[model]
+kind = "conv4"
+filters = 64
+variant = "max_pool"
+
+[algorithm]
+name = "protonet"
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 10_000
+
+[evaluation]
 validate_every = 2500
 validation_tasks = 200
 

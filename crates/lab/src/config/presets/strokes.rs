@@ -51,6 +51,11 @@ adaptation_steps = 1
         ),
     },
     Preset {
+        name: "strokes-maml-plus-plus",
+        about: "MAML++ on drawn characters, 5-way 1-shot: learned rates, losses of all steps, first order at first",
+        text: MAML_PLUS_PLUS,
+    },
+    Preset {
         name: "strokes-fomaml",
         about: "first-order MAML on drawn characters, 5-way 1-shot",
         text: strokes!(
@@ -93,6 +98,17 @@ adaptation_steps = 1
             r#"name = "boil"
 inner_lr = 0.4
 adaptation_steps = 1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-cavia",
+        about: "CAVIA on drawn characters, 5-way 1-shot: 100 context parameters adapt",
+        text: strokes!(
+            r#"name = "cavia"
+inner_lr = 1.0
+adaptation_steps = 2
+context_parameters = 100
 "#
         ),
     },
@@ -164,6 +180,16 @@ strength_schedule = "linear"
         ),
     },
     Preset {
+        name: "strokes-lstm",
+        about: "the LSTM meta-learner on drawn characters, 5-way 1-shot: a learned inner rule",
+        text: LSTM,
+    },
+    Preset {
+        name: "strokes-protonet",
+        about: "prototypical networks on drawn characters, 5-way 1-shot: the baseline without an inner loop",
+        text: PROTONET,
+    },
+    Preset {
         name: "strokes-shot",
         about: "MAML with SHOT's regularizer on drawn characters, 5-way 1-shot",
         text: strokes!(
@@ -172,6 +198,18 @@ inner_lr = 0.2
 adaptation_steps = 3
 regularizer = "shot"
 shot_weight = 0.1
+"#
+        ),
+    },
+    Preset {
+        name: "strokes-shot-pretrained",
+        about: "MAML after a tenth of training on SHOT's distance alone, on drawn characters, 5-way 1-shot",
+        text: strokes!(
+            r#"name = "maml"
+inner_lr = 0.2
+adaptation_steps = 3
+regularizer = "shot"
+shot_pretraining = 0.1
 "#
         ),
     },
@@ -200,6 +238,98 @@ cg_damping = 1.0
         ),
     },
 ];
+
+const MAML_PLUS_PLUS: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml_plus_plus"
+# Where every learned rate starts.
+inner_lr = 0.1
+adaptation_steps = 3
+multi_step_loss = 0.2
+second_order_from = 0.1
+frozen = ["features.0.norm", "features.1.norm", "features.2.norm", "features.3.norm"]
+
+[outer]
+lr = 3e-3
+schedule = "cosine"
+final_lr = 1e-5
+meta_batch_size = 8
+iterations = 1000
+
+[evaluation]
+steps = 3
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const LSTM: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 16
+
+[algorithm]
+name = "lstm"
+adaptation_steps = 5
+
+[outer]
+lr = 3e-3
+clip_norm = 0.25
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 1000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
+
+const PROTONET: &str = r#"[tasks]
+family = "strokes"
+ways = 5
+shots = 1
+query = 15
+train_query = 3
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "protonet"
+
+[outer]
+lr = 3e-3
+schedule = "cosine"
+meta_batch_size = 8
+iterations = 1000
+
+[evaluation]
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+"#;
 
 const REPTILE: &str = r#"[tasks]
 family = "strokes"

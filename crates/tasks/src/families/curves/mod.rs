@@ -61,6 +61,11 @@ impl fmt::Display for Sizes {
 }
 
 impl Sizes {
+    /// Training tasks as large as the others.
+    pub fn new(shots: usize, query: usize) -> Sizes {
+        Sizes { shots, query, train_shots: shots, train_query: query }
+    }
+
     /// Support and query points in a split.
     pub fn of(&self, split: Split) -> (usize, usize) {
         match split {

@@ -19,7 +19,7 @@ fn fit(episode: &Episode) -> (f64, f64, f64) {
 
 #[test]
 fn support_and_query_lie_on_one_curve_of_the_published_range() {
-    let family = Sinusoid { shots: 10, query: 10, train_query: 10 };
+    let family = Sinusoid { sizes: Sizes::new(10, 10) };
     let mut episode = Episode::zeros(&family.spec(Split::Train));
     let (n, mut amplitudes, mut phases, mut xs) = (2000, 0.0, 0.0, 0.0);
     for task in 0..n {
@@ -37,4 +37,12 @@ fn support_and_query_lie_on_one_curve_of_the_published_range() {
     assert!((amplitudes - 2.55).abs() <= 0.13, "{amplitudes}");
     assert!((phases - PI / 2.0).abs() <= 0.09, "{phases}");
     assert!((xs - 25.0 / 3.0).abs() <= 0.22, "{xs}");
+}
+
+#[test]
+fn training_tasks_have_sizes_of_their_own() {
+    let family = Sinusoid { sizes: Sizes { train_shots: 3, train_query: 4, ..Sizes::new(5, 7) } };
+    let sizes = |split| (family.spec(split).support, family.spec(split).query);
+    assert_eq!(sizes(Split::Train), (3, 4));
+    assert_eq!((sizes(Split::Validation), sizes(Split::Test)), ((5, 7), (5, 7)));
 }

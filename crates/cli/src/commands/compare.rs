@@ -1,0 +1,139 @@
+//! `innerloop compare`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use innerloop::lab::compare::{self, Event as Compared, Plan, Status, Table, Watch};
+use innerloop::lab::{Budget, Event, Measure, Sink, config::presets};
+
+use super::train::{Show, stop_at_interrupt};
+use super::{score, seconds};
+
+/// Runs several methods on the same tasks, seeds and budget, and writes compare.md, compare.json and curves.svg.
+///
+/// Presets and files are run as they are. Methods named by --methods stand on one base: its data, network and
+/// meta-batch, with settings that suit each method (the preset of the same stem, such as omniglot-5w1s-anil
+/// beside omniglot-5w1s-maml, if there is one). Runs that are finished in the folder are not run again.
+#[derive(Args)]
+pub(crate) struct Compare {
+    /// Presets' names or paths to .toml files, each a row
+    configs: Vec<String>,
+    /// Methods on the base, as algorithm.name has them, or shot; `all` for every one
+    #[arg(long, value_name = "METHOD,...", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// What the methods stand on: a preset's name or a path to a .toml file
+    #[arg(long, default_value = presets::DEFAULT)]
+    base: String,
+    /// Seeds, each a run of every method
+    #[arg(long, value_name = "SEED,...", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u64).range(..1 << 63))]
+    seeds: Vec<u64>,
+    /// Training time of each run, such as 30s or 10m, validation not counted [default: as configured]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    budget: Option<f64>,
+    /// Outer iterations of each run, in place of a time
+    #[arg(long, value_name = "N", conflicts_with = "budget", value_parser = clap::value_parser!(u32).range(1..))]
+    iterations: Option<u32>,
+    /// Threads of a run; 0 for one per core [default: as configured]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Overrides one setting of all, such as model.filters=32; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Folder of the comparison
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Compare {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let mut sets = self.sets;
+        sets.extend(self.threads.map(|threads| format!("run.threads={threads}")));
+        let mut seeds = self.seeds;
+        seeds.sort_unstable();
+        seeds.dedup();
+        let plan = Plan {
+            contestants: compare::contestants(&self.configs, (&self.base, &self.methods), &sets)?,
+            seeds,
+            budget: match (self.budget, self.iterations) {
+                (Some(seconds), _) => Budget::Seconds(seconds),
+                (None, Some(n)) => Budget::Iterations(n as usize),
+                (None, None) => Budget::Configured,
+            },
+        };
+        let stop = stop_at_interrupt()?;
+        let mut show = Progress { run: Show::new() };
+        let table = compare::compare(&plan, &self.out, &stop, &mut show);
+        show.run.bar.finish_and_clear();
+        print_table(&table?);
+        say!("written to {}: compare.md, compare.json, curves.svg", self.out.display());
+        Ok(())
+    }
+}
+
+/// The table's most important columns, for a terminal.
+fn print_table(table: &Table) {
+    let wide = table.rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(6);
+    say!(
+        "{:<wide$}  {:<17} {:>11} {:>10} {:>9} {:>9} {:>6} {:>10}",
+        "method",
+        if table.accuracy { "accuracy" } else { "squared error" },
+        "over seeds",
+        "iterations",
+        "ms/iter.",
+        "gradients",
+        "HVPs",
+        "memory MiB"
+    );
+    for row in &table.rows {
+        let missing = || "–".to_string();
+        let scale = if table.accuracy { 100.0 } else { 1.0 };
+        let digits = if table.accuracy { 2 } else { 4 };
+        say!(
+            "{:<wide$}  {:<17} {:>11} {:>10} {:>9} {:>9} {:>6} {:>10}  {}",
+            row.name,
+            row.score.map_or_else(missing, |score| table.shown(score)),
+            row.seeds_ci95.map_or_else(missing, |ci| format!("± {:.digits$}", scale * ci)),
+            row.iterations.map_or_else(missing, |n| format!("{n:.0}")),
+            row.seconds_per_iteration.map_or_else(missing, |s| format!("{:.2}", 1e3 * s)),
+            row.gradients.map_or_else(missing, |n| n.to_string()),
+            row.hessian_products.map_or_else(missing, |n| n.to_string()),
+            row.workspaces.map_or_else(missing, |b| format!("{:.1}", b as f64 / (1 << 20) as f64)),
+            row.note()
+        );
+    }
+}
+
+pub(super) struct Progress {
+    pub(super) run: Show,
+}
+
+impl Sink for Progress {
+    fn event(&mut self, event: Event<'_>) {
+        self.run.event(event);
+    }
+}
+
+impl Watch for Progress {
+    fn compared(&mut self, event: Compared<'_>) {
+        match event {
+            Compared::Begins { number, of, name, seed } => {
+                self.run = Show::new();
+                say!("run {number} of {of}: {name}, seed {seed}");
+            }
+            Compared::Ends { name, run } => {
+                self.run.bar.finish_and_clear();
+                let end = match (run.status, run.score("test")) {
+                    (Status::Finished, Some(test)) => {
+                        let result = run.result.as_ref().expect("a finished run has its result");
+                        let accuracy = result["test"]["measure"] == "accuracy";
+                        let measure =
+                            if accuracy { Measure::Accuracy } else { Measure::MeanSquaredError };
+                        score(measure, test)
+                    }
+                    _ => run.message.clone().unwrap_or_else(|| "no result".into()),
+                };
+                say!("{name}, seed {}: {end}", run.seed);
+            }
+        }
+    }
+}

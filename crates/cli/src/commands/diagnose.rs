@@ -1,0 +1,118 @@
+//! `innerloop diagnose`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use innerloop::lab::Estimate;
+use innerloop::lab::diagnose::{Diagnosis, Point, Settings, diagnose};
+
+use super::evaluate::SplitName;
+
+/// Shows what the inner loop of a run meets: gradients, curvature, eigenvalues of the Hessian, straightness of the
+/// path, and how close approximations come to the exact meta-gradient.
+///
+/// It looks at the start of the run, at its snapshots (train with --set run.snapshot_every=N), and at its last
+/// checkpoint, and writes diagnose.json and diagnose.svg.
+#[derive(Args)]
+pub(crate) struct Diagnose {
+    /// Folder of a run
+    run: PathBuf,
+    /// Tasks to average over
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    tasks: u32,
+    /// Inner steps [default: as trained]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    steps: Option<u32>,
+    /// Where the tasks are from; training tasks are none that training has seen
+    #[arg(long, value_enum, default_value = "train")]
+    split: SplitName,
+    /// Hessian-vector products for the eigenvalues
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    lanczos: u32,
+    /// Threads; 0 for one per core [default: as configured]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Folder for the results [default: the run's]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Diagnose {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let out = self.out.unwrap_or_else(|| self.run.clone());
+        let settings = Settings {
+            tasks: self.tasks as usize,
+            steps: self.steps.map(|steps| steps as usize),
+            split: self.split.into(),
+            lanczos: self.lanczos as usize,
+            threads: self.threads,
+        };
+        let found = diagnose(&self.run, settings, &out)?;
+        print(&found);
+        say!("written to {}: diagnose.json, diagnose.svg", out.display());
+        Ok(())
+    }
+}
+
+fn print(found: &Diagnosis) {
+    let Diagnosis { protocol, tasks, points } = found;
+    say!(
+        "{}, {} inner steps; {}; split {}; means over {tasks} tasks, 95 % intervals",
+        protocol.algorithm,
+        protocol.steps,
+        protocol.tasks,
+        protocol.split
+    );
+    say!("over training, at θ (path and straightness: of the whole inner loop)");
+    heading("iteration", &["cos path, g", "straightness"]);
+    for point in points {
+        let path = [point.mean_cosine_with_path, point.straightness];
+        row(&point.iteration.to_string(), point, 0, &path);
+    }
+    let last = points.last().expect("a run has a start");
+    say!("along the inner loop, iteration {}", last.iteration);
+    heading("step", &["cos path, g", "cos g_0, g"]);
+    for (k, step) in last.steps.iter().enumerate() {
+        row(&k.to_string(), last, k, &[step["cosine_with_path"], step["cosine_with_first"]]);
+    }
+    if last.approximations.is_empty() {
+        return;
+    }
+    say!("beside the exact meta-gradient, iteration {}", last.iteration);
+    say!("{:<36} {:>18} {:>18}", "", "cosine", "norm over exact");
+    for of in &last.approximations {
+        say!("{:<36} {:>18} {:>18}", of.name, short(of.cosine), short(of.ratio));
+    }
+}
+
+fn heading(first: &str, last: &[&str]) {
+    let columns = ["‖g‖", "‖H g‖", "gᵀHg/‖g‖²", "top eigenvalue", "cos g, query g"];
+    let cells: String = columns.iter().chain(last).map(|name| format!(" {name:>18}")).collect();
+    say!("{first:>9}{cells}");
+}
+
+fn row(first: &str, point: &Point, k: usize, last: &[Estimate]) {
+    let keys = [
+        "gradient_norm",
+        "hessian_gradient_norm",
+        "curvature",
+        "top_eigenvalue",
+        "support_query_cosine",
+    ];
+    let all = keys.iter().map(|key| point.steps[k][key]).chain(last.iter().copied());
+    let cells: String = all.map(|estimate| format!(" {:>18}", short(estimate))).collect();
+    say!("{first:>9}{cells}");
+}
+
+/// `1.234 ± 0.056`, in few characters at any size.
+fn short(Estimate { mean, ci95 }: Estimate) -> String {
+    if !mean.is_finite() {
+        return "undefined".into();
+    }
+    match mean.abs().max(ci95) {
+        size if size >= 1e4 || size > 0.0 && size < 1e-2 => format!("{mean:.2e} ± {ci95:.0e}"),
+        size if size >= 100.0 => format!("{mean:.0} ± {ci95:.0}"),
+        size if size >= 10.0 => format!("{mean:.2} ± {ci95:.2}"),
+        _ => format!("{mean:.3} ± {ci95:.3}"),
+    }
+}

@@ -1,0 +1,84 @@
+//! Diagnose: over the checkpoints of a run.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::command::Place;
+
+fn found(place: &Place, folder: &str) -> Value {
+    let path = place.path(folder).join("diagnose.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_is_diagnosed_from_start_to_end() {
+    let place = Place::new();
+    let kept = ["--set", "run.snapshot_every=2", "--set", "algorithm.adaptation_steps=2"];
+    place.train("sinusoid-maml", &[&["--out", "run"], &kept[..]].concat()).ok();
+    assert!(place.path("run/snapshots/2.safetensors").is_file());
+    let shown = place.run(&["diagnose", "run", "--tasks", "5", "--lanczos", "8"]).ok();
+    for part in ["straightness", "top eigenvalue", "first order", "binomial of degree 1"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let of = found(&place, "run");
+    let points = of["points"].as_array().unwrap();
+    let iterations: Vec<_> = points.iter().map(|at| at["iteration"].as_u64().unwrap()).collect();
+    assert_eq!(iterations, [0, 2, 4]);
+    assert_ne!(points[0]["steps"], points[2]["steps"]);
+    for at in points {
+        let steps = at["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 3, "φ_0 to φ_2");
+        let value = |key: &str| steps[0][key]["mean"].as_f64().unwrap();
+        assert!(value("curvature") <= value("top_eigenvalue"), "{at}");
+        assert!(value("curvature") >= value("bottom_eigenvalue"), "{at}");
+        assert!((value("cosine_with_first") - 1.0).abs() <= 1e-6);
+        let straightness = at["straightness"]["mean"].as_f64().unwrap();
+        assert!(straightness > 0.0 && straightness <= 1.0, "{at}");
+        assert_eq!(at["lines"].as_array().unwrap().len(), 11);
+    }
+    let svg = fs::read_to_string(place.path("run/diagnose.svg")).unwrap();
+    assert!(svg.contains("meta-gradients: direction") && !svg.contains("NaN"));
+    // The tasks are named by the seed, and how many threads take them changes nothing.
+    let more = ["--tasks", "5", "--lanczos", "8", "--threads", "1", "--out", "again"];
+    place.run(&[&["diagnose", "run"], &more[..]].concat()).ok();
+    assert_eq!(found(&place, "again"), of);
+    let more = ["--tasks", "2", "--steps", "4", "--split", "test", "--out", "longer"];
+    place.run(&[&["diagnose", "run"], &more[..]].concat()).ok();
+    let longer = found(&place, "longer");
+    assert_eq!(longer["protocol"]["split"], "test");
+    assert_eq!(longer["points"][0]["steps"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn learned_rates_have_their_steps() {
+    let place = Place::new();
+    let learned = ["--set", "algorithm.learn_inner_lr=true"];
+    place.train("sinusoid-maml", &[&["--out", "run"], &learned[..]].concat()).ok();
+    place
+        .run(&["diagnose", "run", "--tasks", "2", "--steps", "3"])
+        .fails(2, &["leave --steps out"]);
+}
+
+#[test]
+fn methods_of_every_kind_can_be_diagnosed() {
+    let place = Place::new();
+    for preset in ["strokes-shot", "strokes-reptile", "strokes-imaml", "strokes-meta-sgd"] {
+        place.train(preset, &["--out", preset, "--set", "evaluation.validate_every=0"]).ok();
+        let shown = place.run(&["diagnose", preset, "--tasks", "2", "--lanczos", "3"]).ok();
+        let expected = match preset {
+            "strokes-shot" => "as trained (",
+            "strokes-reptile" => "as trained (reptile)",
+            _ => "top eigenvalue",
+        };
+        assert!(shown.contains(expected), "{preset}: {shown}");
+        assert_eq!(shown.contains("first order"), preset != "strokes-imaml", "{shown}");
+    }
+}
+
+#[test]
+fn what_is_no_run_is_said() {
+    let place = Place::new();
+    place.run(&["diagnose", "nothing"]).fails(2, &["there is no folder nothing"]);
+    place.run(&["diagnose", "nothing", "--tasks", "1"]).fails(2, &["--tasks"]);
+}

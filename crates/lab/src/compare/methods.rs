@@ -1,0 +1,258 @@
+//! What is compared: presets and files as they are, or methods on one base.
+
+use std::path::Path;
+
+use crate::config::{Config, Difference, Method, Network, method_names, presets, suggest};
+use crate::{Error, Result};
+
+/// SHOT is no method of its own in a configuration, but a regularizer on MAML.
+const SHOT: &str = "shot";
+/// All methods there are.
+const ALL: &str = "all";
+
+/// A configuration under the name of its row.
+#[derive(Clone, Debug)]
+pub struct Contestant {
+    /// Name of the row and of the folder.
+    pub name: String,
+    /// Its settings, for any seed.
+    pub config: Config,
+}
+
+/// Presets and files by their names, then methods on a base; `sets` are laid over all of them.
+pub fn contestants(
+    sources: &[String],
+    (base, methods): (&str, &[String]),
+    sets: &[String],
+) -> Result<Vec<Contestant>> {
+    let mut all = Vec::new();
+    for source in sources {
+        let config = Config::load(source, sets)?;
+        let name =
+            Path::new(source).file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
+        all.push(Contestant { name: name.into_owned(), config });
+    }
+    for name in chosen(methods)? {
+        let config = on_base(base, &name, sets).map_err(|error| error.context(&name))?;
+        all.push(Contestant { name, config });
+    }
+    for (i, contestant) in all.iter().enumerate() {
+        if all[..i].iter().any(|other| other.name == contestant.name) {
+            return Err(Error::usage(format!(
+                "{} is to be compared twice; name each once, or copy the configuration to a file of \
+                 another name",
+                contestant.name
+            )));
+        }
+    }
+    match all.first() {
+        Some(first) => all.iter().try_for_each(|other| same_tasks(first, other))?,
+        None => {
+            return Err(Error::usage(
+                "nothing to compare; name presets or files, or give --methods maml,fomaml or all",
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// Names of methods as configurations have them.
+fn chosen(methods: &[String]) -> Result<Vec<String>> {
+    let known: Vec<&str> = method_names().iter().copied().chain([SHOT]).collect();
+    if methods == [ALL] {
+        return Ok(known.iter().map(|name| name.to_string()).collect());
+    }
+    let known_name = |given: &String| {
+        let name = given.replace('-', "_");
+        if known.contains(&name.as_str()) {
+            return Ok(name);
+        }
+        let hint = suggest::hint(&name, known.iter().copied());
+        let all = known.join(", ");
+        Err(Error::usage(format!("there is no method {given:?}{hint}; methods: {all}, or {ALL}")))
+    };
+    methods.iter().map(known_name).collect()
+}
+
+/// A method on the data, model and meta-batch of a base: the preset of the same stem if there is one, else the
+/// base with the settings that suit the method.
+fn on_base(base: &str, method: &str, sets: &[String]) -> Result<Config> {
+    let config = Config::load(base, &[])?;
+    if name_of(&config) == method {
+        return Config::load(base, sets);
+    }
+    let stem = base.rsplit_once(&format!("-{}", name_of(&config).replace('_', "-")));
+    if let (Some(_), Some((stem, ""))) = (presets::find(base), stem) {
+        let sibling = format!("{stem}-{}", method.replace('_', "-"));
+        if presets::find(&sibling).is_some() {
+            return Config::load(&sibling, sets);
+        }
+    }
+    if matches!(config.algorithm.method, Method::Reptile) {
+        return Err(Error::usage(format!(
+            "{base} is a Reptile configuration, whose training tasks suit no other method; use one of MAML as \
+             the base"
+        )));
+    }
+    let mut all = recipe(method, &config);
+    all.extend(sets.iter().cloned());
+    Config::load(base, &all)
+}
+
+fn name_of(config: &Config) -> String {
+    match config.algorithm.regularizer {
+        crate::config::Regularizer::Shot(_) => SHOT.into(),
+        crate::config::Regularizer::None => config.algorithm.method.to_string(),
+    }
+}
+
+/// Settings of a method on a base. Rates and steps of the base stand, but for what a method is about: one that
+/// shortens or shares steps gets three of half the rate where the base has one. The relations are those between the
+/// presets on drawn characters.
+fn recipe(method: &str, base: &Config) -> Vec<String> {
+    let of = &base.algorithm;
+    let regression = base.tasks.family.is_regression();
+    let name = if method == SHOT { "maml" } else { method };
+    let mut sets = vec![format!("algorithm.name={name}"), "algorithm.regularizer=none".into()];
+    let mut set = |key: &str, value: String| sets.push(format!("{key}={value}"));
+    let several = |least: usize| match of.adaptation_steps {
+        0 | 1 => (least, 0.5 * of.inner_lr),
+        steps => (steps.max(least), of.inner_lr),
+    };
+    let (mut steps, mut rate) = (of.adaptation_steps, of.inner_lr);
+    match method {
+        "meta_sgd" => rate = 0.25 * of.inner_lr,
+        // What every weight moves in a step.
+        "sign_maml" => (steps, rate) = (steps.max(3), 0.0035),
+        "truncated_maml" | "multi_step" | SHOT => (steps, rate) = several(3),
+        "binom_maml" => {
+            (steps, rate) = several(3);
+            set("algorithm.degree", "1".into());
+        }
+        "imaml" => {
+            (steps, rate) = several(5);
+            set("algorithm.cg_damping", "1.0".into());
+        }
+        "gradient_similarity" => set("algorithm.strength_schedule", "linear".into()),
+        "reptile" => {
+            let tasks = &base.tasks;
+            // The whole of a training task, for there is no query set.
+            let shots = if regression { tasks.train_shots + tasks.train_query - 1 } else { 10 };
+            let support = shots * tasks.ways;
+            steps = steps.max(5);
+            set("tasks.train_shots", shots.to_string());
+            set("tasks.train_query", "1".into());
+            set("algorithm.inner_batch", support.min(10).to_string());
+            if !regression {
+                rate = 1e-3;
+                set("algorithm.inner_optimizer", "adam".into());
+            }
+            set("outer.optimizer", "sgd".into());
+            set("outer.lr", "1.0".into());
+            set("outer.schedule", "linear".into());
+            set("evaluation.steps", base.evaluation.steps.max(10).to_string());
+        }
+        _ => {}
+    }
+    if method == "multi_step" {
+        set("algorithm.window", steps.min(3).to_string());
+    }
+    if method == SHOT {
+        set("algorithm.regularizer", SHOT.into());
+        if regression {
+            set("algorithm.shot_distance", "outputs".into());
+        }
+    }
+    set("algorithm.adaptation_steps", steps.to_string());
+    set("algorithm.inner_lr", format!("{rate:?}"));
+    sets
+}
+
+/// Settings of the tasks that scores are measured on.
+fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
+    let free = ["tasks.train_shots", "tasks.train_query", "tasks.augment"];
+    let differences = first.config.differences(&other.config);
+    let counts = |d: &&Difference| {
+        let key = d.key.as_str();
+        key.starts_with("tasks.") && !free.contains(&key) || key == "evaluation.tasks"
+    };
+    let Some(difference) = differences.iter().find(counts) else { return Ok(()) };
+    Err(Error::usage(format!(
+        "{} and {} are not measured on the same tasks: {} is {} and {}; make them equal with --set {}=...",
+        first.name, other.name, difference.key, difference.this, difference.other, difference.key
+    )))
+}
+
+/// The network in a few words.
+pub(super) fn model(config: &Config) -> String {
+    match &config.model.network {
+        Network::Conv4(conv4) => format!("conv4 with {} filters", conv4.filters),
+        Network::Mlp(mlp) => format!("mlp with hidden layers {:?}", mlp.hidden),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(base: &str, methods: &[&str], sets: &[&str]) -> Result<Vec<Contestant>> {
+        let owned = |all: &[&str]| all.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        contestants(&[], (base, &owned(methods)), &owned(sets))
+    }
+
+    #[test]
+    fn every_method_stands_on_every_kind_of_base() {
+        for base in ["strokes-maml", "mini-imagenet-5w1s-maml", "sinusoid-maml", "gapminder-maml"] {
+            let all =
+                on(base, &["all"], &["outer.lr=0.25"]).unwrap_or_else(|e| panic!("{base}: {e}"));
+            assert_eq!(all.len(), method_names().len() + 1);
+            for Contestant { name, config } in &all {
+                assert_eq!(name, &name_of(config), "{base}");
+                assert_eq!(config.outer.lr, 0.25, "{base} {name}: --set comes last");
+            }
+        }
+    }
+
+    #[test]
+    fn recipes_are_those_of_the_presets_on_drawn_characters() {
+        let base = Config::load("strokes-maml", &[]).unwrap();
+        for method in
+            ["fomaml", "anil", "boil", "meta_sgd", "sign_maml", "truncated_maml", "binom_maml"]
+                .into_iter()
+                .chain(["hf_maml", "gradient_similarity", "meta_curvature", "imaml", SHOT])
+        {
+            let made = Config::load("strokes-maml", &recipe(method, &base)).unwrap();
+            let preset = format!("strokes-{}", method.replace('_', "-"));
+            let preset = Config::load(&preset, &[]).unwrap();
+            assert_eq!(made.differences(&preset), [], "{method}");
+        }
+    }
+
+    #[test]
+    fn siblings_come_before_recipes() {
+        let all = on("omniglot-5w1s-maml", &["fomaml", "meta-curvature"], &[]).unwrap();
+        let preset = Config::load("omniglot-5w1s-fomaml", &[]).unwrap();
+        assert_eq!(all[0].config, preset);
+        assert_eq!(all[1].config.algorithm.inner_lr, 0.4);
+        assert_eq!(all[1].name, "meta_curvature");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_refused() {
+        let says = |result: Result<Vec<Contestant>>, parts: &[&str]| {
+            let message = result.unwrap_err().to_string();
+            parts.iter().for_each(|part| assert!(message.contains(part), "{part}: {message}"));
+        };
+        says(on("strokes-maml", &[], &[]), &["nothing to compare", "--methods"]);
+        says(on("strokes-maml", &["mamml"], &[]), &["no method \"mamml\"", "did you mean", "maml"]);
+        says(on("strokes-maml", &["maml", "maml"], &[]), &["maml is to be compared twice"]);
+        says(
+            on("strokes-reptile", &["boil"], &[])
+                .map(|_| vec![])
+                .and_then(|_: Vec<Contestant>| on("omniglot-5w1s-reptile", &["boil"], &[])),
+            &["Reptile configuration", "as the base"],
+        );
+        let sources = ["strokes-maml", "sinusoid-maml"].map(String::from);
+        says(contestants(&sources, ("", &[]), &[]), &["same tasks", "tasks.family"]);
+    }
+}

@@ -1,0 +1,50 @@
+//! CAVIA (fast context adaptation via meta-learning): Zintgraf, Shiarlis, Kurin, Hofmann, Whiteson 2019,
+//! arXiv 1810.03642, Algorithm 1.
+//!
+//! c₀ = 0      c_{k+1} = c_k − α ∇_c L_S(θ, c_k)        only the context parameters adapt
+//! G  = ∇_θ L_Q(θ, c_K)                                 through all K steps; c₀ is not learned
+//!
+//! What the context parameters do is the network's: further inputs, or scales and shifts of channels.
+//!
+//! Departures: the authors' code for regression bounds the gradient of each task, here `outer.clip_value` bounds
+//! their mean.
+
+use innerloop_engine::{Params, Shape, Tensor};
+
+use super::InnerLoop;
+use super::maml::gradient_step;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+
+/// CAVIA: MAML whose inner loop moves context parameters alone, always from where the run starts them.
+pub struct Cavia {
+    /// Rates and frozen parameters.
+    pub inner: InnerLoop,
+    /// Parameters whose names start with this are the context.
+    pub context: String,
+}
+
+impl Algorithm for Cavia {
+    fn name(&self) -> &str {
+        "cavia"
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        name.starts_with(&self.context) && self.inner.moves(name)
+    }
+
+    fn learns(&self, name: &str) -> bool {
+        !name.starts_with(&self.context)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.inner.rates.per_step(adapted, steps)
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        gradient_step(step)
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        MetaGradient::Exact
+    }
+}

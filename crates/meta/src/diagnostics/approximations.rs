@@ -1,0 +1,170 @@
+//! Meta-gradients through the same inner steps, by different rules.
+
+use innerloop_engine::{Params, Shape, Tensor};
+
+use crate::algorithms::{Comparison, Decay, GradientSimilarity, InnerLoop, gradient_sum};
+use crate::{
+    Algorithm, Companion, End, InnerStep, MetaGradient, MetaState, Moved, Outcome, Problem,
+    Sharing, Vars,
+};
+
+/// An algorithm's inner loop with another outer gradient.
+pub(super) struct Approximation {
+    pub(super) label: String,
+    base: Box<dyn Algorithm>,
+    rule: Rule,
+}
+
+/// What the outer gradient is.
+enum Rule {
+    /// As the algorithm has it.
+    Own,
+    /// Of the query loss alone.
+    Of(MetaGradient, Sharing),
+    /// First-order, corrected towards the inner gradients.
+    Similarity(GradientSimilarity),
+}
+
+/// The exact one, if there is one, and the others.
+pub(super) fn of(
+    algorithm: &dyn Fn() -> Box<dyn Algorithm>,
+    steps: usize,
+) -> (Option<Approximation>, Vec<Approximation>) {
+    use MetaGradient::{Binomial, Differences, Displacement, Exact, FirstOrder, Truncated};
+    let base = algorithm();
+    let own = base.meta_gradient();
+    if matches!(own, MetaGradient::Implicit { .. }) || steps == 0 {
+        return (None, Vec::new());
+    }
+    let new = |label: &str, rule| Approximation { label: label.into(), base: algorithm(), rule };
+    let rule = |label, kind| new(label, Rule::Of(kind, Sharing::None));
+    let similarity = GradientSimilarity {
+        inner: InnerLoop::new(0.0),
+        cosine: 1.0,
+        l2: 0.0,
+        magnitude: 1.0,
+        strength: 0.2,
+        decay: Decay::Constant,
+        comparison: Comparison::Whole,
+    };
+    let mut others = Vec::new();
+    if own != Exact || base.companion(steps).is_some() || base.sharing() != Sharing::None {
+        others.push(new(&format!("as trained ({})", base.name()), Rule::Own));
+    }
+    others.push(rule("first order", FirstOrder));
+    others.push(rule("displacement", Displacement));
+    others.push(new("gradient similarity, 0.2", Rule::Similarity(similarity)));
+    others.push(rule("differences, epsilon 0.01", Differences { epsilon: 0.01 }));
+    others.push(rule("differences, epsilon 0.001", Differences { epsilon: 0.001 }));
+    if steps > 1 {
+        others.push(rule("truncated to the last step", Truncated { last: 1 }));
+        others.push(rule("binomial of degree 1", Binomial { degree: 1 }));
+        let exact = |label, sharing| new(label, Rule::Of(Exact, sharing));
+        others.push(exact("multi-step, windows of 2", Sharing::Forward(2)));
+        others.push(exact("multi-step, backward 2", Sharing::Backward(2)));
+    }
+    (Some(rule("exact", Exact)), others)
+}
+
+impl Approximation {
+    /// The run's values in the form of this approximation.
+    pub(super) fn meta(&self, problem: &dyn Problem, of: &MetaState, steps: usize) -> MetaState {
+        let theta = of.omega.filter(|name| problem.parameters().get(name).is_some());
+        let mut meta = MetaState::new(problem, self, steps, theta);
+        let there = |now: &Params<Tensor>, of: &Params<Tensor>| {
+            now.map_named(|name, value| of.get(name).unwrap_or(value).clone())
+        };
+        meta.omega = there(&meta.omega, &of.omega);
+        meta.inner_state = there(&meta.inner_state, &of.inner_state);
+        meta.carried = of.carried.clone();
+        meta
+    }
+}
+
+impl Algorithm for Approximation {
+    fn name(&self) -> &str {
+        &self.label
+    }
+
+    fn adapts(&self, name: &str) -> bool {
+        self.base.adapts(name)
+    }
+
+    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+        self.base.rates(adapted, steps)
+    }
+
+    fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
+        let own = self.base.state(adapted);
+        match &self.rule {
+            // The algorithm may gather these sums itself.
+            Rule::Similarity(of) => {
+                own.merge(&of.state(adapted).filter(|name| own.get(name).is_none()))
+            }
+            Rule::Own | Rule::Of(..) => own,
+        }
+    }
+
+    fn keeps_state(&self) -> bool {
+        matches!(self.rule, Rule::Own) && self.base.keeps_state()
+    }
+
+    fn sharing(&self) -> Sharing {
+        match self.rule {
+            Rule::Own => self.base.sharing(),
+            Rule::Of(_, sharing) => sharing,
+            Rule::Similarity(_) => Sharing::None,
+        }
+    }
+
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        let Rule::Similarity(_) = &self.rule else { return self.base.advance(step) };
+        let shapes = step.phi.map(|phi| phi.shape());
+        let own = self.base.state(&shapes);
+        let state = step.state.filter(|name| own.get(name).is_some());
+        let mut moved = self.base.advance(&InnerStep { state, ..step.clone() });
+        for (name, &g) in step.gradient.iter() {
+            let sum = gradient_sum(name);
+            if moved.state.get(&sum).is_none() {
+                moved.state.push(sum.clone(), step.state[sum.as_str()] + g);
+            }
+        }
+        moved
+    }
+
+    fn meta_gradient(&self) -> MetaGradient {
+        match self.rule {
+            Rule::Own => self.base.meta_gradient(),
+            Rule::Of(kind, _) => kind,
+            Rule::Similarity(_) => MetaGradient::FirstOrder,
+        }
+    }
+
+    fn scheduled(&self, done: f64) -> Params<Tensor> {
+        match &self.rule {
+            Rule::Own => self.base.scheduled(done),
+            Rule::Of(..) => Params::new(),
+            Rule::Similarity(of) => of.scheduled(done),
+        }
+    }
+
+    fn companion(&self, steps: usize) -> Option<Companion> {
+        if matches!(self.rule, Rule::Own) { self.base.companion(steps) } else { None }
+    }
+
+    fn objective<'g>(
+        &self,
+        base: &Outcome<'g>,
+        companion: &Outcome<'g>,
+    ) -> innerloop_engine::Var<'g> {
+        self.base.objective(base, companion)
+    }
+
+    fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
+        match &self.rule {
+            Rule::Own => self.base.direction(end),
+            Rule::Of(..) => end.gradient.clone(),
+            Rule::Similarity(of) => of.direction(end),
+        }
+    }
+}
