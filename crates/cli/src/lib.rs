@@ -8,12 +8,14 @@
 //! | [`nn`] | layers, losses, models |
 //! | [`tasks`] | families of tasks: data sets, samplers, episodes |
 //! | [`meta`] | inner loops, meta-gradients, algorithms, outer optimizers |
+//! | [`rl`] | meta-reinforcement learning: environments, policies, TRPO through the inner loop |
 //! | [`lab`] | a run: configuration, trainer, checkpoints, evaluation |
 
 pub use innerloop_engine as engine;
 pub use innerloop_lab as lab;
 pub use innerloop_meta as meta;
 pub use innerloop_nn as nn;
+pub use innerloop_rl as rl;
 pub use innerloop_tasks as tasks;
 
 /// What draws numbers from the generator of an [`engine::Key`], in the version that generator has.

@@ -17,6 +17,7 @@ mod few_shot;
 mod metagrad;
 pub mod plot;
 pub mod reproduce;
+pub mod rl;
 mod run;
 pub mod run_dir;
 mod trainer;

@@ -388,6 +388,19 @@ fn take(
     into: &mut Params<Tensor>,
     path: &Path,
 ) -> Result<()> {
+    // Shapes are compared in PyTorch's layouts, where the conversion back is defined.
+    let found = same_shapes(checkpoint, group, &experiment.to_torch(into), path)?;
+    *into = experiment.from_torch(&found);
+    Ok(())
+}
+
+/// A checkpoint's group, in the order of `expected`, if names, shapes and types are the same.
+pub(crate) fn same_shapes(
+    checkpoint: &Checkpoint,
+    group: &str,
+    expected: &Params<Tensor>,
+    path: &Path,
+) -> Result<Params<Tensor>> {
     let bad = |what: String| {
         Error::checkpoint(format!(
             "{}: {what}; this checkpoint belongs to another configuration",
@@ -395,7 +408,6 @@ fn take(
         ))
     };
     let found = checkpoint.group(group).ok_or_else(|| bad(format!("it has no group {group:?}")))?;
-    let expected = experiment.to_torch(into);
     for (name, value) in expected.iter() {
         let other =
             found.get(name).ok_or_else(|| bad(format!("{group} has no tensor {name:?}")))?;
@@ -416,13 +428,14 @@ fn take(
             expected.len()
         )));
     }
-    let ordered = expected.map_named(|name, _| found[name].clone());
-    // Shapes have been compared in PyTorch's layouts, where the conversion back is defined.
-    *into = experiment.from_torch(&ordered);
-    Ok(())
+    Ok(expected.map_named(|name, _| found[name].clone()))
 }
 
-fn number<T: std::str::FromStr>(checkpoint: &Checkpoint, key: &str, path: &Path) -> Result<T> {
+pub(crate) fn number<T: std::str::FromStr>(
+    checkpoint: &Checkpoint,
+    key: &str,
+    path: &Path,
+) -> Result<T> {
     let found = checkpoint.metadata.get(key);
     found.and_then(|text| text.parse().ok()).ok_or_else(|| {
         Error::checkpoint(format!(

@@ -8,6 +8,7 @@
 //! | `best.safetensors` | the checkpoint with the best validation score |
 //! | `snapshots/ITERATION.safetensors` | checkpoints kept every `run.snapshot_every` iterations |
 //! | `result.json` | the final evaluation |
+//! | `curve.svg`, `paths.svg` | of reinforcement learning: returns in training; paths before and after adaptation |
 //! | `diverged.json` | in a comparison: why there will be no result |
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,7 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::write_atomic;
-use crate::config::Difference;
+use crate::config::{Difference, RlConfig};
 use crate::{Config, Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -32,6 +33,36 @@ const SNAPSHOTS: &str = "snapshots";
 /// Settings that may differ when a run goes on: none of them changes a number.
 const FREE: [&str; 5] =
     ["run.threads", "run.minutes", "run.checkpoint_every", "run.snapshot_every", "run.log_every"];
+
+/// A configuration that a folder keeps.
+pub trait Kept: Sized {
+    /// Reads TOML text; `source` names it in messages.
+    fn parse(text: &str, source: &str) -> Result<Self>;
+    /// The whole configuration as TOML.
+    fn to_toml(&self) -> String;
+    /// Settings that differ.
+    fn differences(&self, other: &Self) -> Vec<Difference>;
+}
+
+macro_rules! kept {
+    ($($name:ident)*) => { $(
+        impl Kept for $name {
+            fn parse(text: &str, source: &str) -> Result<$name> {
+                $name::parse(text, source)
+            }
+
+            fn to_toml(&self) -> String {
+                $name::to_toml(self)
+            }
+
+            fn differences(&self, other: &$name) -> Vec<Difference> {
+                $name::differences(self, other)
+            }
+        }
+    )* };
+}
+
+kept!(Config RlConfig);
 
 /// The folder of a run, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,9 +143,14 @@ impl RunDir {
 
     /// The configuration the run was started with.
     pub fn config(&self) -> Result<Config> {
+        self.kept()
+    }
+
+    /// The same of either kind.
+    pub fn kept<C: Kept>(&self) -> Result<C> {
         let path = self.config_path();
         let text = fs::read_to_string(&path).map_err(|cause| Error::io("read", &path, &cause))?;
-        Config::parse(&text, &path.display().to_string())
+        C::parse(&text, &path.display().to_string())
     }
 
     /// The lines of `metrics.jsonl`. A last line without its end, as a power cut leaves it, is dropped.
@@ -135,8 +171,8 @@ impl RunDir {
     }
 
     /// That the run was started with this configuration, up to what changes no number; those differences.
-    pub fn check_same(&self, config: &Config) -> Result<Vec<Difference>> {
-        let differences = self.config()?.differences(config);
+    pub fn check_same<C: Kept>(&self, config: &C) -> Result<Vec<Difference>> {
+        let differences = self.kept::<C>()?.differences(config);
         let hard: Vec<&Difference> = differences
             .iter()
             .filter(|difference| !FREE.contains(&difference.key.as_str()))
@@ -173,7 +209,7 @@ pub struct RunWriter {
 
 impl RunWriter {
     /// Starts a run in a new folder, or in one that holds none.
-    pub fn create(path: &Path, config: &Config) -> Result<RunWriter> {
+    pub fn create(path: &Path, config: &impl Kept) -> Result<RunWriter> {
         let dir = RunDir { path: path.to_path_buf() };
         if path.exists() && !path.is_dir() {
             let found = format!("{} is a file, expected a folder or nothing", path.display());
@@ -193,7 +229,7 @@ impl RunWriter {
 
     /// Goes on with the run in a folder. The configuration must be the one it was started with; only
     /// `run.threads`, `run.minutes`, `run.checkpoint_every`, `run.snapshot_every` and `run.log_every` may differ.
-    pub fn resume(path: &Path, config: &Config) -> Result<RunWriter> {
+    pub fn resume(path: &Path, config: &impl Kept) -> Result<RunWriter> {
         let dir = RunDir::open(path)?;
         let differences = dir.check_same(config)?;
         let writer = RunWriter::lock(dir)?;
@@ -235,6 +271,11 @@ impl RunWriter {
         })
     }
 
+    /// Writes a text file of the run, atomically.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
+        write_atomic(&self.dir.path.join(name), |file| file.write_all(text.as_bytes()))
+    }
+
     /// Writes `result.json`, atomically.
     pub fn write_result(&self, result: &impl Serialize) -> Result<()> {
         write_json(&self.dir.result_path(), result)
@@ -271,7 +312,7 @@ impl RunWriter {
         Ok(RunWriter { dir, metrics })
     }
 
-    fn write_config(&self, config: &Config) -> Result<()> {
+    fn write_config(&self, config: &impl Kept) -> Result<()> {
         write_atomic(&self.dir.config_path(), |file| file.write_all(config.to_toml().as_bytes()))
     }
 }

@@ -83,7 +83,7 @@ impl Data {
                 }
                 say!("");
                 say!("presets (innerloop train NAME)");
-                for preset in presets::all() {
+                for preset in presets::all().chain(presets::rl()) {
                     say!("  {:<24} {}", preset.name, preset.about);
                 }
                 Ok(())

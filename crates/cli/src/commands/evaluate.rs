@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use innerloop::lab::{Evaluator, Protocol, Which, open};
+use innerloop::lab::{Evaluator, Protocol, Which, open, rl};
 use innerloop::tasks::Split;
 
-use super::print_report;
+use super::{print_report, print_returns};
 
 #[derive(Args)]
 pub(crate) struct Evaluate {
@@ -55,6 +55,9 @@ enum CheckpointName {
 
 impl Evaluate {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        if rl::is_run(&self.run) {
+            return self.run_rl();
+        }
         let which = match self.checkpoint {
             CheckpointName::Best => Which::Best,
             CheckpointName::Last => Which::Last,
@@ -92,6 +95,37 @@ impl Evaluate {
             protocol.seed
         );
         print_report(&report);
+        Ok(())
+    }
+
+    /// Reinforcement learning: mean returns on fresh episodes of the test tasks.
+    fn run_rl(self) -> anyhow::Result<()> {
+        ensure!(
+            matches!(self.split, SplitName::Test),
+            "runs of reinforcement learning have test tasks alone; leave --split out"
+        );
+        let (config, learner) = rl::open(&self.run)?;
+        let tasks = self.tasks.unwrap_or(config.evaluation.tasks);
+        let steps = self.steps.unwrap_or(config.evaluation.steps);
+        let trajectories = config.evaluation.trajectories;
+        ensure!(tasks >= 2, "--tasks is {tasks}, expected at least 2 for an interval");
+        ensure!(steps <= 10_000, "--steps is {steps}, expected at most 10000");
+        let returns = rl::evaluate(&learner, tasks, steps, trajectories)?;
+        if self.json {
+            let result = serde_json::json!({
+                "algorithm": config.algorithm.name, "seed": config.seed, "tasks": tasks,
+                "trajectories": trajectories, "iteration": learner.iteration(), "returns": returns
+            });
+            say!("{}", serde_json::to_string_pretty(&result)?);
+            return Ok(());
+        }
+        say!(
+            "{} on 2D navigation; iteration {}; seed {}",
+            config.algorithm.name.name(),
+            learner.iteration(),
+            config.seed
+        );
+        print_returns(&returns, tasks, trajectories);
         Ok(())
     }
 }

@@ -148,3 +148,14 @@ pub(crate) fn print_report(report: &Report) {
         );
     }
 }
+
+/// Mean return of test tasks, a line for every number of policy-gradient steps.
+pub(crate) fn print_returns(returns: &[Estimate], tasks: usize, trajectories: usize) {
+    say!(
+        "{:>14}  mean return, {tasks} test tasks, {trajectories} episodes a step",
+        "gradient steps"
+    );
+    for (k, estimate) in returns.iter().enumerate() {
+        say!("{k:>14}  {:.2} ± {:.2}", estimate.mean, estimate.ci95);
+    }
+}

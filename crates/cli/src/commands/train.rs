@@ -1,16 +1,17 @@
 //! `innerloop train`
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use innerloop::lab::rl::{self, RlConfig};
 use innerloop::lab::{self, Event, Measure, Outcome, Sink, run_dir::RunDir};
 
-use super::{Source, measured, print_report, score};
+use super::{Source, measured, print_report, print_returns, score};
 
 #[derive(Args)]
 pub(crate) struct Train {
@@ -35,8 +36,12 @@ impl Train {
             None if self.resume => PathBuf::from("runs").join(name),
             None => fresh(&name),
         };
-        let config = self.source.load()?;
+        let rl = RlConfig::load(&self.source.config, &self.source.sets)?;
         let stop = stop_at_interrupt()?;
+        if let Some(config) = rl {
+            return train_rl(config, &out, self.resume, &stop);
+        }
+        let config = self.source.load()?;
         say!("run folder {}", out.display());
         let mut show = Show::new();
         let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
@@ -45,6 +50,48 @@ impl Train {
         say!("evaluate it again: innerloop evaluate {}", out.display());
         Ok(())
     }
+}
+
+fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> anyhow::Result<()> {
+    say!("run folder {}", out.display());
+    let mut show = Show::new();
+    let mut sink = |event: rl::Event<'_>| match event {
+        rl::Event::Started { learner } => {
+            show.start(learner.iteration(), config.outer.iterations as u64);
+            say!(
+                "{} on 2D navigation; {} threads",
+                config.algorithm.name.name(),
+                learner.threads()
+            );
+        }
+        rl::Event::Step(report) => {
+            let returns: Vec<String> = report.returns.iter().map(|r| format!("{r:.1}")).collect();
+            show.step(report.iteration, format!("returns {}", returns.join(" → ")));
+        }
+        rl::Event::Evaluating => {}
+    };
+    let outcome = rl::train(config.clone(), out, resume, stop, &mut sink);
+    show.bar.finish_and_clear();
+    let outcome = outcome?;
+    say!(
+        "{}: {} of {} iterations in {:.0} s; seed {}",
+        outcome.algorithm,
+        outcome.iterations,
+        outcome.iterations_configured,
+        outcome.seconds,
+        outcome.seed
+    );
+    print_returns(&outcome.returns, outcome.tasks, outcome.trajectories);
+    if let Some(last) = outcome.untrained.last() {
+        say!("untrained, after the last step: {:.2} ± {:.2}", last.mean, last.ci95);
+    }
+    for picture in ["curve.svg", "paths.svg"].map(|name| out.join(name)) {
+        if picture.exists() {
+            say!("picture: {}", picture.display());
+        }
+    }
+    say!("evaluate it again: innerloop evaluate {}", out.display());
+    Ok(())
 }
 
 /// Turns true at the first interrupt; the second one ends the process.
@@ -127,17 +174,34 @@ impl Show {
     }
 }
 
+impl Show {
+    fn start(&mut self, iteration: u64, of: u64) {
+        self.started = Instant::now();
+        self.iterations = of;
+        self.bar.set_length(of);
+        self.bar.set_position(iteration);
+        self.bar.reset_eta();
+    }
+
+    fn step(&mut self, iteration: u64, message: String) {
+        self.bar.set_position(iteration);
+        let seconds = self.started.elapsed().as_secs_f64();
+        if self.terminal {
+            self.bar.set_message(message);
+        } else if seconds >= self.next_line {
+            self.next_line = seconds + 30.0;
+            say!("{seconds:>6.0} s  iteration {iteration}/{}  {message}", self.iterations);
+        }
+    }
+}
+
 impl Sink for Show {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started { trainer } => {
-                self.started = Instant::now();
                 let config = &trainer.experiment.config;
                 let minutes = config.run.minutes;
-                self.iterations = config.outer.iterations as u64;
-                self.bar.set_length(self.iterations);
-                self.bar.set_position(trainer.iteration);
-                self.bar.reset_eta();
+                self.start(trainer.iteration, config.outer.iterations as u64);
                 let mib = trainer.bytes() >> 20;
                 say!(
                     "{} on {}; {} threads, {mib} MiB of workspaces{}",
@@ -158,18 +222,7 @@ impl Sink for Show {
                 let support = loss("support", step.support_losses.last().copied());
                 let query = loss("query", step.query_loss);
                 let message = format!("{support}{query}{}", self.validation);
-                self.bar.set_position(step.iteration);
-                let seconds = self.started.elapsed().as_secs_f64();
-                if self.terminal {
-                    self.bar.set_message(message);
-                } else if seconds >= self.next_line {
-                    self.next_line = seconds + 30.0;
-                    say!(
-                        "{seconds:>6.0} s  iteration {}/{}  {message}",
-                        step.iteration,
-                        self.iterations
-                    );
-                }
+                self.step(step.iteration, message);
             }
             Event::Validated { score, best, .. } => {
                 let mark = if best { " (best)" } else { "" };

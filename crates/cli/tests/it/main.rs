@@ -7,6 +7,7 @@ mod data;
 mod diagnose;
 mod failures;
 mod reproduce;
+mod rl;
 mod stop;
 mod train;
 mod verify;

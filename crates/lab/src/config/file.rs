@@ -367,7 +367,7 @@ pub(super) fn to_toml(file: &ConfigFile) -> String {
 }
 
 /// Every key of the file with its value as TOML.
-pub(super) fn flat(file: &ConfigFile) -> BTreeMap<String, String> {
+pub(super) fn flat(file: &impl Serialize) -> BTreeMap<String, String> {
     fn walk(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
         match value {
             Value::Table(table) => {

@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::file::*;
-use super::{presets, suggest};
+use super::{presets, rl, suggest};
 use crate::{Error, Result};
 
 /// Source of a value that nobody wrote.
@@ -29,62 +29,33 @@ impl Layers {
             layers.preset(preset_or_path, "")?;
             return Ok(layers);
         }
-        let path = Path::new(preset_or_path);
-        if path.is_dir() {
-            let found = format!("{preset_or_path} is a folder, expected a preset or a .toml file");
-            return Err(Error::usage(found));
+        if presets::find_rl(preset_or_path).is_some() {
+            return Err(is_rl(preset_or_path));
         }
-        let looks_like_a_file = preset_or_path.ends_with(".toml") || path.components().count() > 1;
-        let text = fs::read_to_string(path).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound if looks_like_a_file => Error::usage(format!(
-                "there is no file {preset_or_path}; expected a .toml file or one of the presets {}",
-                presets::names().join(", ")
-            )),
-            io::ErrorKind::NotFound => unknown_preset(preset_or_path, ""),
-            io::ErrorKind::InvalidData => {
-                Error::config(format!("{preset_or_path} is not UTF-8 text, expected a TOML file"))
-            }
-            _ => Error::io("read", path, &cause),
-        })?;
-        Layers::parse(&text, preset_or_path)
+        Layers::from_table(&read(preset_or_path)?, preset_or_path)
     }
 
     pub(super) fn parse(text: &str, source: &str) -> Result<Layers> {
+        Layers::from_table(&parse_table(text, source)?, source)
+    }
+
+    fn from_table(table: &Table, source: &str) -> Result<Layers> {
+        if rl::is_rl(table) {
+            return Err(is_rl(source));
+        }
         let mut layers = Layers::default();
-        let table = parse_table(text, source)?;
         match table.get("preset") {
             None => {}
             Some(Value::String(name)) => layers.preset(name, &format!("{source}: "))?,
             Some(other) => return Err(wrong(source, "preset", other, "the name of a preset")),
         }
-        layers.add(&table, source)?;
+        layers.add(table, source)?;
         Ok(layers)
     }
 
     /// `section.key=value`.
     pub(super) fn set(&mut self, set: &str) -> Result<()> {
-        let source = format!("--set {}", clip(set));
-        let shape =
-            || Error::usage(format!("{source}: expected section.key=value, as in outer.lr=0.01"));
-        let (key, value) = split_at_equals(set).ok_or_else(shape)?;
-        // A value that is no TOML, yet begins like no TOML value of several characters, is a bare word.
-        let document = |value: &str| format!("{key} = {value}").parse::<Table>();
-        let one_pair = !set.contains(['\n', '\r']) && !key.contains(['#', '[', ']']);
-        let bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
-        let table = match document(value) {
-            Ok(table) if one_pair => table,
-            Err(_) if one_pair && bare => {
-                document(&Value::from(value).to_string()).map_err(|_| shape())?
-            }
-            _ => return Err(shape()),
-        };
-        if table.contains_key("preset") {
-            let advice = "name the preset as the source, or at the top of a file";
-            return Err(Error::usage(format!("{source}: a preset cannot be set; {advice}")));
-        }
-        if table.contains_key("published") {
-            return Err(Error::usage(format!("{source}: what is published cannot be set")));
-        }
+        let (table, source) = parse_set(set)?;
         self.add(&table, &source)
     }
 
@@ -135,7 +106,62 @@ impl Layers {
     }
 }
 
-fn parse_table(text: &str, source: &str) -> Result<Table> {
+/// The TOML file at a path.
+pub(super) fn read(preset_or_path: &str) -> Result<Table> {
+    let path = Path::new(preset_or_path);
+    if path.is_dir() {
+        let found = format!("{preset_or_path} is a folder, expected a preset or a .toml file");
+        return Err(Error::usage(found));
+    }
+    let looks_like_a_file = preset_or_path.ends_with(".toml") || path.components().count() > 1;
+    let text = fs::read_to_string(path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound if looks_like_a_file => Error::usage(format!(
+            "there is no file {preset_or_path}; expected a .toml file or one of the presets {}",
+            presets::names().join(", ")
+        )),
+        io::ErrorKind::NotFound => unknown_preset(preset_or_path, ""),
+        io::ErrorKind::InvalidData => {
+            Error::config(format!("{preset_or_path} is not UTF-8 text, expected a TOML file"))
+        }
+        _ => Error::io("read", path, &cause),
+    })?;
+    parse_table(&text, preset_or_path)
+}
+
+/// `section.key=value` as a table, and how messages call it.
+pub(super) fn parse_set(set: &str) -> Result<(Table, String)> {
+    let source = format!("--set {}", clip(set));
+    let shape =
+        || Error::usage(format!("{source}: expected section.key=value, as in outer.lr=0.01"));
+    let (key, value) = split_at_equals(set).ok_or_else(shape)?;
+    // A value that is no TOML, yet begins like no TOML value of several characters, is a bare word.
+    let document = |value: &str| format!("{key} = {value}").parse::<Table>();
+    let one_pair = !set.contains(['\n', '\r']) && !key.contains(['#', '[', ']']);
+    let bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
+    let table = match document(value) {
+        Ok(table) if one_pair => table,
+        Err(_) if one_pair && bare => {
+            document(&Value::from(value).to_string()).map_err(|_| shape())?
+        }
+        _ => return Err(shape()),
+    };
+    if table.contains_key("preset") {
+        let advice = "name the preset as the source, or at the top of a file";
+        return Err(Error::usage(format!("{source}: a preset cannot be set; {advice}")));
+    }
+    if table.contains_key("published") {
+        return Err(Error::usage(format!("{source}: what is published cannot be set")));
+    }
+    Ok((table, source))
+}
+
+fn is_rl(source: &str) -> Error {
+    Error::usage(format!(
+        "{source} is a configuration of reinforcement learning, which only train and evaluate take"
+    ))
+}
+
+pub(super) fn parse_table(text: &str, source: &str) -> Result<Table> {
     text.parse::<Table>().map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
         let line = before.matches('\n').count() + 1;

@@ -22,6 +22,7 @@ mod layers;
 mod method;
 pub mod presets;
 mod regularizer;
+pub mod rl;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use families::{
 use layers::Layers;
 pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
 pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
+pub use rl::RlConfig;
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -419,20 +421,26 @@ impl Config {
 
     /// Settings that differ, key by key, in order of their names.
     pub fn differences(&self, other: &Config) -> Vec<Difference> {
-        let (these, others) =
-            (file::flat(&valid::written(self)), file::flat(&valid::written(other)));
-        let mut keys: Vec<&String> = these.keys().chain(others.keys()).collect();
-        keys.sort();
-        keys.dedup();
-        let value =
-            |of: &BTreeMap<String, String>, key| of.get(key).cloned().unwrap_or("not set".into());
-        keys.into_iter()
-            .filter(|&key| these.get(key) != others.get(key))
-            .map(|key| Difference {
-                key: key.clone(),
-                this: value(&these, key),
-                other: value(&others, key),
-            })
-            .collect()
+        differences(&file::flat(&valid::written(self)), &file::flat(&valid::written(other)))
     }
+}
+
+/// Keys whose values differ, in order.
+fn differences(
+    these: &BTreeMap<String, String>,
+    others: &BTreeMap<String, String>,
+) -> Vec<Difference> {
+    let mut keys: Vec<&String> = these.keys().chain(others.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let value =
+        |of: &BTreeMap<String, String>, key| of.get(key).cloned().unwrap_or("not set".into());
+    keys.into_iter()
+        .filter(|&key| these.get(key) != others.get(key))
+        .map(|key| Difference {
+            key: key.clone(),
+            this: value(these, key),
+            other: value(others, key),
+        })
+        .collect()
 }

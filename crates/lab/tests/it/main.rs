@@ -7,5 +7,6 @@ mod experiment;
 mod learning;
 mod metagrad;
 mod resume;
+mod rl;
 mod runs;
 mod verify;

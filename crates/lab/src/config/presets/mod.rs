@@ -1,6 +1,7 @@
 //! Configurations by name. Each states only what differs from the defaults.
 
 mod data_sets;
+mod rl;
 mod strokes;
 
 /// A configuration with a name.
@@ -17,7 +18,7 @@ pub struct Preset {
 /// Name of the preset that `train` runs when told nothing.
 pub const DEFAULT: &str = "strokes-maml";
 
-/// Every preset, in the order a list shows them.
+/// Every preset of few-shot learning, in the order a list shows them.
 pub fn all() -> impl Iterator<Item = &'static Preset> {
     strokes::ALL.iter().chain(OTHERS)
 }
@@ -120,14 +121,24 @@ const OTHERS: &[Preset] = &[
     },
 ];
 
-/// The TOML text of a preset.
+/// The TOML text of a preset of few-shot learning.
 pub fn find(name: &str) -> Option<&'static str> {
     all().find(|preset| preset.name == name).map(|preset| preset.text)
 }
 
-/// Names of the presets, in the order of [`all`].
+/// Presets of reinforcement learning, in the order a list shows them.
+pub fn rl() -> impl Iterator<Item = &'static Preset> {
+    rl::ALL.iter()
+}
+
+/// The TOML text of a preset of reinforcement learning.
+pub fn find_rl(name: &str) -> Option<&'static str> {
+    rl().find(|preset| preset.name == name).map(|preset| preset.text)
+}
+
+/// Names of the presets, in the order of [`all`], then of [`rl()`].
 pub fn names() -> Vec<&'static str> {
-    all().map(|preset| preset.name).collect()
+    all().chain(rl()).map(|preset| preset.name).collect()
 }
 
 const SINUSOID_MAML: &str = r#"[tasks]

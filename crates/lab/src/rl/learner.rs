@@ -1,0 +1,151 @@
+//! Learners of both kinds: by gradients, and by evolution.
+
+use innerloop_engine::{Params, Tensor};
+use innerloop_rl::{
+    Environment, EsTrainer, MakeEnvironment, MetaRl, Navigation2d, Policy, Rollouts, Trust,
+};
+
+use crate::config::RlConfig;
+use crate::config::rl::{ActivationName, MethodName};
+use crate::trainer::thread_pool;
+use crate::{Error, Result};
+
+/// A learner in memory.
+pub enum Learner {
+    /// Policy gradients inside, TRPO, PPO or an optimizer outside.
+    Gradient(Box<MetaRl>),
+    /// ES-MAML.
+    Evolution(Box<EsTrainer>),
+}
+
+/// What an outer iteration measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Iterations done.
+    pub iteration: u64,
+    /// Mean return after every inner gradient; of evolution after adaptation alone.
+    pub returns: Vec<f64>,
+    /// Steps acted in environments.
+    pub environment_steps: usize,
+    /// Norm of the meta-gradient, where there is one.
+    pub gradient_norm: Option<f64>,
+    /// What TRPO did, where it took the step.
+    pub trust: Option<Trust>,
+}
+
+impl Learner {
+    /// At the start of a run.
+    pub fn new(config: &RlConfig) -> Result<Learner> {
+        let environment: Navigation2d = config.environment();
+        let activation = match config.policy.activation {
+            ActivationName::Relu => innerloop_nn::Activation::Relu,
+            ActivationName::Tanh => innerloop_nn::Activation::Tanh,
+        };
+        let policy = Policy::new(
+            environment.observation_space().len(),
+            &config.policy.hidden,
+            environment.action_space().len(),
+            activation,
+        );
+        let make: MakeEnvironment = Box::new(move || Box::new(environment.clone()));
+        let pool = thread_pool(config.run.threads)?;
+        Ok(match config.algorithm.name {
+            MethodName::EsMaml => Learner::Evolution(Box::new(EsTrainer::new(
+                config.evolution(),
+                config.seed,
+                policy,
+                make,
+                pool,
+            ))),
+            MethodName::Maml
+            | MethodName::Fomaml
+            | MethodName::Anil
+            | MethodName::Reptile
+            | MethodName::MultiStep => {
+                Learner::Gradient(Box::new(MetaRl::new(config.settings(), policy, make, pool)))
+            }
+        })
+    }
+
+    /// Iterations done.
+    pub fn iteration(&self) -> u64 {
+        match self {
+            Learner::Gradient(learner) => learner.iteration,
+            Learner::Evolution(learner) => learner.iteration,
+        }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        match self {
+            Learner::Gradient(learner) => learner.policy(),
+            Learner::Evolution(learner) => learner.policy(),
+        }
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        match self {
+            Learner::Gradient(learner) => learner.threads(),
+            Learner::Evolution(learner) => learner.threads(),
+        }
+    }
+
+    /// Initial parameters of the policy.
+    pub fn theta(&self) -> &Params<Tensor> {
+        match self {
+            Learner::Gradient(learner) => &learner.theta,
+            Learner::Evolution(learner) => &learner.theta,
+        }
+    }
+
+    /// One outer iteration. On an error nothing has changed.
+    pub(super) fn step(&mut self) -> Result<Progress> {
+        match self {
+            Learner::Gradient(learner) => {
+                let report = learner.step().map_err(|found| {
+                    Error::diverged(format!(
+                        "training diverged at iteration {}: {} is {}, expected a finite number; lower \
+                         algorithm.inner_lr or outer.lr; the last checkpoint is intact",
+                        learner.iteration + 1,
+                        found.what,
+                        found.value
+                    ))
+                })?;
+                Ok(Progress {
+                    iteration: report.iteration,
+                    returns: report.returns,
+                    environment_steps: report.environment_steps,
+                    gradient_norm: Some(report.gradient_norm),
+                    trust: report.trust,
+                })
+            }
+            Learner::Evolution(learner) => {
+                let report = learner.step();
+                Ok(Progress {
+                    iteration: report.iteration,
+                    returns: vec![report.adapted],
+                    environment_steps: report.environment_steps,
+                    gradient_norm: None,
+                    trust: None,
+                })
+            }
+        }
+    }
+
+    /// Mean return on test tasks after 0 to `steps` adaptation steps: a row for every task.
+    pub(super) fn test(&self, tasks: usize, steps: usize, trajectories: usize) -> Vec<Vec<f64>> {
+        match self {
+            Learner::Gradient(learner) => learner.test(tasks, steps, trajectories),
+            Learner::Evolution(learner) => learner.test(tasks, steps),
+        }
+    }
+
+    /// Episodes on a test task after 0 to `steps` adaptation steps; none of evolution.
+    pub(super) fn episodes(&self, task: usize, steps: usize, each: usize) -> Vec<Rollouts> {
+        match self {
+            Learner::Gradient(learner) => learner.episodes(task, steps, each),
+            Learner::Evolution(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs of meta-reinforcement learning.
+
+mod learner;
+mod run;
+
+pub use crate::config::RlConfig;
+pub use learner::{Learner, Progress};
+pub use run::{Event, Outcome, evaluate, is_run, open, train};

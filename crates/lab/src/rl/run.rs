@@ -1,0 +1,292 @@
+//! A run of meta-reinforcement learning in its folder: train, checkpoint, resume, and the final evaluation.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use innerloop_engine::{Params, Tensor};
+use innerloop_rl::picture::{self, TaskPaths};
+use innerloop_rl::{MetaRl, Navigation2d, Rollouts};
+use serde::Serialize;
+
+use super::{Learner, Progress};
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::RlConfig;
+use crate::evaluation::Estimate;
+use crate::run::{number, peak_memory, same_shapes};
+use crate::run_dir::{RunDir, RunWriter};
+use crate::{Error, Result};
+
+/// What happens during a run, for whoever shows it.
+pub enum Event<'a> {
+    /// Training starts, or goes on, at this iteration.
+    Started {
+        /// The run.
+        learner: &'a Learner,
+    },
+    /// An outer iteration is done.
+    Step(&'a Progress),
+    /// Training is over and the final evaluation begins.
+    Evaluating,
+}
+
+/// The result of a run, as `result.json` holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Name of the method.
+    pub algorithm: &'static str,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Outer iterations taken, of those configured.
+    pub iterations: u64,
+    /// Outer iterations configured.
+    pub iterations_configured: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Most memory the process held, in bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// Learned parameters of θ.
+    pub parameters: usize,
+    /// Test tasks.
+    pub tasks: usize,
+    /// Episodes of a task for each step.
+    pub trajectories: usize,
+    /// Mean return on test tasks after 0, 1, … policy-gradient steps, with the interval over tasks.
+    pub returns: Vec<Estimate>,
+    /// The same of a fresh policy.
+    pub untrained: Vec<Estimate>,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line<'a> {
+    Train {
+        iteration: u64,
+        seconds: f64,
+        returns: &'a [f64],
+        environment_steps: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gradient_norm: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        surrogate_losses: Option<[f64; 2]>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        divergence: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step_share: Option<f64>,
+    },
+}
+
+/// Test tasks whose paths are drawn, and paths of each.
+const DRAWN: [usize; 2] = [4, 3];
+
+/// Trains into a folder and evaluates, as [`crate::train`] does.
+pub fn train(
+    config: RlConfig,
+    out: &Path,
+    resume: bool,
+    stop: &AtomicBool,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    let writer = match resume {
+        true => RunWriter::resume(out, &config)?,
+        false => RunWriter::create(out, &config)?,
+    };
+    let mut run = Run { learner: Learner::new(&config)?, config, writer, seconds: 0.0 };
+    if resume && run.writer.dir().last_path().exists() {
+        run.seconds = restore(&mut run.learner, &run.writer.dir().last_path())?;
+    }
+    run.writer.keep_until(run.learner.iteration())?;
+    run.train(stop, sink)?;
+    sink(Event::Evaluating);
+    run.finish()
+}
+
+/// Whether a folder holds a run of reinforcement learning.
+pub fn is_run(folder: &Path) -> bool {
+    let text = std::fs::read_to_string(folder.join("config.toml"));
+    let table = text.ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.is_some_and(|table| table.contains_key("rl"))
+}
+
+/// A learner standing at the newest checkpoint of a run.
+pub fn open(folder: &Path) -> Result<(RlConfig, Learner)> {
+    let dir = RunDir::open(folder)?;
+    let config: RlConfig = dir.kept()?;
+    let mut learner = Learner::new(&config)?;
+    restore(&mut learner, &dir.last_path())?;
+    Ok((config, learner))
+}
+
+/// Mean return on test tasks after every number of steps.
+pub fn evaluate(
+    learner: &Learner,
+    tasks: usize,
+    steps: usize,
+    trajectories: usize,
+) -> Result<Vec<Estimate>> {
+    let rows = learner.test(tasks, steps, trajectories);
+    let at = |k: usize| Estimate::of(&rows.iter().map(|row| row[k]).collect::<Vec<_>>());
+    let estimates: Vec<Estimate> = (0..=steps).map(at).collect();
+    match estimates.iter().find(|estimate| !estimate.mean.is_finite()) {
+        None => Ok(estimates),
+        Some(found) => Err(Error::diverged(format!(
+            "a mean return is {}, expected a finite number; lower algorithm.inner_lr",
+            found.mean
+        ))),
+    }
+}
+
+struct Run {
+    config: RlConfig,
+    learner: Learner,
+    writer: RunWriter,
+    /// Seconds of training before and in this session.
+    seconds: f64,
+}
+
+impl Run {
+    fn train(&mut self, stop: &AtomicBool, sink: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        sink(Event::Started { learner: &self.learner });
+        let (before, start) = (self.seconds, Instant::now());
+        let last = self.config.outer.iterations as u64;
+        let settings = self.config.run.clone();
+        if self.learner.iteration() == last {
+            checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
+        }
+        while self.learner.iteration() < last {
+            let report = self.learner.step()?;
+            self.seconds = before + start.elapsed().as_secs_f64();
+            let done = self.learner.iteration();
+            sink(Event::Step(&report));
+            if done.is_multiple_of(settings.log_every as u64) || done == last {
+                self.writer.append(&Line::Train {
+                    iteration: done,
+                    seconds: self.seconds,
+                    returns: &report.returns,
+                    environment_steps: report.environment_steps,
+                    gradient_norm: report.gradient_norm,
+                    surrogate_losses: report.trust.map(|trust| trust.losses),
+                    divergence: report.trust.map(|trust| trust.divergence),
+                    step_share: report.trust.map(|trust| trust.share),
+                })?;
+            }
+            let out_of_time = settings.minutes > 0.0 && self.seconds >= 60.0 * settings.minutes;
+            let stopped = stop.load(Ordering::Relaxed);
+            let ends = done == last || out_of_time || stopped;
+            if done.is_multiple_of(settings.checkpoint_every as u64) || ends {
+                checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
+            }
+            if stopped {
+                return Err(Error::interrupted(format!(
+                    "stopped after iteration {done} of {last}; go on with --resume and --out {}",
+                    self.writer.dir().path().display()
+                )));
+            }
+            if out_of_time {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let mut metadata = BTreeMap::from([
+            ("iteration".to_string(), self.learner.iteration().to_string()),
+            ("seconds".to_string(), self.seconds.to_string()),
+        ]);
+        let group = |name: &str, values: &Params<Tensor>| (name.to_string(), values.clone());
+        let mut groups = vec![group(OMEGA, self.learner.theta())];
+        if let Learner::Gradient(learner) = &self.learner {
+            let optimizer = &learner.optimizer;
+            groups.extend([group(FIRST, &optimizer.first), group(SECOND, &optimizer.second)]);
+            metadata.insert("optimizer_steps".into(), optimizer.steps.to_string());
+        }
+        Checkpoint { groups, metadata }
+    }
+
+    fn finish(self) -> Result<Outcome> {
+        let settings = &self.config.evaluation;
+        let (tasks, steps, trajectories) = (settings.tasks, settings.steps, settings.trajectories);
+        let returns = evaluate(&self.learner, tasks, steps, trajectories)?;
+        let fresh = Learner::new(&self.config)?;
+        let outcome = Outcome {
+            algorithm: self.config.algorithm.name.name(),
+            seed: self.config.seed,
+            version: env!("CARGO_PKG_VERSION"),
+            iterations: self.learner.iteration(),
+            iterations_configured: self.config.outer.iterations as u64,
+            seconds: self.seconds,
+            peak_memory: peak_memory(),
+            parameters: self.learner.policy().len(),
+            tasks,
+            trajectories,
+            untrained: evaluate(&fresh, tasks, steps, trajectories)?,
+            returns,
+        };
+        if let Some(paths) = self.paths(steps) {
+            self.writer.write_text("paths.svg", &paths)?;
+        }
+        self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?))?;
+        self.writer.write_result(&outcome)?;
+        Ok(outcome)
+    }
+
+    /// Paths on some test tasks before the first and after the last step; none of evolution.
+    fn paths(&self, steps: usize) -> Option<String> {
+        let [tasks, each] = DRAWN;
+        let of = |rollouts: &Rollouts| {
+            let (n, drawn) = (rollouts.observation_len, rollouts.trajectories.iter().take(each));
+            let path = |t: &innerloop_rl::Trajectory| {
+                let states = t.observations.chunks_exact(n).chain([t.end.as_slice()]);
+                states.map(|state| [state[0], state[1]]).collect()
+            };
+            drawn.map(path).collect()
+        };
+        let task = |task: usize| {
+            let episodes = self.learner.episodes(task, steps, each.max(2));
+            Some(TaskPaths {
+                goal: Navigation2d::goal_of(MetaRl::test_key(self.config.seed, task)),
+                before: of(episodes.first()?),
+                after: of(episodes.last()?),
+            })
+        };
+        let tasks: Option<Vec<TaskPaths>> = (0..tasks).map(task).collect();
+        tasks.map(|tasks| picture::paths(&tasks))
+    }
+
+    /// Iterations with their returns, from `metrics.jsonl`.
+    fn curve(&self) -> Result<Vec<(u64, Vec<f64>)>> {
+        let lines = self.writer.dir().metrics()?;
+        let row = |line: &serde_json::Value| {
+            let returns = line["returns"].as_array()?.iter().filter_map(|x| x.as_f64()).collect();
+            Some((line["iteration"].as_u64()?, returns))
+        };
+        Ok(lines.iter().filter_map(row).collect())
+    }
+}
+
+const OMEGA: &str = "omega";
+const FIRST: &str = "optimizer.first";
+const SECOND: &str = "optimizer.second";
+
+/// Puts a learner where a checkpoint stands; gives the seconds trained.
+fn restore(learner: &mut Learner, path: &Path) -> Result<f64> {
+    let found = checkpoint::load(path)?;
+    let theta = same_shapes(&found, OMEGA, learner.theta(), path)?;
+    let iteration = number(&found, "iteration", path)?;
+    match learner {
+        Learner::Gradient(learner) => {
+            let optimizer = &mut learner.optimizer;
+            optimizer.first = same_shapes(&found, FIRST, &optimizer.first, path)?;
+            optimizer.second = same_shapes(&found, SECOND, &optimizer.second, path)?;
+            optimizer.steps = number(&found, "optimizer_steps", path)?;
+            (learner.theta, learner.iteration) = (theta, iteration);
+        }
+        Learner::Evolution(learner) => (learner.theta, learner.iteration) = (theta, iteration),
+    }
+    number(&found, "seconds", path)
+}

@@ -1,0 +1,109 @@
+//! Runs of reinforcement learning: files, resume, threads, refusals.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use innerloop_lab::rl::{self, Event, Outcome, RlConfig};
+use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::{Config, ErrorKind, Result, config::presets};
+
+const SMALL: [&str; 5] = [
+    "policy.hidden=[6]",
+    "rl.trajectories=3",
+    "evaluation.tasks=2",
+    "evaluation.trajectories=2",
+    "evaluation.steps=1",
+];
+
+fn config(preset: &str, sets: &[&str]) -> RlConfig {
+    let batch: &[&str] = if preset == "nav2d-es-maml" {
+        &["outer.perturbations=2", "algorithm.queries=2"]
+    } else {
+        &["outer.meta_batch_size=2"]
+    };
+    let sets: Vec<String> =
+        SMALL.iter().chain(batch).chain(sets).map(|set| set.to_string()).collect();
+    RlConfig::load(preset, &sets).unwrap().expect("a preset of reinforcement learning")
+}
+
+fn train(config: RlConfig, out: &Path, resume: bool) -> Result<Outcome> {
+    rl::train(config, out, resume, &AtomicBool::new(false), &mut |_| {})
+}
+
+#[test]
+fn every_preset_is_legal_and_comes_back_from_its_text() {
+    for preset in presets::rl() {
+        let config = RlConfig::load(preset.name, &[]).unwrap().expect(preset.name);
+        assert_eq!(RlConfig::parse(&config.to_toml(), "config.toml").unwrap(), config);
+        let error = Config::load(preset.name, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains("only train and evaluate"), "{error}");
+    }
+    assert!(RlConfig::load("strokes-maml", &[]).unwrap().is_none());
+}
+
+#[test]
+fn a_resumed_run_ends_as_one_that_was_not_stopped() {
+    for preset in ["nav2d-maml", "nav2d-ppo", "nav2d-reptile", "nav2d-es-maml"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
+        let long = config(preset, &["outer.iterations=4", "run.threads=1"]);
+        let straight = train(long.clone(), &whole, false).unwrap();
+        // Stopped after two iterations, and gone on with on more threads.
+        let stop = AtomicBool::new(false);
+        let mut after_two = |event: Event<'_>| {
+            if let Event::Step(progress) = event {
+                stop.store(progress.iteration == 2, std::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        let error = rl::train(long.clone(), &parts, false, &stop, &mut after_two).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+        let more = config(preset, &["outer.iterations=4", "run.threads=3"]);
+        let resumed = train(more, &parts, true).unwrap();
+        assert_eq!(straight.returns, resumed.returns, "{preset}");
+        let [a, b] = [&whole, &parts].map(|out| rl::open(out).unwrap().1);
+        assert_eq!(a.theta().values(), b.theta().values(), "{preset}");
+        let without_time = |out: &Path| {
+            let mut lines = RunDir::open(out).unwrap().metrics().unwrap();
+            lines.iter_mut().for_each(|line| line["seconds"] = 0.into());
+            lines
+        };
+        assert_eq!(without_time(&whole), without_time(&parts), "{preset}");
+        assert_eq!(without_time(&whole).len(), 4);
+        for file in ["config.toml", "last.safetensors", "result.json", "curve.svg"] {
+            assert!(whole.join(file).is_file(), "{preset}: {file}");
+        }
+        assert_eq!(whole.join("paths.svg").is_file(), preset != "nav2d-es-maml");
+        assert!(rl::is_run(&whole) && !rl::is_run(folder.path()));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    for (preset, set, words) in [
+        ("nav2d-maml", "rl.trajectories=1", "rl.trajectories is 1, expected a whole number from 2"),
+        ("nav2d-maml", "algorithm.inner_lr=-1", "algorithm.inner_lr is -1, expected a finite"),
+        ("nav2d-maml", "rl.discount=1.5", "rl.discount is 1.5, expected a number from 0 to 1"),
+        ("nav2d-maml", "outer.clip=0.1", "outer.clip does not apply"),
+        ("nav2d-maml", "algorithm.window=2", "algorithm.window does not apply"),
+        ("nav2d-maml", "outer.method=es", "expected \"es\" with es_maml alone"),
+        ("nav2d-maml", "algorithm.name=reptile", "expected \"plain\" with reptile"),
+        ("nav2d-maml", "algorithm.name=meta_sgd", "unknown variant `meta_sgd`"),
+        ("nav2d-maml", "rl.goal=1", "unknown field `goal`"),
+        ("nav2d-reptile", "algorithm.adaptation_steps=0", "1 or more with reptile"),
+        ("nav2d-es-maml", "outer.method=trpo", "\"es\" with es_maml"),
+    ] {
+        let error = RlConfig::load(preset, &[set.to_string()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{set}: {error}");
+        assert!(error.to_string().contains(words), "{set}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    train(config("nav2d-maml", &["outer.iterations=1"]), &out, false).unwrap();
+    let other = config("nav2d-maml", &["outer.iterations=2", "algorithm.inner_lr=0.1"]);
+    let error = train(other, &out, true).unwrap_err();
+    assert!(error.to_string().contains("algorithm.inner_lr: 0.5 there, 0.1 now"), "{error}");
+    let wild = config("nav2d-plain", &["algorithm.inner_lr=1e30"]);
+    let error = train(wild, &folder.path().join("wild"), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
+}

@@ -1,0 +1,150 @@
+//! A point that finds its way on a plane: Finn, Abbeel, Levine 2017, arXiv 1703.03400, section 5.3.
+//!
+//! The task is a goal in [−½, ½]². From the origin the point moves by its action, of at most 0.1 in either
+//! direction. The reward is minus the distance to the goal after the step; the episode ends where both
+//! coordinates are within 0.01 of it, or after 100 steps. The observation is the position alone, so that only
+//! rewards tell where the goal is.
+//!
+//! Departures from the paper's text, as in its code: the reward is minus the distance, not its square.
+
+use innerloop_engine::Key;
+use rand::RngExt;
+
+use crate::{Environment, Space, Step};
+
+/// What is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// The position.
+    Position,
+    /// The position, then the goal: what an oracle sees.
+    Goal,
+}
+
+/// Navigation on a plane.
+#[derive(Clone, Debug)]
+pub struct Navigation2d {
+    sight: Sight,
+    goal: [f64; 2],
+    position: [f64; 2],
+    steps: usize,
+}
+
+/// Coordinates of goals are at most this far from the origin.
+const REACH: f64 = 0.5;
+/// Longest move in either direction.
+const STRIDE: f64 = 0.1;
+/// At most this far from the goal in either direction, the point has arrived.
+const NEAR: f64 = 0.01;
+const HORIZON: usize = 100;
+
+impl Navigation2d {
+    /// At the origin, with the goal there too until a task is set.
+    pub fn new(sight: Sight) -> Navigation2d {
+        Navigation2d { sight, goal: [0.0; 2], position: [0.0; 2], steps: 0 }
+    }
+
+    /// Where the goal is.
+    pub fn goal(&self) -> [f64; 2] {
+        self.goal
+    }
+
+    /// The goal of the task with this key.
+    pub fn goal_of(key: Key) -> [f64; 2] {
+        let mut rng = key.with_stream("goal").rng();
+        [(); 2].map(|()| REACH * (2.0 * rng.random::<f64>() - 1.0))
+    }
+
+    fn observe(&self, observation: &mut [f64]) {
+        observation[..2].copy_from_slice(&self.position);
+        if self.sight == Sight::Goal {
+            observation[2..].copy_from_slice(&self.goal);
+        }
+    }
+}
+
+impl Environment for Navigation2d {
+    fn observation_space(&self) -> Space {
+        let n = match self.sight {
+            Sight::Position => 2,
+            Sight::Goal => 4,
+        };
+        Space::uniform(n, f64::NEG_INFINITY, f64::INFINITY)
+    }
+
+    fn action_space(&self) -> Space {
+        Space::uniform(2, -STRIDE, STRIDE)
+    }
+
+    fn horizon(&self) -> usize {
+        HORIZON
+    }
+
+    fn set_task(&mut self, key: Key) {
+        self.goal = Navigation2d::goal_of(key);
+    }
+
+    fn reset(&mut self, _key: Key, observation: &mut [f64]) {
+        self.position = [0.0; 2];
+        self.steps = 0;
+        self.observe(observation);
+    }
+
+    fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
+        let mut off = [0.0; 2];
+        for axis in 0..2 {
+            self.position[axis] += action[axis].clamp(-STRIDE, STRIDE);
+            off[axis] = self.position[axis] - self.goal[axis];
+        }
+        self.steps += 1;
+        self.observe(observation);
+        let terminated = off.iter().all(|off| off.abs() < NEAR);
+        let reward = -(off[0] * off[0] + off[1] * off[1]).sqrt();
+        Step { reward, terminated, truncated: !terminated && self.steps >= HORIZON }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_straight_way_is_rewarded_by_distance_and_ends_at_the_goal() {
+        let mut point = Navigation2d::new(Sight::Goal);
+        point.set_task(Key::new(1).at(0, 3));
+        let goal = point.goal();
+        assert!(goal.iter().all(|x| x.abs() <= REACH && x.abs() > NEAR), "{goal:?}");
+        assert_eq!(goal, Navigation2d::goal_of(Key::new(1).at(0, 3)));
+        let mut seen = [f64::NAN; 4];
+        point.reset(Key::new(2), &mut seen);
+        assert_eq!(seen, [0.0, 0.0, goal[0], goal[1]]);
+        let mut last = None;
+        for _ in 0..6 {
+            let action = [goal[0] - seen[0], goal[1] - seen[1]];
+            let step = point.step(&action, &mut seen);
+            let off = (seen[0] - goal[0]).hypot(seen[1] - goal[1]);
+            assert!((step.reward + off).abs() <= 1e-15, "{step:?}");
+            last = Some(step);
+            if step.terminated {
+                break;
+            }
+            // A stride at most in either direction.
+            assert!(seen.iter().take(2).all(|x| x.abs() <= 0.5), "{seen:?}");
+        }
+        assert!(last.is_some_and(|step| step.terminated && !step.truncated), "{last:?}");
+    }
+
+    #[test]
+    fn time_ends_after_a_hundred_steps() {
+        let mut point = Navigation2d::new(Sight::Position);
+        point.set_task(Key::new(1));
+        let mut seen = [0.0; 2];
+        point.reset(Key::new(2), &mut seen);
+        for step in 1..=HORIZON {
+            // Away from every goal; only so far at a time.
+            let end = point.step(&[-3.0, -3.0], &mut seen);
+            assert_eq!((end.terminated, end.truncated), (false, step == HORIZON), "step {step}");
+        }
+        assert!((seen[0] + STRIDE * HORIZON as f64).abs() <= 1e-9, "{seen:?}");
+    }
+}
