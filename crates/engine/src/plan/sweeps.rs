@@ -14,6 +14,8 @@ use crate::tensor::volume;
 
 /// Multiply-adds per element up to which a convolution is cheaper to repeat than to keep.
 const CHEAP_DEPTH: usize = 32;
+/// Elements up to which even a cheap convolution is kept: they stay in the third-level cache.
+const SMALL: usize = 3 << 19;
 /// Instructions per element up to which an elementwise value is cheaper to repeat than to keep.
 const CHEAP_WORK: usize = 12;
 /// Values looked at to find what repeating one takes; chains of cheap values are not cheap.
@@ -262,7 +264,7 @@ impl Planner<'_> {
         match &self.nodes[id as usize].op {
             Op::Conv { w, .. } => {
                 let w = &self.nodes[*w as usize].shape;
-                if volume(&w[..3]) > CHEAP_DEPTH {
+                if volume(&w[..3]) > CHEAP_DEPTH || self.elements(id) <= SMALL {
                     return None;
                 }
             }

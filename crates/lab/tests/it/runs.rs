@@ -10,13 +10,11 @@ use innerloop_lab::{Config, Error, ErrorKind, Event, Outcome, Result, Sink, trai
 use serde_json::Value;
 
 /// Ten iterations of almost nothing, with validation in the middle and at the end.
-const TINY: [&str; 13] = [
+const TINY: [&str; 11] = [
     "tasks.query=2",
     "tasks.train_query=2",
-    "algorithm.adaptation_steps=2",
     "outer.meta_batch_size=3",
     "outer.iterations=10",
-    "evaluation.steps=3",
     "evaluation.tasks=4",
     "evaluation.validation_tasks=3",
     "evaluation.validate_every=5",
@@ -35,6 +33,9 @@ pub(crate) fn load(preset: &str, sets: &[&str]) -> Config {
 /// A preset cut down to [`TINY`] sizes, with settings laid over it.
 pub(crate) fn tiny(preset: &str, sets: &[&str]) -> Config {
     let mut all = TINY.to_vec();
+    if !preset.ends_with("protonet") {
+        all.extend(["algorithm.adaptation_steps=2", "evaluation.steps=3"]);
+    }
     if preset.starts_with("strokes") {
         all.extend(["tasks.ways=3", "model.filters=4"]);
     }
