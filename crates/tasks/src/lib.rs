@@ -34,6 +34,8 @@ mod error;
 mod families;
 mod files;
 mod image_tasks;
+mod pickle;
+mod pickled_splits;
 mod picture;
 mod preview;
 mod random;

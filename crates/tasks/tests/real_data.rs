@@ -54,7 +54,7 @@ fn mnist_is_whole_and_composes() {
 #[test]
 fn cifar_splits_score_as_expected() {
     let Some(dir) = data("cifar_splits_score_as_expected", "cifar-fs") else { return };
-    let report = cifar::verify(&dir).unwrap().to_string();
+    let report = cifar::verify(&dir, CifarSplit::Fs).unwrap().to_string();
     for part in
         ["100 classes of 50 images", "bertinetto: class lists agree", "fc100: class lists agree"]
     {

@@ -1,11 +1,12 @@
 //! miniImageNet: 100 classes of 600 photographs, 64 / 16 / 20, in the split of Ravi and Larochelle 2017.
 //!
-//! Read from a folder or zip archive in one of these layouts, of which the first is looked for first:
+//! Read from a folder or zip archive in one of these layouts; pickles are looked for first, then lists:
 //!
 //! ```text
 //! {train,val,test}.csv        columns filename,label (or image_name,class_name), also as ravi_train.csv and with .gz;
 //!                             images anywhere below, found by their file names
-//! mini-imagenet-cache-{train,val,test}.pkl            arrays of bytes, in a folder
+//! mini-imagenet-cache-{train,val,test}.pkl            arrays of bytes, in a folder; val is also validation
+//! miniImageNet_category_split_{train_phase_train,val,test}.pickle     the same with labels: MetaOptNet's
 //! {train,val,test}/<class>/   images in a folder for each class
 //! ```
 //!
@@ -67,7 +68,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the data set as `[side, side, 3]` images from `dir`, or from `mini-imagenet` or `mini_imagenet` below it.
+/// Reads the data set as `[side, side, 3]` images from `dir`, or from `mini-imagenet`, `mini_imagenet` or
+/// `miniImageNet` below it.
 pub fn load(dir: &Path, side: usize) -> Result<ImageClasses, Error> {
     read(&find(dir)?, side, PUBLISHED).map(|(images, _)| images)
 }
@@ -80,7 +82,7 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
 }
 
 fn find(dir: &Path) -> Result<PathBuf, Error> {
-    let below = [dir.join("mini-imagenet"), dir.join("mini_imagenet")];
+    let below = ["mini-imagenet", "mini_imagenet", "miniImageNet"].map(|name| dir.join(name));
     if let Some(place) = below.into_iter().find(|place| place.is_dir()) {
         return Ok(place);
     }
