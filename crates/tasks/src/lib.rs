@@ -27,6 +27,7 @@
 
 mod augment;
 mod baseline;
+mod cache;
 mod classes;
 mod dot;
 mod episode;

@@ -8,6 +8,7 @@ use std::thread;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader};
 
+use crate::cache::{self, Images, Reading};
 use crate::files::Tree;
 use crate::pickle::Array;
 use crate::{Class, Error, ErrorKind};
@@ -50,12 +51,26 @@ pub(crate) fn is_image(name: &str) -> bool {
     matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg"))
 }
 
-/// Decodes all images of the classes. Fails unless all have the shape of the first, which is returned.
+/// All images of the classes. Fails unless all have the shape of the first, which is returned.
 pub(crate) fn load(
     tree: &Tree,
     classes: &[Listed],
     form: Form,
-) -> Result<([usize; 3], Vec<Class>), Error> {
+    reading: Reading,
+) -> Result<Images, Error> {
+    let images = classes.iter().map(|class| class.files.len()).sum();
+    let decode = || decode_all(tree, classes, form);
+    let folder = (reading == Reading::Kept).then(|| cache::folder(images)).flatten();
+    let Some(folder) = folder else { return decode() };
+    let (images, note) = cache::through(&folder, (tree, classes, form), decode);
+    if let Some(note) = note {
+        eprintln!("note: {note}");
+    }
+    images
+}
+
+/// Decodes all images of the classes.
+pub(crate) fn decode_all(tree: &Tree, classes: &[Listed], form: Form) -> Result<Images, Error> {
     let Some(&first) = classes.iter().flat_map(|class| &class.files).next() else {
         let message = format!(
             "{}: no images found: expected .png, .jpg or .jpeg files in a folder for each class",

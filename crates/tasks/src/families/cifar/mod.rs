@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Reading;
 use crate::files::{Tree, entries};
 use crate::picture::{self, Fit, Form, Listed, is_image};
 use crate::{Class, Error, ErrorKind, ImageClasses, ImageSet, Split, SplitLists, pickled_splits};
@@ -113,13 +114,13 @@ impl fmt::Display for Report {
 ///
 /// `dir` is the archive, or the folder that holds it or what it unpacks to, directly or in a folder such as `cifar-fs`.
 pub fn load(dir: &Path, split: CifarSplit) -> Result<ImageClasses, Error> {
-    read(&find(dir, split)?, split).map(|(images, _)| images)
+    read(&find(dir, split)?, split, Reading::Kept).map(|(images, _)| images)
 }
 
 /// Reads and decodes everything without keeping it, and says what was there. Fails at the first thing that is
 /// missing, damaged or different from the published data set.
 pub fn verify(dir: &Path, split: CifarSplit) -> Result<Report, Error> {
-    read(&find(dir, split)?, split).map(|(_, report)| report)
+    read(&find(dir, split)?, split, Reading::Anew).map(|(_, report)| report)
 }
 
 /// Where the data set is, and how it lies there.
@@ -191,11 +192,15 @@ fn find_archive(base: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// The data set and what there is to report.
-fn read(place: &Place, split: CifarSplit) -> Result<(ImageClasses, Report), Error> {
+fn read(
+    place: &Place,
+    split: CifarSplit,
+    reading: Reading,
+) -> Result<(ImageClasses, Report), Error> {
     let built_in = CifarSplit::ALL.map(|split| (split, sizes(&classes::lists(split)))).to_vec();
     let (place, (classes, lists), layout, splits, agreeing) = match place {
         Place::Images(place) => {
-            let (classes, agreeing) = read_images(place)?;
+            let (classes, agreeing) = read_images(place, reading)?;
             (place, (classes, classes::lists(split)), "images", built_in, agreeing)
         }
         Place::Python(folder) => {
@@ -235,12 +240,12 @@ fn check_sizes(folder: &Path, lists: &SplitLists, split: CifarSplit) -> Result<[
 }
 
 /// The classes in alphabetical order, and the splits whose lists lie beside them.
-fn read_images(place: &Path) -> Result<(Vec<Class>, Vec<CifarSplit>), Error> {
+fn read_images(place: &Path, reading: Reading) -> Result<(Vec<Class>, Vec<CifarSplit>), Error> {
     let mut tree = Tree::open(place)?;
     let listed = listed_classes(&tree)?;
     let lists = check_lists(&mut tree)?;
     let form = Form { side: None, fit: Fit::Stretch, channels: Some(3) };
-    let (shape, classes) = picture::load(&tree, &listed, form)?;
+    let (shape, classes) = picture::load(&tree, &listed, form, reading)?;
     if shape != [SIDE, SIDE, 3] {
         let message = format!(
             "{}: images are {}x{}: expected {SIDE}x{SIDE}; {AGAIN}",

@@ -19,6 +19,7 @@ mod pickles;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Reading;
 use crate::files::Tree;
 use crate::picture::{self, Fit, Form};
 use crate::{Error, ErrorKind, ImageClasses, ImageSet, Split, SplitLists};
@@ -71,14 +72,14 @@ impl fmt::Display for Report {
 /// Reads the data set as `[side, side, 3]` images from `dir`, or from `mini-imagenet`, `mini_imagenet` or
 /// `miniImageNet` below it.
 pub fn load(dir: &Path, side: usize) -> Result<ImageClasses, Error> {
-    read(&find(dir)?, side, PUBLISHED).map(|(images, _)| images)
+    read(&find(dir)?, side, PUBLISHED, Reading::Kept).map(|(images, _)| images)
 }
 
 /// Reads and decodes everything, and says what was there. Fails at the first thing that is missing, damaged or different
 /// from the published data set.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
     // Decoding is all of the work; small images are enough to know that they can be decoded.
-    read(&find(dir)?, 8, PUBLISHED).map(|(_, report)| report)
+    read(&find(dir)?, 8, PUBLISHED, Reading::Anew).map(|(_, report)| report)
 }
 
 fn find(dir: &Path) -> Result<PathBuf, Error> {
@@ -97,13 +98,18 @@ fn find(dir: &Path) -> Result<PathBuf, Error> {
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-fn read(place: &Path, side: usize, expected: Counts) -> Result<(ImageClasses, Report), Error> {
+fn read(
+    place: &Path,
+    side: usize,
+    expected: Counts,
+    reading: Reading,
+) -> Result<(ImageClasses, Report), Error> {
     let (images, layout, unlisted) = match pickles::find(place)? {
         Some(files) => {
             let (classes, splits) = pickles::read(&files, side)?;
             (ImageClasses::new([side, side, 3], classes, splits)?, "pickles", 0)
         }
-        None => read_files(place, side, expected)?,
+        None => read_files(place, side, expected, reading)?,
     };
     let counts = (0..images.classes().len()).map(|class| images.samples(class)).collect();
     let names = images.classes().iter().map(|class| class.name.as_str()).collect();
@@ -118,6 +124,7 @@ fn read_files(
     place: &Path,
     side: usize,
     expected: Counts,
+    reading: Reading,
 ) -> Result<(ImageClasses, &'static str, usize), Error> {
     let mut tree = Tree::open(place)?;
     let (Lists { classes, splits, unlisted }, layout) = match lists::by_csv(&mut tree)? {
@@ -129,7 +136,7 @@ fn read_files(
     let names = classes.iter().map(|class| class.name.as_str()).collect();
     check(place, (&splits, names, counts), layout, expected)?;
     let form = Form { side: Some(side), fit: Fit::Stretch, channels: Some(3) };
-    let (shape, pixels) = picture::load(&tree, &classes, form)?;
+    let (shape, pixels) = picture::load(&tree, &classes, form, reading)?;
     Ok((ImageClasses::new(shape, pixels, splits)?, layout, unlisted))
 }
 

@@ -78,7 +78,7 @@ fn with_lists() -> TempDir {
 }
 
 fn read_few(dir: &TempDir) -> Result<(ImageClasses, Report), Error> {
-    read(&find(dir.path())?, 12, FEW)
+    read(&find(dir.path())?, 12, FEW, Reading::Anew)
 }
 
 #[test]
