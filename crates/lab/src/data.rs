@@ -109,8 +109,9 @@ pub fn verify(config: &Config) -> Result<String> {
         Family::TripleMnist(set) => {
             multi_mnist::verify(&data_folder(&set.data), Places::Three)?.to_string()
         }
-        Family::CifarFs(set) | Family::Fc100(set) => {
-            cifar::verify(&data_folder(&set.data))?.to_string()
+        Family::CifarFs(set) => cifar::verify(&data_folder(&set.data), CifarSplit::Fs)?.to_string(),
+        Family::Fc100(set) => {
+            cifar::verify(&data_folder(&set.data), CifarSplit::Fc100)?.to_string()
         }
         Family::MiniImagenet(set) => mini_imagenet::verify(&data_folder(&set.data))?.to_string(),
         Family::Images(set) => {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use flate2::read::GzDecoder;
 use zip::ZipArchive;
@@ -18,6 +19,8 @@ const LARGEST_FILE: u64 = 1 << 28;
 pub(crate) struct Tree {
     place: PathBuf,
     store: Store,
+    /// Of an archive, from before it was read.
+    stamp: Option<[u8; 24]>,
     /// Names below the place with `/` between folders, sorted, each with its position in the archive.
     files: Vec<(String, usize)>,
 }
@@ -33,6 +36,7 @@ impl Tree {
     /// archives made on a Mac, are not listed.
     pub(crate) fn open(place: &Path) -> Result<Tree, Error> {
         let mut files = Vec::new();
+        let stamp = stamp(place).ok();
         let store = if place.is_dir() {
             walk(place, "", &mut files)?;
             Store::Folder
@@ -46,12 +50,17 @@ impl Tree {
             Store::Zip(zip)
         };
         files.sort();
-        Ok(Tree { place: place.to_path_buf(), store, files })
+        Ok(Tree { place: place.to_path_buf(), store, stamp, files })
     }
 
     /// Where it is.
     pub(crate) fn place(&self) -> &Path {
         &self.place
+    }
+
+    /// Size and time of modification of an archive before it was read.
+    pub(crate) fn stamp(&self) -> Option<[u8; 24]> {
+        self.stamp
     }
 
     /// Names of all files, sorted.
@@ -98,6 +107,16 @@ impl Tree {
         let text = self.text(file)?;
         Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
+}
+
+/// Size and time of modification of a file.
+pub(crate) fn stamp(path: &Path) -> std::io::Result<[u8; 24]> {
+    let about = fs::metadata(path)?;
+    let age = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&about.len().to_le_bytes());
+    bytes[8..].copy_from_slice(&age.as_nanos().to_le_bytes());
+    Ok(bytes)
 }
 
 /// A file's text; one that ends in `.gz` is unpacked.

@@ -27,6 +27,7 @@
 
 mod augment;
 mod baseline;
+mod cache;
 mod classes;
 mod dot;
 mod episode;
@@ -34,6 +35,8 @@ mod error;
 mod families;
 mod files;
 mod image_tasks;
+mod pickle;
+mod pickled_splits;
 mod picture;
 mod preview;
 mod random;

@@ -1,5 +1,6 @@
 //! PNG and JPEG files as arrays of bytes.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::num::NonZero;
 use std::thread;
@@ -7,11 +8,15 @@ use std::thread;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader};
 
+use crate::cache::{self, Images, Reading};
 use crate::files::Tree;
+use crate::pickle::Array;
 use crate::{Class, Error, ErrorKind};
 
 /// Images are not larger than this on a side: what a damaged header claims is not believed.
 const LARGEST_SIDE: u32 = 1 << 15;
+/// Images moved out of an array before it is cut.
+const ROWS_PER_CUT: usize = 256;
 
 /// How images become alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,12 +51,26 @@ pub(crate) fn is_image(name: &str) -> bool {
     matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg"))
 }
 
-/// Decodes all images of the classes. Fails unless all have the shape of the first, which is returned.
+/// All images of the classes. Fails unless all have the shape of the first, which is returned.
 pub(crate) fn load(
     tree: &Tree,
     classes: &[Listed],
     form: Form,
-) -> Result<([usize; 3], Vec<Class>), Error> {
+    reading: Reading,
+) -> Result<Images, Error> {
+    let images = classes.iter().map(|class| class.files.len()).sum();
+    let decode = || decode_all(tree, classes, form);
+    let folder = (reading == Reading::Kept).then(|| cache::folder(images)).flatten();
+    let Some(folder) = folder else { return decode() };
+    let (images, note) = cache::through(&folder, (tree, classes, form), decode);
+    if let Some(note) = note {
+        eprintln!("note: {note}");
+    }
+    images
+}
+
+/// Decodes all images of the classes.
+pub(crate) fn decode_all(tree: &Tree, classes: &[Listed], form: Form) -> Result<Images, Error> {
     let Some(&first) = classes.iter().flat_map(|class| &class.files).next() else {
         let message = format!(
             "{}: no images found: expected .png, .jpg or .jpeg files in a folder for each class",
@@ -115,15 +134,50 @@ fn mixed(
     Error::new(ErrorKind::Shape, message)
 }
 
-/// Appends an image of shape `[h, w, 3]`, stretched to a side where it has another.
-pub(crate) fn append_colour(image: &[u8], [h, w]: [usize; 2], side: usize, out: &mut Vec<u8>) {
+/// Images `[n, h, w, 3]` as classes, each with a name and its rows, stretched to a side where they have another.
+///
+/// They are moved from the last to the first, and the array is cut as they go: what lies in memory is never much more
+/// than all of them once.
+pub(crate) fn sort_out(
+    images: Array,
+    side: usize,
+    classes: Vec<(String, Vec<usize>)>,
+) -> Vec<Class> {
+    let Array { shape, mut bytes } = images;
+    let (size, target) = (shape[1] * shape[2] * 3, side * side * 3);
+    let mut places = vec![None; shape[0]];
+    for (class, (_, rows)) in classes.iter().enumerate() {
+        rows.iter().enumerate().for_each(|(rank, &row)| places[row] = Some((class, rank)));
+    }
+    let counts: Vec<usize> = classes.iter().map(|(_, rows)| rows.len()).collect();
+    let empty = |(name, _)| Class { name, pixels: Vec::new() };
+    let mut classes: Vec<Class> = classes.into_iter().map(empty).collect();
+    for (row, place) in places.into_iter().enumerate().rev() {
+        if let Some((class, rank)) = place {
+            let image = &bytes[row * size..(row + 1) * size];
+            let image = stretched(image, [shape[1], shape[2]], side);
+            let pixels = &mut classes[class].pixels;
+            if pixels.is_empty() {
+                *pixels = vec![0; counts[class] * target];
+            }
+            pixels[rank * target..(rank + 1) * target].copy_from_slice(&image);
+        }
+        if row % ROWS_PER_CUT == 0 {
+            bytes.truncate(row * size);
+            bytes.shrink_to_fit();
+        }
+    }
+    classes
+}
+
+/// An image of shape `[h, w, 3]`, stretched to a side where it has another.
+fn stretched(image: &[u8], [h, w]: [usize; 2], side: usize) -> Cow<'_, [u8]> {
     if [h, w] == [side; 2] {
-        return out.extend_from_slice(image);
+        return image.into();
     }
     let view: ImageBuffer<image::Rgb<u8>, &[u8]> =
         ImageBuffer::from_raw(w as u32, h as u32, image).expect("three bytes a pixel");
-    let resized = imageops::resize(&view, side as u32, side as u32, FilterType::Lanczos3);
-    out.extend_from_slice(resized.as_raw());
+    imageops::resize(&view, side as u32, side as u32, FilterType::Lanczos3).into_raw().into()
 }
 
 /// The image's shape `[h, w, c]` and its bytes.

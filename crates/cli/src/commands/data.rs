@@ -64,11 +64,14 @@ impl Data {
                         "mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte, or these with .gz",
                     ),
                     ("triple_mnist", "the same files"),
-                    ("cifar_fs", "cifar-fs/cifar*.zip, or the unpacked folder cifar100"),
-                    ("fc100", "the same files"),
+                    (
+                        "cifar_fs",
+                        "cifar-fs/cifar*.zip, or cifar100/, cifar-100-python/, CIFAR_FS_*.pickle",
+                    ),
+                    ("fc100", "the same files, or FC100_{train,val,test}.pickle"),
                     (
                         "mini_imagenet",
-                        "mini-imagenet/{train,val,test}.csv and images, or {train,val,test}/<class>/",
+                        "mini-imagenet/{train,val,test}.csv and images, or {train,val,test}/<class>/, or pickles",
                     ),
                     (
                         "images",

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Reading;
 use crate::files::{Tree, read_text};
 use crate::picture::{self, Form, Listed, is_image};
 use crate::{Error, ErrorKind, ImageClasses, ImageSet, Shares, Split, SplitLists};
@@ -55,12 +56,12 @@ impl fmt::Display for Report {
 
 /// Reads the data set in a folder or zip archive.
 pub fn load(place: &Path, form: Form, division: &Division) -> Result<ImageClasses, Error> {
-    read(place, form, division).map(|(images, _)| images)
+    read(place, form, division, Reading::Kept).map(|(images, _)| images)
 }
 
 /// Reads and decodes everything, and says what was there.
 pub fn verify(place: &Path, form: Form, division: &Division) -> Result<Report, Error> {
-    let (images, division) = read(place, form, division)?;
+    let (images, division) = read(place, form, division, Reading::Anew)?;
     let samples = (0..images.classes().len()).map(|class| images.samples(class));
     let samples = (samples.clone().min().unwrap_or(0), samples.max().unwrap_or(0));
     Ok(Report {
@@ -73,7 +74,12 @@ pub fn verify(place: &Path, form: Form, division: &Division) -> Result<Report, E
 }
 
 /// The data set, and where its split is from.
-fn read(place: &Path, form: Form, division: &Division) -> Result<(ImageClasses, String), Error> {
+fn read(
+    place: &Path,
+    form: Form,
+    division: &Division,
+    reading: Reading,
+) -> Result<(ImageClasses, String), Error> {
     if !place.exists() {
         let message = format!(
             "{}: not found: expected a folder, or a zip archive, that holds a folder of images for each class",
@@ -101,7 +107,7 @@ fn read(place: &Path, form: Form, division: &Division) -> Result<(ImageClasses, 
             return Err(Error::new(ErrorKind::Unknown, message));
         }
     };
-    let (shape, classes) = picture::load(&tree, &listed, form)?;
+    let (shape, classes) = picture::load(&tree, &listed, form, reading)?;
     Ok((ImageClasses::new(shape, classes, lists)?, words))
 }
 

@@ -18,7 +18,7 @@ fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
 fn read(dir: &TempDir, form: Form) -> Result<([usize; 3], Vec<u8>), Error> {
     let tree = Tree::open(dir.path())?;
     let files = (0..tree.names().count()).collect();
-    let (shape, classes) = load(&tree, &[Listed { name: "all".into(), files }], form)?;
+    let (shape, classes) = decode_all(&tree, &[Listed { name: "all".into(), files }], form)?;
     Ok((shape, classes.into_iter().next().unwrap().pixels))
 }
 
@@ -95,7 +95,7 @@ fn damaged_files_are_named() {
     }
     let words = ["no images found"];
     check_failure(
-        load(&Tree::open(folder(&[]).path()).unwrap(), &[], AS_IT_IS),
+        decode_all(&Tree::open(folder(&[]).path()).unwrap(), &[], AS_IT_IS),
         ErrorKind::TooFew,
         &words,
     );

@@ -1,24 +1,35 @@
 //! CIFAR-FS and FC100: the 100 classes of CIFAR-100's 32x32 photographs in two splits.
 //!
-//! Read from a zip archive, or the folder it unpacks to, with `cifar100/data/<class>/<image>.png` in it: the layout
-//! of Bertinetto's archive, whole (600 images a class) or a part of it. Class lists in the archive,
-//! `cifar100/splits/{bertinetto,fc100}/{train,val,test}.txt`, are compared with the built-in ones.
+//! Read in one of these layouts, of which the first is looked for first:
+//!
+//! ```text
+//! cifar100/data/<class>/<image>.png              Bertinetto's: a folder, or a zip archive cifar*.zip; the whole set (600
+//!                                                images a class) or a part of it
+//! cifar-100-python/{train,test,meta}             the original pickles, unpacked
+//! CIFAR_FS_{train,val,test}.pickle               MetaOptNet's, for CIFAR-FS
+//! FC100_{train,val,test}.pickle                  the same for FC100
+//! ```
+//!
+//! Class lists in an archive, `cifar100/splits/{bertinetto,fc100}/{train,val,test}.txt`, are compared with the built-in
+//! ones. MetaOptNet's pickles are a split themselves; their classes have numbers for names.
 
 mod classes;
+mod python;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Reading;
 use crate::files::{Tree, entries};
 use crate::picture::{self, Fit, Form, Listed, is_image};
-use crate::{Class, Error, ErrorKind, ImageClasses, Split};
+use crate::{Class, Error, ErrorKind, ImageClasses, ImageSet, Split, SplitLists, pickled_splits};
 
 /// Side of an image, in pixels.
 const SIDE: usize = 32;
 /// Images of a class in the whole set.
 const WHOLE: usize = 600;
-const AGAIN: &str = "download the archive cifar100.zip of CIFAR-FS again";
+const AGAIN: &str = "copy or download it again";
 
 /// The two splits in use. Scores are comparable only within one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +44,22 @@ pub enum CifarSplit {
 impl CifarSplit {
     /// Both of them.
     pub const ALL: [CifarSplit; 2] = [CifarSplit::Fs, CifarSplit::Fc100];
+
+    /// Folders that it may lie in below the one named.
+    fn places(self) -> &'static [&'static str] {
+        match self {
+            CifarSplit::Fs => &["cifar-fs", "cifar_fs", "CIFAR-FS"],
+            CifarSplit::Fc100 => &["fc100", "FC100", "cifar-fs", "cifar_fs", "CIFAR-FS"],
+        }
+    }
+
+    /// What the names of MetaOptNet's pickles begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            CifarSplit::Fs => "CIFAR_FS",
+            CifarSplit::Fc100 => "FC100",
+        }
+    }
 
     /// Name of the folder of its lists in the archive.
     fn folder(self) -> &'static str {
@@ -57,90 +84,168 @@ impl fmt::Display for CifarSplit {
 pub struct Report {
     /// The archive or folder.
     pub place: PathBuf,
+    /// What the classes are from, in words.
+    pub layout: &'static str,
     /// Images of each class.
     pub samples: usize,
+    /// Each split that can be drawn from, with its training, validation and test classes.
+    pub splits: Vec<(CifarSplit, [usize; 3])>,
     /// The splits whose lists are in the archive too; they agree with the built-in ones.
     pub lists: Vec<CifarSplit>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { place, samples, lists } = self;
+        let Report { place, layout, samples, splits, lists } = self;
         let part = if *samples == WHOLE { "the whole set" } else { "a part of the 600" };
-        writeln!(f, "{}: 100 classes of {samples} images ({part})", place.display())?;
+        let place = place.display();
+        writeln!(f, "{place}: 100 classes of {samples} images ({part}), from {layout}")?;
         for split in lists {
             writeln!(f, "splits/{}: class lists agree with the built-in split", split.folder())?;
         }
-        for split in CifarSplit::ALL {
-            let [train, validation, test] = Split::ALL.map(|s| classes::lists(split).of(s).len());
+        for (split, [train, validation, test]) in splits {
             writeln!(f, "{split}: {train} training, {validation} validation, {test} test classes")?;
         }
         Ok(())
     }
 }
 
-/// Reads the data set: 100 classes of `[32, 32, 3]` images, in alphabetical order.
+/// Reads the data set: 100 classes of `[32, 32, 3]` images, in the split asked for.
 ///
-/// `dir` is the archive or the folder that holds it or what it unpacks to, directly or in `cifar-fs` or `cifar_fs`.
+/// `dir` is the archive, or the folder that holds it or what it unpacks to, directly or in a folder such as `cifar-fs`.
 pub fn load(dir: &Path, split: CifarSplit) -> Result<ImageClasses, Error> {
-    let (_, classes, _) = read(&find(dir)?)?;
-    ImageClasses::new([SIDE, SIDE, 3], classes, classes::lists(split))
+    read(&find(dir, split)?, split, Reading::Kept).map(|(images, _)| images)
 }
 
 /// Reads and decodes everything without keeping it, and says what was there. Fails at the first thing that is
 /// missing, damaged or different from the published data set.
-pub fn verify(dir: &Path) -> Result<Report, Error> {
-    let (place, classes, lists) = read(&find(dir)?)?;
-    let samples = classes[0].pixels.len() / (SIDE * SIDE * 3);
-    Ok(Report { place, samples, lists })
+pub fn verify(dir: &Path, split: CifarSplit) -> Result<Report, Error> {
+    read(&find(dir, split)?, split, Reading::Anew).map(|(_, report)| report)
 }
 
-fn find(dir: &Path) -> Result<PathBuf, Error> {
+/// Where the data set is, and how it lies there.
+enum Place {
+    /// An archive, or the folder it unpacks to.
+    Images(PathBuf),
+    /// A folder with the original pickles.
+    Python(PathBuf),
+    /// MetaOptNet's pickles and their folder.
+    Splits(PathBuf, [PathBuf; 3]),
+}
+
+fn find(dir: &Path, split: CifarSplit) -> Result<Place, Error> {
     if dir.is_file() {
-        return Ok(dir.to_path_buf());
+        return Ok(Place::Images(dir.to_path_buf()));
     }
-    for base in [dir.to_path_buf(), dir.join("cifar-fs"), dir.join("cifar_fs")] {
+    let below = split.places().iter().map(|name| dir.join(name));
+    for base in std::iter::once(dir.to_path_buf()).chain(below) {
         for folder in [base.clone(), base.join("cifar100")] {
             if folder.join("data").join("apple").is_dir() {
-                return Ok(folder);
+                return Ok(Place::Images(folder));
             }
         }
-        let is_archive = |path: &&PathBuf| {
-            let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
-            path.is_file() && name.is_some_and(|n| n.starts_with("cifar") && n.ends_with(".zip"))
-        };
-        let all = if base.is_dir() { entries(&base)? } else { Vec::new() };
-        let archives: Vec<&PathBuf> = all.iter().filter(is_archive).collect();
-        match archives.as_slice() {
-            [] => {}
-            [archive] => return Ok((*archive).clone()),
-            [first, second, ..] => {
-                let message = format!(
-                    "{} and {} both look like the data set: expected one archive; name the one to use \
-                     itself (tasks.data)",
-                    first.display(),
-                    second.display()
-                );
-                return Err(Error::new(ErrorKind::Unknown, message));
-            }
+        let python = [base.clone(), base.join("cifar-100-python")];
+        if let Some(folder) = python.into_iter().find(|folder| python::is_in(folder)) {
+            return Ok(Place::Python(folder));
+        }
+        if let Some(archive) = find_archive(&base)? {
+            return Ok(Place::Images(archive));
+        }
+        let name = |part: &str| format!("{}_{part}.pickle", split.prefix());
+        if let Some(files) = pickled_splits::find(&base, [&["train"], &["val"], &["test"]], name)? {
+            return Ok(Place::Splits(base, files));
         }
     }
     let found = if dir.is_dir() { "holds none of its files" } else { "is not a file or folder" };
     let message = format!(
-        "CIFAR-FS not found: {} {found}: expected an archive cifar*.zip, or the folder cifar100 it unpacks to with \
-         data/<class>/<image>.png, there or in cifar-fs or cifar_fs below it",
-        dir.display()
+        "{} not found: {} {found}: expected an archive cifar*.zip, or the folder cifar100 it unpacks to with \
+         data/<class>/<image>.png, or the folder cifar-100-python, or {}_{{train,val,test}}.pickle, there or in {} \
+         below it",
+        match split {
+            CifarSplit::Fs => "CIFAR-FS",
+            CifarSplit::Fc100 => "FC100",
+        },
+        dir.display(),
+        split.prefix(),
+        split.places().join(", ")
     );
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-/// Where the data set is, its classes in alphabetical order, and the splits whose lists it holds.
-fn read(place: &Path) -> Result<(PathBuf, Vec<Class>, Vec<CifarSplit>), Error> {
+/// The archive in a folder, if there is one. Fails if there are several.
+fn find_archive(base: &Path) -> Result<Option<PathBuf>, Error> {
+    let is_archive = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+        path.is_file() && name.is_some_and(|n| n.starts_with("cifar") && n.ends_with(".zip"))
+    };
+    let mut archives = if base.is_dir() { entries(base)? } else { Vec::new() };
+    archives.retain(is_archive);
+    if let [first, second, ..] = archives.as_slice() {
+        let message = format!(
+            "{} and {} both look like the data set: expected one archive; name the one to use itself (tasks.data)",
+            first.display(),
+            second.display()
+        );
+        return Err(Error::new(ErrorKind::Unknown, message));
+    }
+    Ok(archives.pop())
+}
+
+/// The data set and what there is to report.
+fn read(
+    place: &Place,
+    split: CifarSplit,
+    reading: Reading,
+) -> Result<(ImageClasses, Report), Error> {
+    let built_in = CifarSplit::ALL.map(|split| (split, sizes(&classes::lists(split)))).to_vec();
+    let (place, (classes, lists), layout, splits, agreeing) = match place {
+        Place::Images(place) => {
+            let (classes, agreeing) = read_images(place, reading)?;
+            (place, (classes, classes::lists(split)), "images", built_in, agreeing)
+        }
+        Place::Python(folder) => {
+            let read = (python::read(folder)?, classes::lists(split));
+            (folder, read, "the original pickles", built_in, Vec::new())
+        }
+        Place::Splits(folder, files) => {
+            let read = pickled_splits::read_labelled(files, SIDE)?;
+            let sizes = check_sizes(folder, &read.1, split)?;
+            (folder, read, "MetaOptNet's pickles", vec![(split, sizes)], Vec::new())
+        }
+    };
+    let images = ImageClasses::new([SIDE, SIDE, 3], classes, lists)?;
+    let names = images.classes().iter().enumerate();
+    let counts = names.map(|(at, class)| (class.name.as_str(), images.samples(at)));
+    check_counts(place, counts)?;
+    let (place, samples) = (place.clone(), images.samples(0));
+    Ok((images, Report { place, layout, samples, splits, lists: agreeing }))
+}
+
+/// Training, validation and test classes.
+fn sizes(lists: &SplitLists) -> [usize; 3] {
+    Split::ALL.map(|part| lists.of(part).len())
+}
+
+/// The sizes of a split, after checking that they are those published.
+fn check_sizes(folder: &Path, lists: &SplitLists, split: CifarSplit) -> Result<[usize; 3], Error> {
+    let (found, expected) = (sizes(lists), sizes(&classes::lists(split)));
+    if found == expected {
+        return Ok(found);
+    }
+    let message = format!(
+        "{}: {found:?} training, validation and test classes in its pickles: expected {expected:?} for {split}; {AGAIN}",
+        folder.display()
+    );
+    Err(Error::new(ErrorKind::TooFew, message))
+}
+
+/// The classes in alphabetical order, and the splits whose lists lie beside them.
+fn read_images(place: &Path, reading: Reading) -> Result<(Vec<Class>, Vec<CifarSplit>), Error> {
     let mut tree = Tree::open(place)?;
     let listed = listed_classes(&tree)?;
     let lists = check_lists(&mut tree)?;
     let form = Form { side: None, fit: Fit::Stretch, channels: Some(3) };
-    let (shape, classes) = picture::load(&tree, &listed, form)?;
+    let (shape, classes) = picture::load(&tree, &listed, form, reading)?;
     if shape != [SIDE, SIDE, 3] {
         let message = format!(
             "{}: images are {}x{}: expected {SIDE}x{SIDE}; {AGAIN}",
@@ -150,7 +255,7 @@ fn read(place: &Path) -> Result<(PathBuf, Vec<Class>, Vec<CifarSplit>), Error> {
         );
         return Err(Error::new(ErrorKind::Shape, message));
     }
-    Ok((place.to_path_buf(), classes, lists))
+    Ok((classes, lists))
 }
 
 /// The images of each class, after checking that all classes are there, with as many each.
@@ -185,17 +290,27 @@ fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
         );
         return Err(Error::new(ErrorKind::Unknown, message));
     }
-    let count = listed[0].files.len();
-    if let Some(other) = listed.iter().find(|class| class.files.len() != count) {
-        let (name, found) = (&other.name, other.files.len());
-        let message = format!(
-            "{place}: class {name} has {found} images and class {} has {count}: expected as many in each; \
-             {AGAIN}",
-            listed[0].name
-        );
-        return Err(Error::new(ErrorKind::TooFew, message));
-    }
+    let counts = listed.iter().map(|class| (class.name.as_str(), class.files.len()));
+    check_counts(tree.place(), counts)?;
     Ok(listed)
+}
+
+/// Fails unless all classes have as many images as the first, and some.
+fn check_counts<'a>(
+    place: &Path,
+    mut counts: impl Iterator<Item = (&'a str, usize)>,
+) -> Result<(), Error> {
+    let Some((first, count)) = counts.next() else { return Ok(()) };
+    let odd = match count {
+        0 => Some((first, 0)),
+        _ => counts.find(|(_, other)| *other != count),
+    };
+    let Some((name, found)) = odd else { return Ok(()) };
+    let message = format!(
+        "{}: class {name} has {found} images and class {first} has {count}: expected as many in each; {AGAIN}",
+        place.display()
+    );
+    Err(Error::new(ErrorKind::TooFew, message))
 }
 
 /// Compares the class lists in the archive with the built-in ones; those that are there agree.

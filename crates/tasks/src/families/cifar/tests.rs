@@ -45,7 +45,7 @@ fn zipped(files: &Files) -> TempDir {
 fn check(change: impl FnOnce(&mut Files), kind: ErrorKind, words: &[&str]) {
     let mut files = files();
     change(&mut files);
-    check_failure(verify(zipped(&files).path()), kind, words);
+    check_failure(verify(zipped(&files).path(), CifarSplit::Fs), kind, words);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn archives_and_folders_hold_the_same() {
 
 #[test]
 fn the_report_says_what_is_there() {
-    let report = verify(zipped(&files()).path()).unwrap().to_string();
+    let report = verify(zipped(&files()).path(), CifarSplit::Fs).unwrap().to_string();
     for part in
         ["100 classes of 2 images (a part", "bertinetto: class lists agree", "fc100: 60 training"]
     {
@@ -106,17 +106,167 @@ fn what_is_wrong_is_named() {
 fn what_is_not_there_is_explained() {
     let empty = tempfile::tempdir().unwrap();
     let words = ["CIFAR-FS not found", "holds none", "expected an archive cifar*.zip"];
-    check_failure(verify(empty.path()), ErrorKind::NotFound, &words);
+    check_failure(verify(empty.path(), CifarSplit::Fs), ErrorKind::NotFound, &words);
     let dir = zipped(&files());
     let archive = dir.path().join("cifar-few.zip");
     fs::copy(&archive, dir.path().join("cifar100.zip")).unwrap();
     let words = ["cifar-few.zip", "cifar100.zip both look like", "expected one archive"];
-    check_failure(verify(dir.path()), ErrorKind::Unknown, &words);
+    check_failure(verify(dir.path(), CifarSplit::Fs), ErrorKind::Unknown, &words);
     let bytes = fs::read(&archive).unwrap();
     fs::write(&archive, &bytes[..bytes.len() / 2]).unwrap();
     check_failure(
-        verify(&archive),
+        verify(&archive, CifarSplit::Fs),
         ErrorKind::Corrupt,
         &["not a whole zip archive", "download it again"],
     );
+}
+
+/// A pickled dictionary as Python 2 writes it with protocol 2: an array of bytes of this shape, and a list of values.
+fn pickled(
+    shape: &[usize],
+    bytes: &[u8],
+    (labels, values): (&str, impl Iterator<Item = Vec<u8>>),
+) -> Vec<u8> {
+    let mut out = b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n".to_vec();
+    out.extend(b"cnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01(");
+    for &extent in shape {
+        out.push(b'M');
+        out.extend((extent as u16).to_le_bytes());
+    }
+    out.extend(b"tcnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
+    out.extend(b"tbU");
+    out.push(labels.len() as u8);
+    out.extend(labels.as_bytes());
+    out.extend(b"](");
+    values.for_each(|value| out.extend(value));
+    out.extend(b"eu.");
+    out
+}
+
+fn numbers(labels: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    labels.iter().map(|&label| vec![b'K', label])
+}
+
+/// A part of the original set.
+fn python(images: &[u8], labels: &[u8]) -> Vec<u8> {
+    pickled(&[labels.len(), 3 * 1024], images, ("fine_labels", numbers(labels)))
+}
+
+fn python_folder(train: &[u8], test: &[u8]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("cifar-100-python");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("train"), train).unwrap();
+    fs::write(folder.join("test"), test).unwrap();
+    dir
+}
+
+/// Of class `c`: red `c`, green `sample`, blue 200.
+fn part(sample: u8) -> Vec<u8> {
+    let planes = |class: u8| [class, sample, 200].into_iter().flat_map(|v| [v; SIDE * SIDE]);
+    let labels: Vec<u8> = (0..100).rev().collect();
+    python(&labels.iter().flat_map(|&class| planes(class)).collect::<Vec<u8>>(), &labels)
+}
+
+/// The list of the original set's classes.
+fn meta(names: &[&str]) -> Vec<u8> {
+    let names = names.iter().map(|name| [&[b'U', name.len() as u8], name.as_bytes()].concat());
+    pickled(&[1], &[0], ("fine_label_names", names))
+}
+
+#[test]
+fn the_original_pickles_hold_the_same() {
+    let dir = python_folder(&part(0), &part(1));
+    let same = |dir: &TempDir| {
+        for split in CifarSplit::ALL {
+            let zip = zipped(&files());
+            assert_eq!(load(dir.path(), split).unwrap(), load(zip.path(), split).unwrap());
+        }
+    };
+    same(&dir);
+    let list = dir.path().join("cifar-100-python").join("meta");
+    let mut names = classes::names();
+    fs::write(&list, meta(&names)).unwrap();
+    same(&dir);
+    names.swap(0, 1);
+    fs::write(&list, meta(&names)).unwrap();
+    let words = ["meta: the classes are aquarium_fish, apple", "from apple to worm"];
+    check_failure(verify(dir.path(), CifarSplit::Fs), ErrorKind::Corrupt, &words);
+}
+
+#[test]
+fn wrong_original_pickles_are_explained() {
+    let whole = part(0);
+    let check = |train: &[u8], kind, words: &[&str]| {
+        let dir = python_folder(train, &part(1));
+        check_failure(verify(dir.path(), CifarSplit::Fc100), kind, words);
+    };
+    let corrupt = ErrorKind::Corrupt;
+    let words = ["train: cannot be read to its end", "cifar-100-python.tar.gz"];
+    check(&whole[..whole.len() / 2], corrupt, &words);
+    check(b"I7\n.", corrupt, &["train: holds no dictionary"]);
+    check(&python(&[0; 3 * 1024], &[100]), corrupt, &["a label is I64(100)", "below 100"]);
+    check(&python(&[0; 3 * 1024], &[1, 2]), corrupt, &["data is missing or no such array"]);
+    let one = python(&[0; 3 * 1024], &[0]);
+    let words = ["class aquarium_fish has 1 images and class apple has 2", "as many in each"];
+    check(&one, ErrorKind::TooFew, &words);
+}
+
+/// MetaOptNet's: `classes` from a number on, two images each, the images of one class apart.
+fn labelled(first: u8, classes: u8) -> Vec<u8> {
+    let labels: Vec<u8> = (first..first + classes).chain((first..first + classes).rev()).collect();
+    let colour = |(at, &label): (usize, &u8)| [label, u8::from(at >= classes.into()), 200];
+    let images: Vec<u8> =
+        labels.iter().enumerate().flat_map(|image| colour(image).repeat(SIDE * SIDE)).collect();
+    pickled(&[labels.len(), SIDE, SIDE, 3], &images, ("labels", numbers(&labels)))
+}
+
+fn labelled_files(prefix: &str, parts: [Vec<u8>; 3]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (part, bytes) in ["train", "val", "test"].into_iter().zip(parts) {
+        fs::write(dir.path().join(format!("{prefix}_{part}.pickle")), bytes).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn pickles_with_labels_are_read() {
+    let dir = labelled_files("CIFAR_FS", [labelled(0, 64), labelled(64, 16), labelled(80, 20)]);
+    let images = load(dir.path(), CifarSplit::Fs).unwrap();
+    assert_eq!(sizes(images.splits()), [64, 16, 20]);
+    assert_eq!((images.class_name(65), images.samples(65)), ("CIFAR_FS_val/065".into(), 2));
+    assert_eq!(images.image(65, 1, &mut Vec::new())[3..6], [65, 1, 200]);
+    let report = verify(dir.path(), CifarSplit::Fs).unwrap().to_string();
+    for part in ["from MetaOptNet's pickles", "cifar_fs: 64 training, 16 validation, 20 test"] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    assert!(!report.contains("fc100"), "{report}");
+    let words = ["FC100 not found", "FC100_{train,val,test}.pickle", "fc100, FC100"];
+    check_failure(verify(dir.path(), CifarSplit::Fc100), ErrorKind::NotFound, &words);
+    let dir = labelled_files("FC100", [labelled(0, 60), labelled(60, 20), labelled(80, 20)]);
+    assert_eq!(sizes(load(dir.path(), CifarSplit::Fc100).unwrap().splits()), [60, 20, 20]);
+}
+
+#[test]
+fn wrong_pickles_with_labels_are_explained() {
+    let check = |train: Vec<u8>, kind, words: &[&str]| {
+        let dir = labelled_files("CIFAR_FS", [train, labelled(64, 16), labelled(80, 20)]);
+        check_failure(verify(dir.path(), CifarSplit::Fs), kind, words);
+    };
+    let few = ["[63, 16, 20] training, validation and test", "expected [64, 16, 20]"];
+    check(labelled(0, 63), ErrorKind::TooFew, &few);
+    let shared = ["class CIFAR_FS_val/064 is in two of the pickles", "memory"];
+    check(labelled(1, 64), ErrorKind::Unknown, &shared);
+    let flat = python(&[0; 3 * 1024], &[0]);
+    check(flat, ErrorKind::Corrupt, &["CIFAR_FS_train.pickle: data is missing or no such array"]);
+    let short = pickled(&[1, 32, 32, 3], &[0; 3072], ("labels", numbers(&[1, 2])));
+    check(short, ErrorKind::Corrupt, &["2 labels of 1 images"]);
+    let none = pickled(&[1, 32, 32, 3], &[0; 3072], ("names", numbers(&[1])));
+    check(none, ErrorKind::Corrupt, &["labels is missing"]);
+    let dir = labelled_files("CIFAR_FS", [labelled(0, 64), labelled(64, 16), labelled(80, 20)]);
+    fs::remove_file(dir.path().join("CIFAR_FS_val.pickle")).unwrap();
+    let words = ["the validation pickle is missing", "CIFAR_FS_train.pickle, CIFAR_FS_val.pickle"];
+    check_failure(verify(dir.path(), CifarSplit::Fs), ErrorKind::NotFound, &words);
 }

@@ -1,11 +1,12 @@
 //! miniImageNet: 100 classes of 600 photographs, 64 / 16 / 20, in the split of Ravi and Larochelle 2017.
 //!
-//! Read from a folder or zip archive in one of these layouts, of which the first is looked for first:
+//! Read from a folder or zip archive in one of these layouts; pickles are looked for first, then lists:
 //!
 //! ```text
 //! {train,val,test}.csv        columns filename,label (or image_name,class_name), also as ravi_train.csv and with .gz;
 //!                             images anywhere below, found by their file names
-//! mini-imagenet-cache-{train,val,test}.pkl            arrays of bytes, in a folder
+//! mini-imagenet-cache-{train,val,test}.pkl            arrays of bytes, in a folder; val is also validation
+//! miniImageNet_category_split_{train_phase_train,val,test}.pickle     the same with labels: MetaOptNet's
 //! {train,val,test}/<class>/   images in a folder for each class
 //! ```
 //!
@@ -18,6 +19,7 @@ mod pickles;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Reading;
 use crate::files::Tree;
 use crate::picture::{self, Fit, Form};
 use crate::{Error, ErrorKind, ImageClasses, ImageSet, Split, SplitLists};
@@ -67,20 +69,21 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the data set as `[side, side, 3]` images from `dir`, or from `mini-imagenet` or `mini_imagenet` below it.
+/// Reads the data set as `[side, side, 3]` images from `dir`, or from `mini-imagenet`, `mini_imagenet` or
+/// `miniImageNet` below it.
 pub fn load(dir: &Path, side: usize) -> Result<ImageClasses, Error> {
-    read(&find(dir)?, side, PUBLISHED).map(|(images, _)| images)
+    read(&find(dir)?, side, PUBLISHED, Reading::Kept).map(|(images, _)| images)
 }
 
 /// Reads and decodes everything, and says what was there. Fails at the first thing that is missing, damaged or different
 /// from the published data set.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
     // Decoding is all of the work; small images are enough to know that they can be decoded.
-    read(&find(dir)?, 8, PUBLISHED).map(|(_, report)| report)
+    read(&find(dir)?, 8, PUBLISHED, Reading::Anew).map(|(_, report)| report)
 }
 
 fn find(dir: &Path) -> Result<PathBuf, Error> {
-    let below = [dir.join("mini-imagenet"), dir.join("mini_imagenet")];
+    let below = ["mini-imagenet", "mini_imagenet", "miniImageNet"].map(|name| dir.join(name));
     if let Some(place) = below.into_iter().find(|place| place.is_dir()) {
         return Ok(place);
     }
@@ -95,13 +98,18 @@ fn find(dir: &Path) -> Result<PathBuf, Error> {
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-fn read(place: &Path, side: usize, expected: Counts) -> Result<(ImageClasses, Report), Error> {
+fn read(
+    place: &Path,
+    side: usize,
+    expected: Counts,
+    reading: Reading,
+) -> Result<(ImageClasses, Report), Error> {
     let (images, layout, unlisted) = match pickles::find(place)? {
         Some(files) => {
             let (classes, splits) = pickles::read(&files, side)?;
             (ImageClasses::new([side, side, 3], classes, splits)?, "pickles", 0)
         }
-        None => read_files(place, side, expected)?,
+        None => read_files(place, side, expected, reading)?,
     };
     let counts = (0..images.classes().len()).map(|class| images.samples(class)).collect();
     let names = images.classes().iter().map(|class| class.name.as_str()).collect();
@@ -116,6 +124,7 @@ fn read_files(
     place: &Path,
     side: usize,
     expected: Counts,
+    reading: Reading,
 ) -> Result<(ImageClasses, &'static str, usize), Error> {
     let mut tree = Tree::open(place)?;
     let (Lists { classes, splits, unlisted }, layout) = match lists::by_csv(&mut tree)? {
@@ -127,7 +136,7 @@ fn read_files(
     let names = classes.iter().map(|class| class.name.as_str()).collect();
     check(place, (&splits, names, counts), layout, expected)?;
     let form = Form { side: Some(side), fit: Fit::Stretch, channels: Some(3) };
-    let (shape, pixels) = picture::load(&tree, &classes, form)?;
+    let (shape, pixels) = picture::load(&tree, &classes, form, reading)?;
     Ok((ImageClasses::new(shape, pixels, splits)?, layout, unlisted))
 }
 

@@ -1,72 +1,44 @@
-//! The pickles `mini-imagenet-cache-{train,val,test}.pkl`: a dictionary with `image_data`, an array `[n, 84, 84, 3]` of
-//! bytes, and `class_dict`, the rows of each class.
-//!
-//! A pickled array is read as what NumPy restores it from: a version, the shape, the kind of its elements, whether
-//! columns come first, and the bytes. While a split is read it is in memory twice.
+//! The pickles `mini-imagenet-cache-{train,val,test}.pkl`, dictionaries with `image_data`, an array `[n, 84, 84, 3]` of
+//! bytes, and `class_dict`, the rows of each class; and MetaOptNet's
+//! `miniImageNet_category_split_{train_phase_train,val,test}.pickle` with `data` and `labels`. The further images of
+//! training classes in MetaOptNet's `train_phase_val` and `train_phase_test` are not among the 600 a class.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use serde_pickle::value::{HashableValue, Value};
-use serde_pickle::{DeOptions, value_from_reader};
+use serde_pickle::Value;
 
-use crate::files::cannot_read;
-use crate::{Class, Error, ErrorKind, Split, SplitLists, picture};
+use crate::pickle::{self, Array, array, key_text, take};
+use crate::{Class, Error, ErrorKind, SplitLists, pickled_splits, picture};
 
-type Dictionary = BTreeMap<HashableValue, Value>;
+/// The three files of one layout.
+pub(super) enum Files {
+    /// With rows by class name.
+    Rows([PathBuf; 3]),
+    /// With a label for each image.
+    Labels([PathBuf; 3]),
+}
 
-/// The three files, if any of them is in the folder. Fails when not all are.
-pub(super) fn find(folder: &Path) -> Result<Option<[PathBuf; 3]>, Error> {
-    let names = [&["train"][..], &["val", "validation"], &["test"]];
-    let place = |names: &[&str]| {
-        let paths = names.iter().map(|name| folder.join(format!("mini-imagenet-cache-{name}.pkl")));
-        paths.into_iter().find(|path| path.is_file())
-    };
-    match names.map(place) {
-        [None, None, None] => Ok(None),
-        [Some(train), Some(validation), Some(test)] => Ok(Some([train, validation, test])),
-        found => {
-            let missing = Split::ALL.into_iter().zip(&found).find(|(_, path)| path.is_none());
-            let missing = missing.map_or(String::new(), |(split, _)| split.to_string());
-            let message = format!(
-                "{}: the {missing} pickle is missing: expected mini-imagenet-cache-train.pkl, -val.pkl and -test.pkl",
-                folder.display()
-            );
-            Err(Error::new(ErrorKind::NotFound, message))
-        }
+/// The files, if any of them is in the folder. Fails when not all of a layout are.
+pub(super) fn find(folder: &Path) -> Result<Option<Files>, Error> {
+    let name = |split: &str| format!("mini-imagenet-cache-{split}.pkl");
+    let parts = [&["train"][..], &["val", "validation"], &["test"]];
+    if let Some(files) = pickled_splits::find(folder, parts, name)? {
+        return Ok(Some(Files::Rows(files)));
     }
+    let name = |split: &str| format!("miniImageNet_category_split_{split}.pickle");
+    let parts = [&["train_phase_train"][..], &["val"], &["test"]];
+    Ok(pickled_splits::find(folder, parts, name)?.map(Files::Labels))
 }
 
 /// The classes in order of their splits and names, resized to a side.
-pub(super) fn read(files: &[PathBuf; 3], side: usize) -> Result<(Vec<Class>, SplitLists), Error> {
-    let mut classes = Vec::new();
-    let mut ends = [0; 3];
-    for (file, end) in files.iter().zip(&mut ends) {
-        classes.append(&mut read_split(file, side)?);
-        *end = classes.len();
+pub(super) fn read(files: &Files, side: usize) -> Result<(Vec<Class>, SplitLists), Error> {
+    match files {
+        Files::Rows(files) => pickled_splits::read(files, |path| read_rows(path, side)),
+        Files::Labels(files) => pickled_splits::read_labelled(files, side),
     }
-    let mut seen = BTreeSet::new();
-    if let Some(twice) = classes.iter().find(|class| !seen.insert(&class.name)) {
-        let message = format!(
-            "class {} is in two of the pickles beside {}: expected classes of their own in each, or scores measure \
-             memory",
-            twice.name,
-            files[0].display()
-        );
-        return Err(Error::new(ErrorKind::Unknown, message));
-    }
-    let [train, validation, test] = ends;
-    let lists = SplitLists {
-        train: (0..train).collect(),
-        validation: (train..validation).collect(),
-        test: (validation..test).collect(),
-    };
-    Ok((classes, lists))
 }
 
-fn read_split(path: &Path, side: usize) -> Result<Vec<Class>, Error> {
+fn read_rows(path: &Path, side: usize) -> Result<Vec<Class>, Error> {
     let corrupt = |found: String| {
         let message = format!(
             "{}: {found}: expected a pickled dictionary with image_data, an array [n, h, w, 3] of bytes, and class_dict, \
@@ -75,78 +47,33 @@ fn read_split(path: &Path, side: usize) -> Result<Vec<Class>, Error> {
         );
         Error::new(ErrorKind::Corrupt, message)
     };
-    let file = File::open(path).map_err(|cause| cannot_read(path, &cause))?;
-    let options = DeOptions::new().replace_unresolved_globals();
-    let value = value_from_reader(BufReader::new(file), options)
-        .map_err(|cause| corrupt(format!("cannot be read to its end ({cause})")))?;
-    let Value::Dict(mut dictionary) = value else {
-        return Err(corrupt("holds no dictionary".into()));
-    };
-    let array = take(&mut dictionary, "image_data").and_then(array);
-    let Some(([n, h, w], pixels)) = array else {
+    let mut dictionary = pickle::dictionary(path, &corrupt)?;
+    let images = take(&mut dictionary, "image_data").and_then(array);
+    let Some(images) = images.and_then(Array::of_colour_images) else {
         return Err(corrupt("image_data is missing or no such array".into()));
     };
     let Some(Value::Dict(rows)) = take(&mut dictionary, "class_dict") else {
         return Err(corrupt("class_dict is missing or no dictionary".into()));
     };
+    let n = images.count();
     let mut used = vec![false; n];
     let mut classes = Vec::new();
     for (name, rows) in rows {
-        let (Some(name), Value::List(rows)) = (text(&name), rows) else {
+        let (Some(name), Value::List(rows)) = (key_text(&name), rows) else {
             return Err(corrupt("class_dict holds something else than lists by name".into()));
         };
-        let size = h * w * 3;
-        let mut class = Class { pixels: Vec::with_capacity(rows.len() * side * side * 3), name };
+        let mut indices = Vec::with_capacity(rows.len());
         for row in rows {
-            let index = match row {
-                Value::I64(index) => usize::try_from(index).ok().filter(|&index| index < n),
-                _ => None,
-            };
+            let index = pickle::index(&row).filter(|&index| index < n);
             let Some(index) = index.filter(|&index| !std::mem::replace(&mut used[index], true))
             else {
-                let found = format!("class {} has the row {row:?} of {n}, or again", class.name);
+                let found = format!("class {name} has the row {row:?} of {n}, or again");
                 return Err(corrupt(found));
             };
-            let image = &pixels[index * size..(index + 1) * size];
-            picture::append_colour(image, [h, w], side, &mut class.pixels);
+            indices.push(index);
         }
-        classes.push(class);
+        classes.push((name, indices));
     }
-    classes.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(classes)
-}
-
-fn text(value: &HashableValue) -> Option<String> {
-    match value {
-        HashableValue::String(text) => Some(text.clone()),
-        HashableValue::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
-        _ => None,
-    }
-}
-
-/// The value of a key, which Python 2 writes as bytes.
-fn take(dictionary: &mut Dictionary, key: &str) -> Option<Value> {
-    dictionary
-        .remove(&HashableValue::String(key.into()))
-        .or_else(|| dictionary.remove(&HashableValue::Bytes(key.into())))
-}
-
-/// Number, height and width of colour images, and their bytes.
-fn array(value: Value) -> Option<([usize; 3], Vec<u8>)> {
-    let Value::Tuple(state) = value else { return None };
-    let [_, Value::Tuple(shape), _, Value::Bool(false), Value::Bytes(bytes)] =
-        <[Value; 5]>::try_from(state).ok()?
-    else {
-        return None;
-    };
-    let extents: Option<Vec<usize>> = shape
-        .iter()
-        .map(|extent| match extent {
-            Value::I64(extent) => usize::try_from(*extent).ok(),
-            _ => None,
-        })
-        .collect();
-    let &[n, h, w, 3] = extents?.as_slice() else { return None };
-    let size = n.checked_mul(h)?.checked_mul(w)?.checked_mul(3)?;
-    (size > 0 && bytes.len() == size).then_some(([n, h, w], bytes))
+    classes.sort();
+    Ok(picture::sort_out(images, side, classes))
 }

@@ -28,6 +28,22 @@ const PICKLES: [(&str, &str); 3] = [
     ),
 ];
 
+/// The same in MetaOptNet's layout.
+const LABELLED: [(&str, &str); 3] = [
+    (
+        "train_phase_train",
+        "80027d7100285804000000646174617101636e756d70792e5f636f72652e6d756c746961727261790a5f7265636f6e7374727563740a7102636e756d70790a6e6461727261790a71034b00857104635f636f646563730a656e636f64650a7105580100000062710658060000006c6174696e31710786710852710987710a52710b284b01284b044b024b024b0374710c636e756d70790a64747970650a710d58020000007531710e898887710f527110284b0358010000007c71114e4e4e4affffffff4affffffff4b00747112628968055830000000000009000009000009000009010009010009010009010009000109000109000109000109010109010109010109010109711368078671145271157471166258060000006c6162656c7371175d7118284b004b014b004b0165752e",
+    ),
+    (
+        "val",
+        "80027d7100285804000000646174617101636e756d70792e5f636f72652e6d756c746961727261790a5f7265636f6e7374727563740a7102636e756d70790a6e6461727261790a71034b00857104635f636f646563730a656e636f64650a7105580100000062710658060000006c6174696e31710786710852710987710a52710b284b01284b024b024b024b0374710c636e756d70790a64747970650a710d58020000007531710e898887710f527110284b0358010000007c71114e4e4e4affffffff4affffffff4b00747112628968055818000000020009020009020009020009020109020109020109020109711368078671145271157471166258060000006c6162656c7371175d7118284b404b4065752e",
+    ),
+    (
+        "test",
+        "80027d7100285804000000646174617101636e756d70792e5f636f72652e6d756c746961727261790a5f7265636f6e7374727563740a7102636e756d70790a6e6461727261790a71034b00857104635f636f646563730a656e636f64650a7105580100000062710658060000006c6174696e31710786710852710987710a52710b284b01284b024b024b024b0374710c636e756d70790a64747970650a710d58020000007531710e898887710f527110284b0358010000007c71114e4e4e4affffffff4affffffff4b00747112628968055818000000030009030009030009030009030109030109030109030109711368078671145271157471166258060000006c6162656c7371175d7118284b504b5065752e",
+    ),
+];
+
 fn unhex(text: &str) -> Vec<u8> {
     let pairs = text.as_bytes().chunks_exact(2);
     pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
@@ -62,7 +78,7 @@ fn with_lists() -> TempDir {
 }
 
 fn read_few(dir: &TempDir) -> Result<(ImageClasses, Report), Error> {
-    read(&find(dir.path())?, 12, FEW)
+    read(&find(dir.path())?, 12, FEW, Reading::Anew)
 }
 
 #[test]
@@ -147,6 +163,24 @@ fn pickles_hold_the_same() {
 }
 
 #[test]
+fn pickles_with_labels_hold_the_same_images() {
+    let images = read_few(&with_lists()).unwrap().0;
+    let dir = tempfile::tempdir().unwrap();
+    for (part, text) in LABELLED {
+        let name = format!("miniImageNet/miniImageNet_category_split_{part}.pickle");
+        write(&dir, &name, &unhex(text));
+    }
+    let (labelled, report) = read_few(&dir).unwrap();
+    assert_eq!(labelled.splits(), images.splits());
+    let pixels = |images: &ImageClasses| -> Vec<Vec<u8>> {
+        images.classes().iter().map(|class| class.pixels.clone()).collect()
+    };
+    assert_eq!(pixels(&labelled), pixels(&images));
+    assert_eq!(labelled.classes()[2].name, "miniImageNet_category_split_val/064");
+    assert!(report.to_string().contains("from pickles"), "{report}");
+}
+
+#[test]
 fn wrong_pickles_are_explained() {
     let check = |change: &dyn Fn(&str, Vec<u8>) -> Vec<u8>, kind, words: &[&str]| {
         check_failure(read_few(&with_pickles(change)).map(|_| ()), kind, words);
@@ -162,6 +196,7 @@ fn wrong_pickles_are_explained() {
     check(&swapped, ErrorKind::Unknown, &["class a is in two of the pickles", "memory"]);
     let dir = with_pickles(|_, bytes| bytes);
     fs::remove_file(dir.path().join("mini-imagenet-cache-test.pkl")).unwrap();
-    let words = ["the test pickle is missing", "mini-imagenet-cache-train.pkl, -val.pkl"];
+    let words =
+        ["the test pickle is missing", "mini-imagenet-cache-train.pkl, mini-imagenet-cache-val"];
     check_failure(read_few(&dir).map(|_| ()), ErrorKind::NotFound, &words);
 }

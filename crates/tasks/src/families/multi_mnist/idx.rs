@@ -5,12 +5,20 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use sha2::{Digest, Sha256};
 
 use super::SIDE;
 use crate::{Error, ErrorKind};
 
 /// Number of images of the two parts.
 const COUNTS: [(&str, usize); 2] = [("train", 60_000), ("t10k", 10_000)];
+/// SHA-256 of the four files, decompressed, as distributed by Yann LeCun.
+const OFFICIAL: [(&str, &str); 4] = [
+    ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    ("train-labels-idx1-ubyte", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    ("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+];
 const AGAIN: &str = "download it again: MNIST is four files, {train,t10k}-images-idx3-ubyte and \
                      {train,t10k}-labels-idx1-ubyte, each plain or with .gz";
 
@@ -70,6 +78,27 @@ impl Digits {
     }
 }
 
+/// A sentence for each file that is not, decompressed, the official one bit for bit.
+pub(super) fn unofficial(folder: &Path) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for (name, expected) in OFFICIAL {
+        let Some(path) = find(folder, name) else { continue };
+        let mut bytes = Vec::new();
+        open(&path)?
+            .read_to_end(&mut bytes)
+            .map_err(|cause| crate::files::cannot_read(&path, &cause))?;
+        let hash = Sha256::digest(&bytes);
+        let actual: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        if actual != expected {
+            found.push(format!(
+                "{}: SHA-256 of its decompressed bytes is {actual}, that of the official file {expected}",
+                path.display()
+            ));
+        }
+    }
+    Ok(found)
+}
+
 fn find_folder(dir: &Path) -> Result<PathBuf, Error> {
     let places = [dir.to_path_buf(), dir.join("mnist"), dir.join("MNIST").join("raw")];
     let holds_data = |place: &&PathBuf| find(place, "train-images-idx3-ubyte").is_some();
@@ -91,6 +120,13 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_file())
 }
 
+/// What is in a file, decompressed if it is compressed.
+fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
+    let file = fs::File::open(path).map_err(|cause| crate::files::cannot_read(path, &cause))?;
+    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+    Ok(if compressed { Box::new(GzDecoder::new(file)) } else { Box::new(file) })
+}
+
 /// The bytes after the header, which must be that of an array of bytes of this shape.
 fn read(folder: &Path, name: &str, shape: &[usize]) -> Result<Vec<u8>, Error> {
     let Some(path) = find(folder, name) else {
@@ -103,12 +139,7 @@ fn read(folder: &Path, name: &str, shape: &[usize]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(expected + 1);
     // A byte more than expected shows that there is more; nothing beyond it is kept.
     let limit = expected as u64 + 1;
-    let file = fs::File::open(&path).map_err(|cause| crate::files::cannot_read(&path, &cause))?;
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    let result = match compressed {
-        true => GzDecoder::new(file).take(limit).read_to_end(&mut bytes),
-        false => file.take(limit).read_to_end(&mut bytes),
-    };
+    let result = open(&path)?.take(limit).read_to_end(&mut bytes);
     let corrupt = |found: String| {
         Error::new(ErrorKind::Corrupt, format!("{}: {found}; {AGAIN}", path.display()))
     };

@@ -83,6 +83,8 @@ pub struct Report {
     pub classes: [usize; 3],
     /// Which set.
     pub places: Places,
+    /// What tells the files from the official ones, whose SHA-256 is known; none if they are the same bit for bit.
+    pub notes: Vec<String>,
 }
 
 impl fmt::Display for Report {
@@ -90,6 +92,13 @@ impl fmt::Display for Report {
         let total: usize = self.counts.iter().sum();
         writeln!(f, "{}: MNIST, {total} images", self.folder.display())?;
         writeln!(f, "images of the digits 0 to 9: {:?}", self.counts)?;
+        match self.notes.as_slice() {
+            [] => writeln!(
+                f,
+                "SHA-256 of all four files, decompressed, is that of the official ones"
+            )?,
+            notes => notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?,
+        }
         let [train, validation, test] = self.classes;
         let name = self.places.name();
         writeln!(
@@ -117,7 +126,8 @@ pub fn verify(dir: &Path, places: Places) -> Result<Report, Error> {
     }
     let lists = splits::lists(places.digits());
     let classes = Split::ALL.map(|split| lists.of(split).len());
-    Ok(Report { folder: digits.folder, counts, classes, places })
+    let notes = idx::unofficial(&digits.folder)?;
+    Ok(Report { folder: digits.folder, counts, classes, places, notes })
 }
 
 impl MultiMnist {

@@ -168,3 +168,18 @@ fn another_set_of_this_format_is_not_mnist() {
         &["[20, 28, 28]: expected"],
     );
 }
+
+#[test]
+fn files_other_than_the_official_ones_are_noted() {
+    let notes = idx::unofficial(&files().path().join("mnist")).unwrap();
+    assert_eq!(notes.len(), 4);
+    // Of the training labels of `files`, decompressed; computed with sha256sum.
+    let words = [
+        "train-labels-idx1-ubyte.gz",
+        "be5713d8829571e59f34b543f7eeb521b1207d313487555fc3ab72f4165083f4",
+        "official file 65a50cbb",
+    ];
+    for word in words {
+        assert!(notes[1].contains(word), "{word}: {}", notes[1]);
+    }
+}
