@@ -41,7 +41,7 @@ impl<'g> Backward<'_, 'g> {
         let Moved { phi, state } = &self.start;
         let loss = (self.loss)(phi);
         // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
-        let g = grad_params(loss, phi).map(|g| g.stop_gradient());
+        let g = cut_off(&grad_params(loss, phi));
         let moved = (self.advance)(&self.start, (loss, &g));
         let ends: Vec<_> = moved.phi.values().iter().chain(moved.state.values()).copied().collect();
         let starts = phi.values().iter().chain(state.values());
@@ -114,6 +114,20 @@ impl<'g> Backward<'_, 'g> {
         let unmoved = state.values().iter().map(|x| x.full_like(0.0));
         w.into_iter().chain(unmoved).chain(totals).collect()
     }
+}
+
+/// Gradients held constant, each a value of its own: parameters whose gradients are one and the same, as those of the
+/// shifts of two layers whose outputs are added, have different cotangents.
+fn cut_off<'g>(gradient: &Vars<'g>) -> Vars<'g> {
+    let mut cut: Vec<Var<'g>> = Vec::new();
+    for g in gradient.values() {
+        let mut held = g.stop_gradient();
+        while cut.contains(&held) {
+            held = held.stop_gradient();
+        }
+        cut.push(held);
+    }
+    gradient.with_values(cut)
 }
 
 /// Solves `A x = b` in so many steps from zero (Hestenes and Stiefel 1952). It stays where it is once nothing is

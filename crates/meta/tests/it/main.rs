@@ -5,6 +5,7 @@ mod closed_forms;
 mod conformance;
 mod diagnostics;
 mod differences;
+mod equal_gradients;
 mod identities;
 mod lstm;
 mod maml_plus_plus;
