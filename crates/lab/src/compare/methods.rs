@@ -86,12 +86,19 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<Config> {
     if name_of(&config) == method {
         return Config::load(base, sets);
     }
-    let stem = base.rsplit_once(&format!("-{}", name_of(&config).replace('_', "-")));
-    if let (Some(_), Some((stem, ""))) = (presets::find(base), stem) {
-        let sibling = format!("{stem}-{}", method.replace('_', "-"));
-        if presets::find(&sibling).is_some() {
-            return Config::load(&sibling, sets);
-        }
+    let stem = base.strip_suffix(&format!("-{}", name_of(&config).replace('_', "-")));
+    let sibling = |method: &str| {
+        let name = format!("{}-{}", stem?, method.replace('_', "-"));
+        presets::find(base).and(presets::find(&name)).map(|_| name)
+    };
+    if let Some(sibling) = sibling(method) {
+        return Config::load(&sibling, sets);
+    }
+    // What corrects first-order MAML's gradient starts from the rates that suit that one.
+    if let ("gradient_similarity", Some(fomaml)) = (method, sibling("fomaml"))
+        && fomaml != base
+    {
+        return on_base(&fomaml, method, sets);
     }
     if matches!(config.algorithm.method, Method::Reptile) {
         return Err(Error::usage(format!(
@@ -248,6 +255,8 @@ mod tests {
         let preset = Config::load("omniglot-5w1s-fomaml", &[]).unwrap();
         assert_eq!(all[0].config, preset);
         assert_eq!(all[1].config.algorithm.inner_lr, 0.4);
+        let corrected = &on("omniglot-5w1s-maml", &["gradient-similarity"], &[]).unwrap()[0].config;
+        assert_eq!(corrected.algorithm.inner_lr, preset.algorithm.inner_lr);
         assert_eq!(all[1].name, "meta_curvature");
     }
 
