@@ -239,11 +239,11 @@ fn noise(shape: [usize; 3], classes: usize, samples: usize) -> Result<ImageClass
 
 /// GFLOP/s of single-precision products of 256×256 matrices, which stay in the cache, on so many threads at
 /// a time (0: one per core): within a few percent of what the machine's multiply-add units can do. The
-/// best of some hundred runs.
+/// best of thirty runs.
 pub fn product_peak(threads: usize) -> Result<f64> {
     const N: usize = 256;
     // Not a time, so that instructions can be counted.
-    const RUNS: usize = 100;
+    const RUNS: usize = 30;
     let graph = Graph::new();
     let product = graph.input("a", &[N, N]).matmul(graph.input("b", &[N, N]));
     let program = Program::compile(&graph, &[product]);
