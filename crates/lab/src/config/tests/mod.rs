@@ -1,0 +1,373 @@
+mod families;
+mod refusals;
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::{Error, ErrorKind};
+
+fn parse(text: &str) -> Result<Config> {
+    Config::parse(text, "run.toml")
+}
+
+fn load(source: &str, sets: &[&str]) -> Result<Config> {
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    Config::load(source, &sets)
+}
+
+#[track_caller]
+fn check_refused(result: Result<Config>, kind: ErrorKind, message: &str) {
+    let error: Error = result.expect_err("this configuration is not legal");
+    assert_eq!(error.to_string(), message);
+    assert_eq!(error.kind(), kind, "{message}");
+}
+
+#[track_caller]
+fn check_text(text: &str, message: &str) {
+    check_refused(parse(text), ErrorKind::Config, &format!("run.toml: {message}"));
+}
+
+#[track_caller]
+fn check_set(set: &str, message: &str) {
+    let message = format!("--set {set}: {message}");
+    check_refused(load("strokes-maml", &[set]), ErrorKind::Config, &message);
+}
+
+#[track_caller]
+fn check_round_trip(config: &Config) {
+    let text = config.to_toml();
+    let again =
+        Config::parse(&text, "config.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(&again, config, "{text}");
+    assert_eq!(again.to_toml(), text);
+    assert_eq!(again.differences(config), []);
+}
+
+#[test]
+fn nothing_written_gives_the_documented_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config.seed, 1);
+    assert_eq!(config.tasks.family, Family::Strokes);
+    assert_eq!((config.tasks.ways, config.tasks.shots, config.tasks.query), (5, 1, 15));
+    assert_eq!((config.tasks.train_shots, config.tasks.train_query), (1, 15));
+    let Network::Conv4(conv4) = &config.model.network else { panic!("images go to conv4") };
+    assert_eq!((conv4.filters, conv4.variant, conv4.head), (64, Variant::MaxPool, Head::Flatten));
+    assert_eq!(conv4.batch_norm, BatchNorm::Transductive);
+    assert_eq!((config.algorithm.method, config.algorithm.inner_lr), (Method::Maml, 0.4));
+    assert_eq!(config.outer.schedule, Schedule::Constant);
+    let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
+    assert_eq!((config.outer.optimizer, config.outer.lr), (Optimizer::Adam(adam), 1e-3));
+    assert_eq!((config.evaluation.steps, config.evaluation.tasks), (10, 600));
+    assert_eq!((config.run.dtype, config.run.threads, config.run.minutes), (Dtype::F32, 0, 0.0));
+    check_round_trip(&config);
+}
+
+#[test]
+fn defaults_follow_the_choices() {
+    let config = parse("tasks = { shots = 3, query = 4 }").unwrap();
+    assert_eq!((config.tasks.train_shots, config.tasks.train_query), (3, 4));
+
+    let config = parse("tasks.family = 'sinusoid'").unwrap();
+    assert_eq!(config.tasks.ways, 1);
+    assert!(matches!(&config.model.network, Network::Mlp(mlp) if mlp.hidden == [40, 40]));
+    assert_eq!((config.model.init, config.algorithm.inner_lr), (Init::PyTorch, 0.01));
+    assert_eq!(config.outer.meta_batch_size, 25);
+
+    let cavia = |more: &str| parse(&format!("algorithm.name = 'cavia'\n{more}")).unwrap().algorithm;
+    assert_eq!((cavia("").method, cavia("").inner_lr), (Method::Cavia { parameters: 100 }, 1.0));
+    assert_eq!(cavia("tasks.family = 'curves'").method, Method::Cavia { parameters: 5 });
+    assert_eq!(cavia("model.kind = 'mlp'").method, Method::Cavia { parameters: 5 });
+
+    let config = parse("model.variant = 'strided'").unwrap();
+    assert!(matches!(&config.model.network, Network::Conv4(conv4) if conv4.head == Head::Mean));
+
+    let config = parse("algorithm = { name = 'reptile', inner_optimizer = 'adam' }").unwrap();
+    assert_eq!(config.outer.optimizer, Optimizer::Sgd { momentum: 0.0 });
+    assert_eq!((config.outer.lr, config.outer.schedule), (1.0, Schedule::Linear { final_lr: 0.0 }));
+    assert_eq!(config.algorithm.inner_lr, 1e-3);
+    let config = parse("algorithm.name = 'reptile'\nouter.optimizer = 'adam'").unwrap();
+    assert_eq!((config.outer.lr, config.outer.schedule), (1e-3, Schedule::Constant));
+}
+
+#[test]
+fn every_key_survives_a_round_trip() {
+    let conv = r#"
+        seed = 9223372036854775807
+        [tasks]
+        family = "omniglot"
+        data = "a \"quoted\" \\ folder"
+        split = "finn"
+        rotations = "none"
+        invert = false
+        ways = 20
+        shots = 5
+        query = 15
+        train_shots = 2
+        train_query = 3
+        augment = ["flip", "crop"]
+        [model]
+        filters = 7
+        variant = "strided"
+        head = "flatten"
+        batch_norm = "per_step"
+        batch_norm_momentum = 1
+        batch_norm_eps = 1e-3
+        init = "truncated_normal"
+        [algorithm]
+        name = "anil"
+        inner_lr = 0.1
+        inner_lr_of = { "head.weight" = 0.30000000000000004, "head.bias" = 0 }
+        learn_inner_lr = true
+        multi_step_loss = 0.25
+        second_order_from = 0.5
+        adaptation_steps = 5
+        inner_batch = 10
+        frozen = ["features.0", "head.bias"]
+        strategy = "adjoint"
+        [outer]
+        optimizer = "adamw"
+        lr = 1
+        beta1 = 0
+        beta2 = 0.99
+        eps = 1e-15
+        weight_decay = 0.01
+        clip_value = 10
+        clip_norm = 0.25
+        schedule = "cosine"
+        final_lr = 1e-5
+        warmup = 7
+        meta_batch_size = 3
+        iterations = 8
+        [evaluation]
+        steps = 1
+        tasks = 2
+        validation_tasks = 3
+        validate_every = 0
+        [run]
+        dtype = "f64"
+        threads = 2
+        checkpoint_every = 4
+        snapshot_every = 6
+        minutes = 0.5
+        log_every = 5
+    "#;
+    let config = parse(conv).unwrap();
+    check_round_trip(&config);
+    // Every default is overridden, so a key that is read into the wrong place shows.
+    let family = parse("tasks.family = 'omniglot'").unwrap();
+    let same: Vec<_> =
+        flat_of(&config).into_iter().filter(|entry| flat_of(&family).contains(entry)).collect();
+    let expected = [
+        ("algorithm.inner_optimizer", "\"sgd\""),
+        ("algorithm.regularizer", "\"none\""),
+        ("model.head", "\"flatten\""),
+        ("model.kind", "\"conv4\""),
+        ("tasks.family", "\"omniglot\""),
+        ("tasks.query", "15"),
+    ];
+    assert_eq!(same, expected.map(|(key, value)| (key.to_string(), value.to_string())));
+
+    for method in [
+        "name = 'maml_plus_plus', learn_inner_lr = false, multi_step_loss = 1, second_order_from = 1",
+        "name = 'cavia', context_parameters = 7",
+        "name = 'truncated_maml', last_steps = 3",
+        "name = 'binom_maml', degree = 0",
+        "name = 'hf_maml', epsilon = 0.5",
+        "name = 'imaml', proximal = 0.5, cg_steps = 7, cg_damping = 0.1",
+        "name = 'boil', adaptation_steps = 3, regularizer = 'shot', shot_weight = 0.2, shot_steps = 2, \
+         shot_distance = 'parameters', shot_travel = 0.5",
+        "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
+        "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining = 0.2, shot_projector = false",
+        "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
+         strength_schedule = 'linear', comparison = 'per_tensor'",
+        "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
+    ] {
+        let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();
+        check_round_trip(&config);
+        let default = parse(&format!("algorithm = {{ {} }}", method.split(',').next().unwrap()));
+        assert_ne!(config, default.unwrap(), "{method}");
+    }
+    check_round_trip(&parse("model = { kind = 'mlp', hidden = [], activation = 'tanh' }").unwrap());
+    check_round_trip(
+        &parse("outer = { optimizer = 'sgd', momentum = 0.9, schedule = 'linear' }").unwrap(),
+    );
+}
+
+fn flat_of(config: &Config) -> Vec<(String, String)> {
+    file::flat(&valid::written(config)).into_iter().collect()
+}
+
+#[test]
+fn every_preset_and_every_choice_in_it_is_legal() {
+    assert!(presets::names().contains(&presets::DEFAULT));
+    for preset in presets::all() {
+        let config = load(preset.name, &[]).unwrap_or_else(|error| panic!("{error}"));
+        check_round_trip(&config);
+        for method in file::MethodName::ALL {
+            if *method == file::MethodName::Protonet && config.tasks.family.is_regression() {
+                continue;
+            }
+            let name = format!("algorithm.name={method}");
+            let plain = ["algorithm.inner_optimizer=sgd", "algorithm.regularizer=none"];
+            let config = load(preset.name, &[&name, plain[0], plain[1]]);
+            let config = config.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(config.algorithm.method.to_string(), method.name());
+            check_round_trip(&config);
+        }
+    }
+    let config = load(presets::DEFAULT, &[]).unwrap();
+    assert_eq!((config.outer.iterations, config.outer.meta_batch_size), (1000, 8));
+}
+
+#[test]
+fn every_experiment_is_legal_and_says_where_it_is_from() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Some("toml") = path.extension().and_then(|ending| ending.to_str()) else { continue };
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        check_round_trip(&Config::parse(&text, name).unwrap_or_else(|error| panic!("{error}")));
+        for heading in ["[published]\nsource = ", "# What differs "] {
+            assert!(text.contains(heading), "{name} has no line {heading:?}");
+        }
+        let run = format!("# Run: innerloop reproduce {name}\n");
+        assert!(text.contains(&run), "{name} has no line {run:?}");
+        seen += 1;
+    }
+    assert!(seen >= 10, "only {seen} experiments");
+}
+
+#[test]
+fn a_layer_with_another_choice_drops_the_keys_of_the_old_one() {
+    let config = load("strokes-maml", &["model.kind=mlp", "model.hidden=[8]"]).unwrap();
+    assert!(matches!(config.model.network, Network::Mlp(_)));
+    let message = "model.kind is \"conv4\", expected \"mlp\": tasks of regression have numbers as input and \
+                   conv4 takes images";
+    let sinusoid = load("strokes-maml", &["tasks.family=sinusoid"]);
+    check_refused(sinusoid, ErrorKind::Config, &format!("preset strokes-maml: {message}"));
+    let sinusoid = load("strokes-maml", &["tasks.family=sinusoid", "model.kind=mlp"]).unwrap();
+    assert_eq!(sinusoid.tasks.family, Family::Sinusoid);
+    let sets = ["outer.optimizer=sgd", "outer.momentum=0.5", "outer.optimizer=adam"];
+    assert!(matches!(load("strokes-maml", &sets).unwrap().outer.optimizer, Optimizer::Adam(_)));
+    let config = load("strokes-hf-maml", &["algorithm.name=maml"]).unwrap();
+    assert_eq!(config.algorithm.method, Method::Maml);
+}
+
+#[test]
+fn overrides_are_toml_or_bare_words() {
+    let config = load(
+        "strokes-maml",
+        &[
+            "seed=7",
+            " outer.lr = 1e-2 ",
+            "outer.lr=0.5",
+            "algorithm.name=anil",
+            "algorithm.frozen=[\"features.0\"]",
+            "algorithm.inner_lr_of.\"head.weight\"=0.25",
+            "algorithm.inner_lr_of.head.bias=1",
+            "tasks = { family = \"omniglot\", split = 'finn' }",
+            "tasks.data=/data/a b=c#d",
+        ],
+    )
+    .unwrap();
+    assert_eq!((config.seed, config.outer.lr, config.algorithm.method), (7, 0.5, Method::Anil));
+    assert_eq!(config.algorithm.frozen, ["features.0"]);
+    let rates = [("head.bias".to_string(), 1.0), ("head.weight".to_string(), 0.25)];
+    assert_eq!(config.algorithm.inner_lr_of, BTreeMap::from(rates));
+    let Family::Omniglot(omniglot) = &config.tasks.family else { panic!("omniglot was set") };
+    assert_eq!((omniglot.data.as_str(), omniglot.split), ("/data/a b=c#d", Split::Finn));
+    assert_eq!(config.tasks.train_query, 3, "the preset's stays");
+
+    check_set("outer.lr=01", "outer.lr is \"01\", expected a number");
+    check_set("outer.lrr=1", "unknown key `outer.lrr`; did you mean `lr`?");
+    check_set("outer.lr=-1", "outer.lr is -1, expected a finite number above 0");
+    for set in [
+        "",
+        "outer.lr",
+        "outer.lr=",
+        "=1",
+        "outer.lr=[1",
+        "outer lr=1",
+        "# a=1",
+        "[tasks]#=1",
+        "a=1\nb=2",
+    ] {
+        let message = format!("--set {set}: expected section.key=value, as in outer.lr=0.01");
+        check_refused(load("strokes-maml", &[set]), ErrorKind::Usage, &message);
+    }
+    check_refused(
+        load("strokes-maml", &["preset=sinusoid-maml"]),
+        ErrorKind::Usage,
+        "--set preset=sinusoid-maml: a preset cannot be set; name the preset as the source, or at the top of a file",
+    );
+}
+
+#[test]
+fn a_file_may_start_from_a_preset() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    fs::write(&path, "preset = 'sinusoid-maml'\n[outer]\niterations = 10\n").unwrap();
+    let source = path.to_str().unwrap();
+    let config = load(source, &["outer.lr=0.5"]).unwrap();
+    let preset = load("sinusoid-maml", &[]).unwrap();
+    assert_eq!((config.outer.iterations, config.outer.lr), (10, 0.5));
+    assert_eq!((config.tasks, config.model), (preset.tasks, preset.model));
+
+    let known = presets::names().join(", ");
+    let message = format!(
+        "run.toml: no preset is named `sinusoid_mamml`; did you mean `sinusoid-maml`?; presets: {known}"
+    );
+    check_refused(parse("preset = 'sinusoid_mamml'"), ErrorKind::Usage, &message);
+    check_text("preset = 1", "preset is 1, expected the name of a preset");
+}
+
+#[test]
+fn a_source_that_cannot_be_read_is_named() {
+    let known = presets::names().join(", ");
+    let message = format!(
+        "no preset is named `strokes-mmaml`; did you mean `strokes-maml`?; presets: {known}"
+    );
+    check_refused(load("strokes-mmaml", &[]), ErrorKind::Usage, &message);
+
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let message = format!("{place} is a folder, expected a preset or a .toml file");
+    check_refused(load(place, &[]), ErrorKind::Usage, &message);
+
+    let missing = folder.path().join("a.toml");
+    let missing = missing.to_str().unwrap();
+    let message =
+        format!("there is no file {missing}; expected a .toml file or one of the presets {known}");
+    check_refused(load(missing, &[]), ErrorKind::Usage, &message);
+
+    let binary = folder.path().join("b.toml");
+    fs::write(&binary, [0xff, 0xfe]).unwrap();
+    let binary = binary.to_str().unwrap();
+    let message = format!("{binary} is not UTF-8 text, expected a TOML file");
+    check_refused(load(binary, &[]), ErrorKind::Config, &message);
+
+    let error = load(&format!("{binary}/c.toml"), &[]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn differences_are_listed_key_by_key() {
+    let one = load("strokes-maml", &[]).unwrap();
+    let two = load("strokes-maml", &["model.kind=mlp", "outer.lr=0.5", "run.threads=2"]).unwrap();
+    let differences = one.differences(&two);
+    let lines: Vec<String> =
+        differences.iter().map(|d| format!("{}: {} {}", d.key, d.this, d.other)).collect();
+    for line in [
+        "model.kind: \"conv4\" \"mlp\"",
+        "model.filters: 32 not set",
+        "model.hidden: not set [40, 40]",
+        "outer.lr: 0.003 0.5",
+        "run.threads: 0 2",
+    ] {
+        assert!(lines.contains(&line.to_string()), "{line} is not in {lines:#?}");
+    }
+    assert!(lines.is_sorted());
+}
