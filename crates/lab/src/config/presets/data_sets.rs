@@ -64,9 +64,14 @@ checkpoint_every = 250
 minutes = 20
 "#;
 
-pub(super) const CIFAR_FS_MAML: &str = r#"[tasks]
-family = "cifar_fs"
-augment = ["crop", "flip"]
+/// Photographs of a family, 5-way 1-shot.
+macro_rules! photographs {
+    ($family:literal) => {
+        concat!(
+            "[tasks]\nfamily = \"",
+            $family,
+            "\"\n",
+            r#"augment = ["crop", "flip"]
 ways = 5
 shots = 1
 query = 15
@@ -94,71 +99,14 @@ validate_every = 250
 [run]
 checkpoint_every = 250
 minutes = 20
-"#;
+"#
+        )
+    };
+}
 
-pub(super) const FC100_MAML: &str = r#"[tasks]
-family = "fc100"
-augment = ["crop", "flip"]
-ways = 5
-shots = 1
-query = 15
-train_query = 5
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "maml"
-inner_lr = 0.1
-adaptation_steps = 3
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 4
-iterations = 2000
-
-[evaluation]
-steps = 5
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-minutes = 20
-"#;
-
-pub(super) const MINI_IMAGENET_MAML: &str = r#"[tasks]
-family = "mini_imagenet"
-augment = ["crop", "flip"]
-ways = 5
-shots = 1
-query = 15
-train_query = 5
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "maml"
-inner_lr = 0.1
-adaptation_steps = 3
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 4
-iterations = 2000
-
-[evaluation]
-steps = 5
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-minutes = 20
-"#;
+pub(super) const CIFAR_FS_MAML: &str = photographs!("cifar_fs");
+pub(super) const FC100_MAML: &str = photographs!("fc100");
+pub(super) const MINI_IMAGENET_MAML: &str = photographs!("mini_imagenet");
 
 pub(super) const IMAGES_MAML: &str = r#"[tasks]
 family = "images"
