@@ -179,7 +179,9 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         if to.len() >= C {
             save_whole(to, &acc[r]);
         } else {
-            save_last(&mut to[..n - j0], &acc[r]);
+            // A copy, so that the block itself need not lie in memory.
+            let row = acc[r];
+            save_last(&mut to[..n - j0], &row);
         }
     }
 }
