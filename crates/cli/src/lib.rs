@@ -9,6 +9,7 @@
 //! | [`tasks`] | families of tasks: data sets, samplers, episodes |
 //! | [`meta`] | inner loops, meta-gradients, algorithms, outer optimizers |
 //! | [`rl`] | meta-reinforcement learning: environments, policies, TRPO through the inner loop |
+//! | [`transfer`] | meta-transfer: what and where to match a pretrained network |
 //! | [`lab`] | a run: configuration, trainer, checkpoints, evaluation |
 
 pub use innerloop_engine as engine;
@@ -17,6 +18,7 @@ pub use innerloop_meta as meta;
 pub use innerloop_nn as nn;
 pub use innerloop_rl as rl;
 pub use innerloop_tasks as tasks;
+pub use innerloop_transfer as transfer;
 
 /// What draws numbers from the generator of an [`engine::Key`], in the version that generator has.
 pub use rand;

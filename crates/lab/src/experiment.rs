@@ -1,6 +1,6 @@
 //! From a configuration to the things it names: tasks, network, algorithm, optimizer.
 
-use innerloop_engine::{Key, Params, Shape, Tensor};
+use innerloop_engine::{Key, Params, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
     Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
@@ -140,30 +140,33 @@ impl Experiment {
 
     /// The same values in PyTorch's layouts. Names may carry a prefix before the parameter's.
     pub fn to_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
-        self.convert(values, |spec| spec.shape.clone(), nn::ParamSpec::to_torch)
+        converted(self.train.model.parameters(), values, true)
     }
 
     /// The same values from PyTorch's layouts.
     pub fn from_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
-        self.convert(values, nn::ParamSpec::torch_shape, nn::ParamSpec::from_torch)
+        converted(self.train.model.parameters(), values, false)
     }
+}
 
-    fn convert(
-        &self,
-        values: &Params<Tensor>,
-        shape: impl Fn(&nn::ParamSpec) -> Shape,
-        f: impl Fn(&nn::ParamSpec, &Tensor) -> Tensor,
-    ) -> Params<Tensor> {
-        let specs = self.train.model.parameters();
-        values.map_named(|name, value| {
-            // A rate or a moment of a parameter has its name at the end, and its shape if it is per element.
-            let spec = specs.iter().find(|spec| name.ends_with(spec.name.as_str()));
-            match spec.filter(|spec| shape(spec) == value.shape()) {
-                Some(spec) => f(spec, value),
-                None => value.clone(),
+/// The same values in, or from, PyTorch's layouts. Names may carry a prefix before the parameter's.
+pub(crate) fn converted(
+    specs: &[nn::ParamSpec],
+    values: &Params<Tensor>,
+    to_torch: bool,
+) -> Params<Tensor> {
+    values.map_named(|name, value| {
+        // A rate or a moment of a parameter has its name at the end, and its shape if it is per element.
+        let ends = specs.iter().filter(|spec| name.ends_with(spec.name.as_str()));
+        let spec = ends.max_by_key(|spec| spec.name.len());
+        match spec {
+            Some(spec) if to_torch && spec.shape == value.shape() => spec.to_torch(value),
+            Some(spec) if !to_torch && spec.torch_shape() == value.shape() => {
+                spec.from_torch(value)
             }
-        })
-    }
+            _ => value.clone(),
+        }
+    })
 }
 
 impl From<tasks::Error> for Error {

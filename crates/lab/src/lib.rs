@@ -21,6 +21,7 @@ pub mod rl;
 mod run;
 pub mod run_dir;
 mod trainer;
+pub mod transfer;
 mod verify;
 
 pub use budget::Budget;

@@ -9,6 +9,7 @@
 //! | `snapshots/ITERATION.safetensors` | checkpoints kept every `run.snapshot_every` iterations |
 //! | `result.json` | the final evaluation |
 //! | `curve.svg`, `paths.svg` | of reinforcement learning: returns in training; paths before and after adaptation |
+//! | `source.safetensors`, `matched.svg` | of meta-transfer: the pretrained network; what was matched |
 //! | `diverged.json` | in a comparison: why there will be no result |
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -19,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::write_atomic;
-use crate::config::{Difference, RlConfig};
+use crate::config::{Difference, RlConfig, TransferConfig};
 use crate::{Config, Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -62,7 +63,7 @@ macro_rules! kept {
     )* };
 }
 
-kept!(Config RlConfig);
+kept!(Config RlConfig TransferConfig);
 
 /// The folder of a run, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +147,7 @@ impl RunDir {
         self.kept()
     }
 
-    /// The same of either kind.
+    /// The same of any kind.
     pub fn kept<C: Kept>(&self) -> Result<C> {
         let path = self.config_path();
         let text = fs::read_to_string(&path).map_err(|cause| Error::io("read", &path, &cause))?;

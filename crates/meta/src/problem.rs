@@ -12,6 +12,8 @@ pub struct Point<'g> {
     pub carried: Vars<'g>,
     /// Number of inner steps taken, as a one-hot row `[K + 1]`; the query set stands at `K`.
     pub step: Var<'g>,
+    /// Whether this is a support pass of one of the [`Problem::closing_steps`].
+    pub closing: bool,
 }
 
 /// A traced loss.
@@ -52,6 +54,12 @@ pub trait Problem: Send + Sync {
 
     /// Shapes of a query set's arrays.
     fn query_shapes(&self) -> Vec<Shape>;
+
+    /// So many of the last inner steps descend a support loss of their own, told from the other by
+    /// [`Point::closing`]; often none. They share no gradient with the steps before.
+    fn closing_steps(&self) -> usize {
+        0
+    }
 
     /// Mean loss over the support set, or a minibatch of it.
     fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g>;

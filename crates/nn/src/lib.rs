@@ -30,20 +30,28 @@
 //! assert_eq!(workspace.output(0).shape(), [4, 3]);
 //! ```
 
+mod bilinear;
 mod conv4;
 mod init;
 pub mod loss;
 mod mlp;
 mod norm;
 mod prototypes;
+mod resnet;
 mod spec;
+mod stages;
+mod vgg;
 
+pub use bilinear::resize_bilinear;
 pub use conv4::{Conv4, Downsampling, Head};
 pub use init::Init;
 pub use mlp::{Activation, Mlp};
 pub use norm::{BatchNorm, NormStatistics};
 pub use prototypes::prototype_logits;
+pub use resnet::ResNet;
 pub use spec::{CONTEXT, Layout, ParamSpec, initialise};
+pub use stages::Staged;
+pub use vgg::{VGG9, Vgg};
 
 use innerloop_engine::{Params, Shape, Var};
 

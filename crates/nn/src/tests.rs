@@ -195,3 +195,47 @@ fn prototypes_are_class_means() {
     let want = Tensor::from_f64(&[2, 2], vec![-2.0, -18.5, -25.0, -32.5]);
     assert_close("logits", &got, &want, 1e-14);
 }
+
+#[test]
+fn maps_are_resized_as_by_pytorch() {
+    // torch.nn.functional.interpolate(x, mode="bilinear", align_corners=False) by its formula, worked out by hand.
+    let graph = Graph::new();
+    let x = graph.input("x", &[1, 1, 2, 1]);
+    let wide = resize_bilinear(x, [1, 4]);
+    let y = graph.input("y", &[1, 4, 4, 1]);
+    let small = resize_bilinear(y, [2, 2]);
+    let ramp = (0..16).map(f64::from).collect();
+    let inputs =
+        [Tensor::from_f64(&[1, 1, 2, 1], vec![0.0, 1.0]), Tensor::from_f64(&[1, 4, 4, 1], ramp)];
+    let got = evaluate(&graph, &[wide, small], &inputs);
+    assert_eq!(got[0].iter().collect::<Vec<_>>(), [0.0, 0.25, 0.75, 1.0]);
+    assert_eq!(got[1].iter().collect::<Vec<_>>(), [2.5, 4.5, 10.5, 12.5]);
+}
+
+#[test]
+fn stages_have_the_extents_they_say() {
+    let resnet = ResNet::new([7, 9, 2], (&[2, 3, 4], 2), 5, (Init::He, 1e-5));
+    let vgg = Vgg::new([29, 33, 1], (&[2, 3, 3, 4, 4], &VGG9), 5, (Init::He, 1e-5));
+    assert_eq!(resnet.stages(), [[7, 9, 2], [4, 5, 3], [2, 3, 4]]);
+    assert_eq!(vgg.stages(), [[29, 33, 2], [14, 16, 3], [7, 8, 3], [3, 4, 4], [1, 2, 4]]);
+    let weights = |model: &dyn Model| {
+        let layers =
+            |p: &&ParamSpec| p.layout == Layout::Conv && p.shape[0] == 3 || p.shape.len() == 2;
+        model.parameters().iter().filter(layers).count()
+    };
+    assert_eq!(weights(&resnet), 14, "ResNet-14");
+    assert_eq!(weights(&vgg), 9, "VGG-9");
+    for (model, image) in [(&resnet as &dyn Staged, [7, 9, 2]), (&vgg, [29, 33, 1])] {
+        let graph = Graph::new();
+        let params =
+            model.parameters().iter().map(|p| (p.name.clone(), graph.input("p", &p.shape)));
+        let x = graph.input("x", &[2, image[0], image[1], image[2]]);
+        let norm = NormStatistics::Batch { groups: 1 };
+        let (forward, maps) = model.forward_stages(&params.collect(), x, &norm);
+        assert_eq!(forward.output.shape(), [2, 5]);
+        assert_eq!(forward.statistics.names(), model.statistics().names());
+        for (map, stage) in maps.iter().zip(model.stages()) {
+            assert_eq!(map.shape()[1..], *stage);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use innerloop::lab::config::{Config, Family, presets};
+use innerloop::lab::config::{Config, Family, Kind, presets};
 use innerloop::lab::{Error, Experiment, verify_data};
 use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean};
 
@@ -86,7 +86,7 @@ impl Data {
                 }
                 say!("");
                 say!("presets (innerloop train NAME)");
-                for preset in presets::all().chain(presets::rl()) {
+                for preset in Kind::ALL.into_iter().flat_map(presets::of) {
                     say!("  {:<24} {}", preset.name, preset.about);
                 }
                 Ok(())

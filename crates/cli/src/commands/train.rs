@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use innerloop::lab::config::Kind;
 use innerloop::lab::rl::{self, RlConfig};
-use innerloop::lab::{self, Event, Measure, Outcome, Sink, run_dir::RunDir};
+use innerloop::lab::transfer::{self, TransferConfig};
+use innerloop::lab::{self, Config, Event, Measure, Outcome, Sink, run_dir::RunDir};
 
 use super::{Source, measured, print_report, print_returns, score};
 
@@ -36,20 +38,32 @@ impl Train {
             None if self.resume => PathBuf::from("runs").join(name),
             None => fresh(&name),
         };
-        let rl = RlConfig::load(&self.source.config, &self.source.sets)?;
+        let Source { config: source, sets } = &self.source;
+        let kind = Kind::named(source)?;
         let stop = stop_at_interrupt()?;
-        if let Some(config) = rl {
-            return train_rl(config, &out, self.resume, &stop);
+        match kind {
+            Kind::FewShot => train_few_shot(self.source.load()?, &out, self.resume, &stop),
+            Kind::Rl => train_rl(RlConfig::load(source, sets)?, &out, self.resume, &stop),
+            Kind::Transfer => {
+                train_transfer(TransferConfig::load(source, sets)?, &out, self.resume, &stop)
+            }
         }
-        let config = self.source.load()?;
-        say!("run folder {}", out.display());
-        let mut show = Show::new();
-        let outcome = lab::train(config, &out, self.resume, &stop, &mut show);
-        show.bar.finish_and_clear();
-        print_outcome(&outcome?);
-        say!("evaluate it again: innerloop evaluate {}", out.display());
-        Ok(())
     }
+}
+
+fn train_few_shot(
+    config: Config,
+    out: &Path,
+    resume: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    say!("run folder {}", out.display());
+    let mut show = Show::new();
+    let outcome = lab::train(config, out, resume, stop, &mut show);
+    show.bar.finish_and_clear();
+    print_outcome(&outcome?);
+    say!("evaluate it again: innerloop evaluate {}", out.display());
+    Ok(())
 }
 
 fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> anyhow::Result<()> {
@@ -106,6 +120,51 @@ pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
         eprintln!("stopping after this iteration; once more to leave at once");
     })?;
     Ok(stop)
+}
+
+fn train_transfer(
+    config: TransferConfig,
+    out: &Path,
+    resume: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    say!("run folder {}", out.display());
+    let (iterations, start) = (config.outer.iterations, Instant::now());
+    let mut sink = |event| match event {
+        transfer::Event::Source { accuracy } => {
+            say!("source network: accuracy {:.2} % on its own classes", 100.0 * accuracy);
+        }
+        transfer::Event::Step { iteration, loss } => {
+            let seconds = start.elapsed().as_secs_f64();
+            say!("{seconds:>6.0} s  iteration {iteration}/{iterations}  loss {loss:.3}");
+        }
+    };
+    let outcome = transfer::train(config, out, resume, stop, &mut sink)?;
+    let trials = outcome.trials;
+    say!("{} iterations, {trials} trials; seed {}", outcome.iterations, outcome.seed);
+    say!(
+        "{:>12}  {:>16}  ms/iteration  MiB  gradients, HVPs  |meta-gradient|",
+        "",
+        "test accuracy"
+    );
+    for method in &outcome.methods {
+        let accuracy = &method.accuracy;
+        let spread = match trials {
+            1 => String::new(),
+            _ => format!(" ± {:.2}", 100.0 * accuracy.ci95),
+        };
+        let work = method.derivatives.map_or(String::new(), |[g, h]| format!("{g}, {h}"));
+        let norm = method.gradient_norm.map_or(String::new(), |norm| format!("{norm:.2e}"));
+        say!(
+            "{:>12}  {:>16}  {:>12.1}  {:>3}  {work:>15}  {norm:>15}",
+            method.method,
+            format!("{:.2} %{spread}", 100.0 * accuracy.mean),
+            1000.0 * method.seconds_per_iteration,
+            method.workspace_bytes >> 20
+        );
+    }
+    say!("what was matched: {}", out.join("matched.svg").display());
+    Ok(())
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that holds no run.

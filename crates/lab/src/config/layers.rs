@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::file::*;
-use super::{presets, rl, suggest};
+use super::{Kind, presets, suggest};
 use crate::{Error, Result};
 
 /// Source of a value that nobody wrote.
@@ -29,8 +29,8 @@ impl Layers {
             layers.preset(preset_or_path, "")?;
             return Ok(layers);
         }
-        if presets::find_rl(preset_or_path).is_some() {
-            return Err(is_rl(preset_or_path));
+        if let Some(kind) = Kind::of_preset(preset_or_path) {
+            return Err(kind.instead_of(Kind::FewShot, preset_or_path));
         }
         Layers::from_table(&read(preset_or_path)?, preset_or_path)
     }
@@ -40,8 +40,9 @@ impl Layers {
     }
 
     fn from_table(table: &Table, source: &str) -> Result<Layers> {
-        if rl::is_rl(table) {
-            return Err(is_rl(source));
+        let kind = Kind::of(table);
+        if kind != Kind::FewShot {
+            return Err(kind.instead_of(Kind::FewShot, source));
         }
         let mut layers = Layers::default();
         match table.get("preset") {
@@ -153,12 +154,6 @@ pub(super) fn parse_set(set: &str) -> Result<(Table, String)> {
         return Err(Error::usage(format!("{source}: what is published cannot be set")));
     }
     Ok((table, source))
-}
-
-fn is_rl(source: &str) -> Error {
-    Error::usage(format!(
-        "{source} is a configuration of reinforcement learning, which only train and evaluate take"
-    ))
 }
 
 pub(super) fn parse_table(text: &str, source: &str) -> Result<Table> {

@@ -18,6 +18,7 @@
 #[macro_use]
 mod file;
 mod families;
+mod kind;
 mod layers;
 mod method;
 pub mod presets;
@@ -26,6 +27,7 @@ pub mod rl;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 mod valid;
 
 use std::collections::BTreeMap;
@@ -37,10 +39,12 @@ pub use families::{
     CifarConfig, CurvesConfig, Family, ImagesConfig, MiniImagenetConfig, MultiMnistConfig,
     OmniglotConfig, SharesConfig,
 };
+pub use kind::Kind;
 use layers::Layers;
 pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
 pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 pub use rl::RlConfig;
+pub use transfer::TransferConfig;
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.

@@ -6,10 +6,9 @@ use innerloop_rl::{
     Advantage, EsMaml, InnerLoop, Method, Navigation2d, Outer, Settings, Sight, Trpo,
 };
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Value;
 
-use super::layers::{self, parse_set, parse_table};
-use super::{Difference, file, presets};
+use super::{Difference, Kind, file, kind, valid};
 use crate::{Error, Result};
 
 /// A whole run. Every key has a default; keys that do not go with a choice made are refused.
@@ -313,34 +312,19 @@ impl Default for RunSection {
     }
 }
 
+/// Values above this are mistakes.
+const MOST: usize = 100_000;
+
 impl RlConfig {
-    /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; nothing where
-    /// that is no configuration of reinforcement learning.
-    pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Option<RlConfig>> {
-        let mut table = match presets::find_rl(preset_or_path) {
-            Some(text) => parse_table(text, preset_or_path)?,
-            None if presets::find(preset_or_path).is_some() => return Ok(None),
-            None => {
-                let table = layers::read(preset_or_path)?;
-                if !is_rl(&table) {
-                    return Ok(None);
-                }
-                with_preset(table, preset_or_path)?
-            }
-        };
-        for set in sets {
-            let (above, source) = parse_set(set)?;
-            // Checked by itself, so that a message names the setting.
-            read(&above, &source)?;
-            lay(&mut table, above);
-        }
-        RlConfig::checked(&table, preset_or_path).map(Some)
+    /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
+    /// configuration is refused.
+    pub fn load(preset_or_path: &str, sets: &[String]) -> Result<RlConfig> {
+        RlConfig::checked(kind::load(Kind::Rl, preset_or_path, sets)?, preset_or_path)
     }
 
     /// Reads TOML text; `source` names it in messages.
     pub fn parse(text: &str, source: &str) -> Result<RlConfig> {
-        let table = with_preset(parse_table(text, source)?, source)?;
-        RlConfig::checked(&table, source)
+        RlConfig::checked(kind::parse(Kind::Rl, text, source)?, source)
     }
 
     /// The whole configuration as TOML, every applicable key written; [`RlConfig::parse`] gives it back.
@@ -401,8 +385,7 @@ impl RlConfig {
     }
 
     /// Defaults that depend on choices are filled in, and everything is checked.
-    fn checked(table: &Table, source: &str) -> Result<RlConfig> {
-        let mut config = read(table, source)?;
+    fn checked(mut config: RlConfig, source: &str) -> Result<RlConfig> {
         config.fill();
         config.check(source)?;
         Ok(config)
@@ -446,7 +429,7 @@ impl RlConfig {
 
     fn check(&self, source: &str) -> Result<()> {
         let bad = |key: &str, found: &dyn std::fmt::Display, expected: &str| {
-            Err(Error::config(format!("{source}: {key} is {found}, expected {expected}")))
+            Err(valid::bad(source, key, found, expected))
         };
         let RlConfig { rl, policy, algorithm, outer, evaluation, run, .. } = self;
         if self.seed > i64::MAX as u64 {
@@ -470,19 +453,10 @@ impl RlConfig {
             ("run.log_every", run.log_every, 1),
             ("run.threads", run.threads, 0),
         ] {
-            if !(least..=100_000).contains(&found) {
-                let expected = format!("a whole number from {least} to 100000");
-                return bad(key, &found, &expected);
-            }
+            valid::count(source, key, found, least..=MOST)?;
         }
         for (i, &size) in policy.hidden.iter().enumerate() {
-            if !(1..=100_000).contains(&size) {
-                return bad(
-                    &format!("policy.hidden[{i}]"),
-                    &size,
-                    "a whole number from 1 to 100000",
-                );
-            }
+            valid::count(source, &format!("policy.hidden[{i}]"), size, 1..=MOST)?;
         }
         for (key, found) in [
             ("algorithm.inner_lr", algorithm.inner_lr),
@@ -491,16 +465,12 @@ impl RlConfig {
             ("outer.clip", outer.clip.unwrap_or(1.0)),
             ("outer.lr", outer.lr.unwrap_or(1.0)),
         ] {
-            if !(found > 0.0 && found.is_finite()) {
-                return bad(key, &found, "a finite number above 0");
-            }
+            valid::above_zero(source, key, found)?;
         }
         for (key, found) in
             [("outer.cg_damping", outer.cg_damping.unwrap_or(0.0)), ("run.minutes", run.minutes)]
         {
-            if !(found >= 0.0 && found.is_finite()) {
-                return bad(key, &found, "a finite number, 0 or more");
-            }
+            valid::not_negative(source, key, found)?;
         }
         for (key, found) in [("rl.discount", rl.discount), ("rl.gae_lambda", rl.gae_lambda)] {
             if !(0.0..=1.0).contains(&found) {
@@ -635,43 +605,6 @@ impl OuterSection {
                 rate,
             },
             OuterName::Plain | OuterName::Es => Outer::Plain { optimizer, rate },
-        }
-    }
-}
-
-/// Whether a file is a configuration of reinforcement learning.
-pub(super) fn is_rl(table: &Table) -> bool {
-    let preset = table.get("preset").and_then(Value::as_str);
-    table.contains_key("rl") || preset.is_some_and(|name| presets::find_rl(name).is_some())
-}
-
-fn read(table: &Table, source: &str) -> Result<RlConfig> {
-    table.clone().try_into().map_err(|error: toml::de::Error| {
-        Error::config(format!("{source}: {}", error.to_string().trim_end().replace('\n', " ")))
-    })
-}
-
-/// The file over the preset it names.
-fn with_preset(mut table: Table, source: &str) -> Result<Table> {
-    let Some(preset) = table.remove("preset") else { return Ok(table) };
-    let text = preset.as_str().and_then(presets::find_rl).ok_or_else(|| {
-        let names: Vec<_> = presets::rl().map(|preset| preset.name).collect();
-        Error::config(format!(
-            "{source}: preset is {preset}, expected a preset of reinforcement learning: {}",
-            names.join(", ")
-        ))
-    })?;
-    let mut below = parse_table(text, source)?;
-    lay(&mut below, table);
-    Ok(below)
-}
-
-/// Lays a table's keys over another's.
-fn lay(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => lay(below, above),
-            (_, value) => drop(below.insert(key, value)),
         }
     }
 }

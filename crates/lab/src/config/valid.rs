@@ -456,6 +456,26 @@ pub(super) fn bad(source: &str, key: &str, found: impl Display, expected: &str) 
     Error::config(format!("{source}: {key} is {found}, expected {expected}"))
 }
 
+pub(super) fn count(
+    source: &str,
+    key: &str,
+    found: usize,
+    range: RangeInclusive<usize>,
+) -> Result<usize> {
+    let expected = format!("a whole number from {} to {}", range.start(), range.end());
+    if range.contains(&found) { Ok(found) } else { Err(bad(source, key, found, &expected)) }
+}
+
+pub(super) fn above_zero(source: &str, key: &str, found: f64) -> Result<f64> {
+    let fits = found > 0.0 && found.is_finite();
+    if fits { Ok(found) } else { Err(bad(source, key, found, "a finite number above 0")) }
+}
+
+pub(super) fn not_negative(source: &str, key: &str, found: f64) -> Result<f64> {
+    let fits = found >= 0.0 && found.is_finite();
+    if fits { Ok(found) } else { Err(bad(source, key, found, "a finite number, 0 or more")) }
+}
+
 impl Layers {
     pub(super) fn bad(&self, key: &str, found: impl Display, expected: &str) -> Error {
         bad(self.source(key), key, found, expected)
@@ -492,18 +512,15 @@ impl Layers {
         found: usize,
         range: RangeInclusive<usize>,
     ) -> Result<usize> {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        if range.contains(&found) { Ok(found) } else { Err(self.bad(key, found, &expected)) }
+        count(self.source(key), key, found, range)
     }
 
     pub(super) fn above_zero(&self, key: &str, found: f64) -> Result<f64> {
-        let fits = found > 0.0 && found.is_finite();
-        if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number above 0")) }
+        above_zero(self.source(key), key, found)
     }
 
     pub(super) fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
-        let fits = found >= 0.0 && found.is_finite();
-        if fits { Ok(found) } else { Err(self.bad(key, found, "a finite number, 0 or more")) }
+        not_negative(self.source(key), key, found)
     }
 
     pub(super) fn part(&self, key: &str, found: f64) -> Result<f64> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Learner, Progress};
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::RlConfig;
+use crate::config::{Kind, RlConfig};
 use crate::evaluation::Estimate;
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
@@ -107,9 +107,7 @@ pub fn train(
 
 /// Whether a folder holds a run of reinforcement learning.
 pub fn is_run(folder: &Path) -> bool {
-    let text = std::fs::read_to_string(folder.join("config.toml"));
-    let table = text.ok().and_then(|text| text.parse::<toml::Table>().ok());
-    table.is_some_and(|table| table.contains_key("rl"))
+    Kind::of_run(folder) == Some(Kind::Rl)
 }
 
 /// A learner standing at the newest checkpoint of a run.

@@ -105,7 +105,7 @@ fn support_products(case: &Case, dtype: Dtype) -> (Params<Tensor>, Params<Tensor
     let support: Vec<_> =
         case.tasks[0][..2].iter().map(|t| graph.input("data", t.shape())).collect();
     let step = graph.scalar(0.0).one_hot(case.steps + 1);
-    let at = Point { params: theta.clone(), carried: Params::new(), step };
+    let at = Point { params: theta.clone(), carried: Params::new(), step, closing: false };
     let loss = problem.support_loss(&at, &support).value;
     let g = grad_params(loss, &theta);
     let h = hvp(loss, theta.values(), g.values(), theta.values());
@@ -144,7 +144,7 @@ fn decisions(case: &Case, dtype: Dtype) -> Vec<f64> {
         let parts = &case.tasks[0][from..from + 2];
         let data: Vec<_> = parts.iter().map(|t| graph.input("data", t.shape())).collect();
         let step = graph.scalar(0.0).one_hot(case.steps + 1);
-        let at = Point { params, carried: Params::new(), step };
+        let at = Point { params, carried: Params::new(), step, closing: false };
         let loss = if query {
             problem.query_loss(&at, &[], &data)
         } else {

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::{Config, ErrorKind, Result, config::presets};
+use innerloop_lab::{Config, ErrorKind, Result};
 
 const SMALL: [&str; 5] = [
     "policy.hidden=[6]",
@@ -23,7 +24,7 @@ fn config(preset: &str, sets: &[&str]) -> RlConfig {
     };
     let sets: Vec<String> =
         SMALL.iter().chain(batch).chain(sets).map(|set| set.to_string()).collect();
-    RlConfig::load(preset, &sets).unwrap().expect("a preset of reinforcement learning")
+    RlConfig::load(preset, &sets).unwrap()
 }
 
 fn train(config: RlConfig, out: &Path, resume: bool) -> Result<Outcome> {
@@ -32,14 +33,18 @@ fn train(config: RlConfig, out: &Path, resume: bool) -> Result<Outcome> {
 
 #[test]
 fn every_preset_is_legal_and_comes_back_from_its_text() {
-    for preset in presets::rl() {
-        let config = RlConfig::load(preset.name, &[]).unwrap().expect(preset.name);
+    for preset in presets::of(Kind::Rl) {
+        let config = RlConfig::load(preset.name, &[]).unwrap();
         assert_eq!(RlConfig::parse(&config.to_toml(), "config.toml").unwrap(), config);
         let error = Config::load(preset.name, &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains("only train and evaluate"), "{error}");
     }
-    assert!(RlConfig::load("strokes-maml", &[]).unwrap().is_none());
+    let error = RlConfig::load("strokes-maml", &[]).unwrap_err();
+    assert!(
+        error.to_string().contains("few-shot learning; expected one of reinforcement"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Probe {
             let carried = named(&problem.carried());
             let step = graph.input("step", &[steps + 1]);
             let phi = named(adapted);
-            let at = Point { params: theta.overlay(&phi), carried, step };
+            let at = Point { params: theta.overlay(&phi), carried, step, closing: false };
             let examples = problem.support_examples();
             let support = arrays(graph, &problem.support_shapes(examples));
             Inputs { at, phi, support }

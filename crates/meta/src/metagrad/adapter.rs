@@ -50,15 +50,21 @@ pub struct Evaluation {
 }
 
 impl Adapter {
-    /// Compiles the inner loop as trained with `trained_steps` for `steps` steps.
+    /// Compiles the inner loop of a problem without closing steps as trained with `trained_steps` for `steps` steps.
     pub fn new(
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
         (trained_steps, steps): (usize, usize),
         batch: Option<usize>,
     ) -> Adapter {
+        assert_eq!(
+            problem.closing_steps(),
+            0,
+            "adaptation to any number of steps has no last ones"
+        );
         let structure = Structure::new(problem, algorithm, trained_steps, batch);
-        let step = step_program(&structure, problem, algorithm, (structure.path, 1)).expect(ONE);
+        let step =
+            step_program(&structure, problem, algorithm, (structure.path, (1, false))).expect(ONE);
         let graph = Graph::new();
         let scope = Scope::new(&structure, &graph);
         let (omega, phi, at_step) = (scope.omega(), scope.fast(), scope.step());

@@ -8,13 +8,13 @@ use super::path::{Path, Run};
 use super::scope::{Compiled, Scope, Sources};
 use super::structure::{Structure, loss_weight};
 use super::{MetaState, TaskData, TaskResult};
-use crate::{Algorithm, Moved, Problem};
+use crate::{Algorithm, Moved, Point, Problem};
 
 /// An inner loop.
 pub(super) struct Lane {
     path: Path,
-    step: Lengths,
-    back: Lengths,
+    step: Kinds,
+    back: Kinds,
     /// Adds the query loss on the way, where steps before the last one count.
     query: Option<Compiled>,
     final_loss: bool,
@@ -23,8 +23,17 @@ pub(super) struct Lane {
 /// Name of the program that adds the query loss after a step that is not the last.
 const ON_THE_WAY: &str = "query on the way";
 
-/// One program for each number of steps that share a gradient.
-struct Lengths(Vec<(usize, Compiled)>);
+/// One program for each kind of run: number of steps that share a gradient, and their support loss.
+struct Kinds(Vec<(Kind, Compiled)>);
+
+/// Number of steps, and whether they are closing ones.
+type Kind = (usize, bool);
+
+impl Run {
+    fn kind(self) -> Kind {
+        (self.length, self.closing)
+    }
+}
 
 /// What an inner loop leaves.
 pub(super) struct Track {
@@ -42,21 +51,21 @@ pub(super) struct Job<'a> {
     pub(super) tasks: &'a [TaskData<'a>],
 }
 
-impl Lengths {
-    /// A program for every length among the runs.
+impl Kinds {
+    /// A program for every kind among the runs.
     fn new(
         runs: impl Iterator<Item = Run>,
-        compile: impl Fn(usize) -> Result<Compiled, Unmappable>,
-    ) -> Result<Lengths, Unmappable> {
-        let mut lengths: Vec<usize> = runs.map(|run| run.length).collect();
-        lengths.dedup();
-        let programs = lengths.into_iter().map(|length| Ok((length, compile(length)?)));
-        Ok(Lengths(programs.collect::<Result<_, _>>()?))
+        compile: impl Fn(Kind) -> Result<Compiled, Unmappable>,
+    ) -> Result<Kinds, Unmappable> {
+        let mut kinds: Vec<Kind> = runs.map(Run::kind).collect();
+        kinds.dedup();
+        let programs = kinds.into_iter().map(|kind| Ok((kind, compile(kind)?)));
+        Ok(Kinds(programs.collect::<Result<_, _>>()?))
     }
 
-    fn of(&self, length: usize) -> &Compiled {
-        let fits = self.0.iter().find(|(of, _)| *of == length);
-        &fits.expect("a program for every length").1
+    fn of(&self, run: Run) -> &Compiled {
+        let fits = self.0.iter().find(|(kind, _)| *kind == run.kind());
+        &fits.expect("a program for every kind").1
     }
 
     fn programs(&self) -> impl Iterator<Item = &Compiled> {
@@ -65,8 +74,8 @@ impl Lengths {
 
     /// The work of each program and how many runs of steps it does.
     fn costs(&self, runs: impl Iterator<Item = Run> + Clone) -> Vec<(Cost, usize)> {
-        let times = |length| runs.clone().filter(|run| run.length == length).count();
-        self.0.iter().map(|(length, p)| (*p.program.cost(), times(*length))).collect()
+        let times = |kind| runs.clone().filter(|run| run.kind() == kind).count();
+        self.0.iter().map(|(kind, p)| (*p.program.cost(), times(*kind))).collect()
     }
 }
 
@@ -80,13 +89,13 @@ impl Lane {
         // The loss after the last step is the first thing that one more step computes; without any step
         // there is that one nonetheless, for a learner has a program.
         let more = final_loss || path.steps == 0;
-        let one_more = more.then_some(Run { first: path.steps, length: 1 });
-        let step = |length| step_program(structure, problem, algorithm, (path, length));
-        let back = |length| back_program(structure, problem, algorithm, (path, length));
+        let one_more = more.then(|| path.one_more());
+        let step = |kind| step_program(structure, problem, algorithm, (path, kind));
+        let back = |kind| back_program(structure, problem, algorithm, (path, kind));
         Ok(Lane {
             path,
-            step: Lengths::new(path.forward().chain(one_more), step)?,
-            back: Lengths::new(path.backward(structure.kind), back)?,
+            step: Kinds::new(path.forward().chain(one_more), step)?,
+            back: Kinds::new(path.backward(structure.kind), back)?,
             query: (weighs_steps && path.steps > 1)
                 .then(|| query_on_the_way(structure, problem))
                 .transpose()?,
@@ -140,11 +149,12 @@ impl Lane {
         for (state, start) in trajectory[0][n..].iter_mut().zip(meta.inner_state.values()) {
             spread(state, start);
         }
-        let one_more = self.final_loss.then_some(Run { first: self.path.steps, length: 1 });
-        for (i, Run { first, length }) in self.path.forward().chain(one_more).enumerate() {
+        let one_more = self.final_loss.then(|| self.path.one_more());
+        for (i, run) in self.path.forward().chain(one_more).enumerate() {
+            let Run { first, length, .. } = run;
             let (step, k) = (structure.step_index(first), self.path.batch(first));
             let at = Sources::at(meta, tasks, buffers, (&trajectory[i], n), (step, k));
-            self.step.of(length).run(workspace, at);
+            self.step.of(run).run(workspace, at);
             if let Some(results) = &mut results {
                 workspace.read(0, loss);
                 for (result, loss) in results.iter_mut().zip(loss.iter()) {
@@ -177,7 +187,7 @@ impl Lane {
             if let Some(run) = runs.next_if(|run| run.first == first) {
                 let step = (structure.step_index(first), self.path.batch(first));
                 let at = Sources::at(meta, tasks, buffers, place, step);
-                self.back.of(run.length).run(workspace, Sources { cotangent, totals, ..at });
+                self.back.of(run).run(workspace, Sources { cotangent, totals, ..at });
                 structure.read_orders(workspace, 0, cotangent, totals);
             }
             let counts = 0 < first && first < self.path.steps;
@@ -209,13 +219,13 @@ pub(super) fn step_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
-    (path, length): (Path, usize),
+    (path, (length, closing)): (Path, Kind),
 ) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, steps) = (scope.omega(), scope.steps(length));
     let start = Moved { phi: scope.fast(), state: scope.state() };
-    let at = scope.point(&omega, &start.phi, steps[0]);
+    let at = Point { closing, ..scope.point(&omega, &start.phi, steps[0]) };
     let loss = problem.support_loss(&at, &scope.batch(0));
     let gradient = grad_params(loss.value, &start.phi);
     let slope = (loss.value, &gradient);
@@ -249,14 +259,15 @@ fn back_program(
     structure: &Structure,
     problem: &dyn Problem,
     algorithm: &dyn Algorithm,
-    (path, length): (Path, usize),
+    (path, (length, closing)): (Path, Kind),
 ) -> Result<Compiled, Unmappable> {
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
     let (omega, steps) = (scope.omega(), scope.steps(length));
     let start = Moved { phi: scope.fast(), state: scope.state() };
     let later = scope.cotangents();
-    let (at, batch) = (scope.point(&omega, &start.phi, steps[0]), scope.batch(0));
+    let at = Point { closing, ..scope.point(&omega, &start.phi, steps[0]) };
+    let batch = scope.batch(0);
     let back = Backward {
         kind: structure.kind,
         fixed: scope.fixed(&omega),

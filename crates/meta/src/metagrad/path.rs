@@ -6,6 +6,8 @@ use crate::{MetaGradient, Sharing};
 #[derive(Clone, Copy)]
 pub(super) struct Path {
     pub(super) steps: usize,
+    /// So many of the last ones have a support loss of their own.
+    pub(super) closing: usize,
     pub(super) sharing: Sharing,
     /// Factor of its rates.
     pub(super) scale: f64,
@@ -18,12 +20,14 @@ pub(super) struct Path {
 pub(super) struct Run {
     pub(super) first: usize,
     pub(super) length: usize,
+    /// Whether their support loss is that of the last steps.
+    pub(super) closing: bool,
 }
 
 impl Path {
     /// Runs that share a gradient on the way forward; the last one may be shorter.
     pub(super) fn forward(&self) -> impl Iterator<Item = Run> + Clone + use<> {
-        runs(self.steps, self.width())
+        self.runs(self.width())
     }
 
     /// Runs that share a Hessian on the way back, in the order of the way forward, where there is one.
@@ -31,15 +35,10 @@ impl Path {
         &self,
         kind: MetaGradient,
     ) -> impl DoubleEndedIterator<Item = Run> + Clone + use<> {
-        let width = match self.sharing {
-            Sharing::None => 1,
-            Sharing::Forward(width) | Sharing::Backward(width) => width.max(1),
-        };
         let cut = self.cut(kind);
         // An implicit gradient takes one step back, at the end.
-        let end = matches!(kind, MetaGradient::Implicit { .. })
-            .then_some(Run { first: self.steps, length: 1 });
-        runs(self.steps, width).filter(move |run| run.first >= cut).chain(end)
+        let end = matches!(kind, MetaGradient::Implicit { .. }).then(|| self.one_more());
+        self.runs(self.window()).filter(move |run| run.first >= cut).chain(end)
     }
 
     /// The first step that is differentiated.
@@ -64,7 +63,34 @@ impl Path {
 
     /// Number of the forward run that begins at a step.
     pub(super) fn place(&self, step: usize) -> usize {
-        step.div_ceil(self.width())
+        let first = self.steps - self.closing;
+        let runs = |steps: usize| steps.div_ceil(self.width());
+        runs(step.min(first)) + runs(step.saturating_sub(first))
+    }
+
+    /// Whether a step is the first of those that share a gradient or a Hessian.
+    pub(super) fn opens(&self, step: usize) -> bool {
+        let first = self.steps - self.closing;
+        let within = if step < first { step } else { step - first };
+        within.is_multiple_of(self.window())
+    }
+
+    /// The step after the last one, which is of the last one's kind.
+    pub(super) fn one_more(&self) -> Run {
+        Run { first: self.steps, length: 1, closing: self.closing > 0 }
+    }
+
+    /// Steps that share a gradient or a Hessian.
+    fn window(&self) -> usize {
+        match self.sharing {
+            Sharing::None => 1,
+            Sharing::Forward(width) | Sharing::Backward(width) => width.max(1),
+        }
+    }
+
+    fn runs(&self, width: usize) -> impl DoubleEndedIterator<Item = Run> + Clone + use<> {
+        let first = self.steps - self.closing;
+        runs((0, first), width, false).chain(runs((first, self.closing), width, true))
     }
 
     fn width(&self) -> usize {
@@ -75,7 +101,34 @@ impl Path {
     }
 }
 
-fn runs(steps: usize, width: usize) -> impl DoubleEndedIterator<Item = Run> + Clone {
-    let last = steps.div_ceil(width);
-    (0..last).map(move |i| Run { first: i * width, length: width.min(steps - i * width) })
+fn runs(
+    (first, steps): (usize, usize),
+    width: usize,
+    closing: bool,
+) -> impl DoubleEndedIterator<Item = Run> + Clone {
+    (0..steps.div_ceil(width)).map(move |i| {
+        let length = width.min(steps - i * width);
+        Run { first: first + i * width, length, closing }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_steps_share_nothing_with_the_steps_before() {
+        let path =
+            |sharing| Path { steps: 6, closing: 1, sharing, scale: 1.0, differentiated: true };
+        let shared = path(Sharing::Forward(3));
+        let runs: Vec<_> = shared.forward().map(|r| (r.first, r.length, r.closing)).collect();
+        assert_eq!(runs, [(0, 3, false), (3, 2, false), (5, 1, true)]);
+        assert_eq!(runs.iter().map(|r| shared.place(r.0)).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(shared.place(6), 3);
+        let backward = path(Sharing::Backward(5));
+        let opens: Vec<_> = (0..6).filter(|&step| backward.opens(step)).collect();
+        assert_eq!(opens, [0, 5]);
+        assert_eq!(backward.backward(MetaGradient::Exact).count(), 2);
+        assert_eq!(backward.place(6), 6);
+    }
 }

@@ -174,7 +174,7 @@ impl<'g, 's> Scope<'g, 's> {
     /// All parameters with the fast weights in place.
     pub(super) fn point(&self, omega: &Vars<'g>, phi: &Vars<'g>, step: Var<'g>) -> Point<'g> {
         let theta = omega.filter(|name| self.structure.theta.get(name).is_some());
-        Point { params: theta.overlay(phi), carried: self.carried_once(), step }
+        Point { params: theta.overlay(phi), carried: self.carried_once(), step, closing: false }
     }
 
     /// Carried values are declared at first use and shared after.
@@ -189,7 +189,8 @@ impl<'g, 's> Scope<'g, 's> {
 
     /// Another point of the same graph.
     pub(super) fn point_from(&self, first: &Point<'g>, phi: &Vars<'g>, step: Var<'g>) -> Point<'g> {
-        Point { params: first.params.overlay(phi), carried: first.carried.clone(), step }
+        let (params, carried) = (first.params.overlay(phi), first.carried.clone());
+        Point { params, carried, step, closing: first.closing }
     }
 
     /// The rates among the meta-parameters.

@@ -65,12 +65,20 @@ impl Structure {
         let batch = batch.filter(|&batch| batch < support_examples);
         let support = problem.support_shapes(support_examples);
         let step_support = problem.support_shapes(batch.unwrap_or(support_examples));
+        let closing = problem.closing_steps();
         let mut structure = Structure {
             kind: algorithm.meta_gradient(),
             steps,
-            path: Path { steps, sharing: algorithm.sharing(), scale: 1.0, differentiated: true },
+            path: Path {
+                steps,
+                closing: closing.min(steps),
+                sharing: algorithm.sharing(),
+                scale: 1.0,
+                differentiated: true,
+            },
             companion: algorithm.companion(steps).map(|beside| Path {
                 steps: beside.steps,
+                closing: closing.min(beside.steps),
                 sharing: Sharing::None,
                 scale: beside.scale,
                 differentiated: beside.differentiated,

@@ -86,9 +86,10 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
     }
 
     /// The support loss before a step, or after the last one.
-    fn support_loss(&self, path: Path, phi: &Vars<'g>, k: usize) -> Loss<'g> {
-        let at = self.point(phi, self.structure.step_index(k));
-        self.problem.support_loss(&at, &self.batches[path.batch(k)])
+    fn support_loss(&self, path: Path, phi: &Vars<'g>, run: Run) -> Loss<'g> {
+        let at = self.point(phi, self.structure.step_index(run.first));
+        let at = Point { closing: run.closing, ..at };
+        self.problem.support_loss(&at, &self.batches[path.batch(run.first)])
     }
 
     fn query_loss(&self, phi: &Vars<'g>, k: usize) -> Loss<'g> {
@@ -117,10 +118,10 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let mut shared: Vars<'g> = Params::new();
         for run in path.forward() {
             let place = &places[places.len() - 1];
-            let loss = self.support_loss(path, &place.phi, run.first);
+            let loss = self.support_loss(path, &place.phi, run);
             let mut gradient = grad_params(loss.value, &place.phi);
             match path.sharing {
-                Sharing::Backward(width) if run.first % width != 0 => {
+                Sharing::Backward(_) if !path.opens(run.first) => {
                     gradient = gradient.zip_map(&shared, |g, shared| {
                         g.stop_gradient() + (*shared - shared.stop_gradient())
                     });
@@ -272,7 +273,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 kind,
                 start: start.clone(),
                 fixed: fixed.clone(),
-                loss: &|phi| self.support_loss(of.path, phi, run.first).value,
+                loss: &|phi| self.support_loss(of.path, phi, run).value,
                 advance: &|start, slope| self.advance(of.path, start, slope, run),
             };
             u = back.pull(&u);
@@ -308,7 +309,11 @@ impl Unrolled {
         let trace = Trace::new(&scope, structure, problem, algorithm);
         let mut trajectory = trace.trajectory(structure.path, None);
         if wants_final_loss(setup) {
-            let loss = trace.support_loss(structure.path, &trajectory.end().phi, structure.steps);
+            let loss = trace.support_loss(
+                structure.path,
+                &trajectory.end().phi,
+                structure.path.one_more(),
+            );
             trajectory.losses.push(loss.value);
         }
         let query = structure.kind != MetaGradient::Displacement;

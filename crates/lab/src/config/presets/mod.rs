@@ -3,6 +3,9 @@
 mod data_sets;
 mod rl;
 mod strokes;
+mod transfer;
+
+use super::Kind;
 
 /// A configuration with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,17 @@ pub const DEFAULT: &str = "strokes-maml";
 
 /// Every preset of few-shot learning, in the order a list shows them.
 pub fn all() -> impl Iterator<Item = &'static Preset> {
-    strokes::ALL.iter().chain(OTHERS)
+    of(Kind::FewShot)
+}
+
+/// Presets of a kind, in the order a list shows them.
+pub fn of(kind: Kind) -> impl Iterator<Item = &'static Preset> {
+    let parts: &[&[Preset]] = match kind {
+        Kind::FewShot => &[strokes::ALL, OTHERS],
+        Kind::Rl => &[rl::ALL],
+        Kind::Transfer => &[transfer::ALL],
+    };
+    parts.iter().copied().flatten()
 }
 
 const OTHERS: &[Preset] = &[
@@ -123,22 +136,17 @@ const OTHERS: &[Preset] = &[
 
 /// The TOML text of a preset of few-shot learning.
 pub fn find(name: &str) -> Option<&'static str> {
-    all().find(|preset| preset.name == name).map(|preset| preset.text)
+    find_of(Kind::FewShot, name)
 }
 
-/// Presets of reinforcement learning, in the order a list shows them.
-pub fn rl() -> impl Iterator<Item = &'static Preset> {
-    rl::ALL.iter()
+/// The TOML text of a preset of a kind.
+pub fn find_of(kind: Kind, name: &str) -> Option<&'static str> {
+    of(kind).find(|preset| preset.name == name).map(|preset| preset.text)
 }
 
-/// The TOML text of a preset of reinforcement learning.
-pub fn find_rl(name: &str) -> Option<&'static str> {
-    rl().find(|preset| preset.name == name).map(|preset| preset.text)
-}
-
-/// Names of the presets, in the order of [`all`], then of [`rl()`].
+/// Names of the presets of every kind.
 pub fn names() -> Vec<&'static str> {
-    all().chain(rl()).map(|preset| preset.name).collect()
+    Kind::ALL.into_iter().flat_map(of).map(|preset| preset.name).collect()
 }
 
 const SINUSOID_MAML: &str = r#"[tasks]

@@ -1,0 +1,138 @@
+//! What a preset or a file is a configuration of, and the reading of those kinds whose keys all have defaults:
+//! a preset, a file over the preset it names, and settings over both.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::layers::{self, parse_set, parse_table};
+use super::presets;
+use crate::{Error, Result};
+
+/// What a configuration is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Config`](super::Config)
+    FewShot,
+    /// [`RlConfig`](super::RlConfig): a section `[rl]`, or a preset of this kind.
+    Rl,
+    /// [`TransferConfig`](super::TransferConfig): a section `[transfer]`, or a preset of this kind.
+    Transfer,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::FewShot => "few-shot learning",
+            Kind::Rl => "reinforcement learning",
+            Kind::Transfer => "meta-transfer",
+        })
+    }
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::FewShot, Kind::Rl, Kind::Transfer];
+
+    /// The kind of a preset, or of the TOML file at a path.
+    pub fn named(preset_or_path: &str) -> Result<Kind> {
+        match Kind::of_preset(preset_or_path) {
+            Some(kind) => Ok(kind),
+            None => layers::read(preset_or_path).map(|table| Kind::of(&table)),
+        }
+    }
+
+    /// The kind of the run in a folder, where there is one that can be read.
+    pub fn of_run(folder: &Path) -> Option<Kind> {
+        let text = fs::read_to_string(folder.join("config.toml")).ok()?;
+        text.parse().ok().map(|table| Kind::of(&table))
+    }
+
+    pub(super) fn of_preset(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|&kind| presets::find_of(kind, name).is_some())
+    }
+
+    pub(super) fn of(table: &Table) -> Kind {
+        let preset = table.get("preset").and_then(Value::as_str);
+        match () {
+            _ if table.contains_key("rl") => Kind::Rl,
+            _ if table.contains_key("transfer") => Kind::Transfer,
+            _ => preset.and_then(Kind::of_preset).unwrap_or(Kind::FewShot),
+        }
+    }
+
+    /// That a configuration was expected to be of another kind.
+    pub(super) fn instead_of(self, expected: Kind, source: &str) -> Error {
+        let only = match self {
+            Kind::FewShot => "",
+            Kind::Rl => ", which only train and evaluate take",
+            Kind::Transfer => ", which only train takes",
+        };
+        let found = format!("{source} is a configuration of {self}{only}");
+        Error::usage(format!("{found}; expected one of {expected}"))
+    }
+}
+
+/// A preset, or the TOML file at a path, under settings in order.
+pub(super) fn load<C: DeserializeOwned>(
+    kind: Kind,
+    preset_or_path: &str,
+    sets: &[String],
+) -> Result<C> {
+    let mut table = match presets::find_of(kind, preset_or_path) {
+        Some(text) => parse_table(text, preset_or_path)?,
+        None => {
+            let found = Kind::named(preset_or_path)?;
+            if found != kind {
+                return Err(found.instead_of(kind, preset_or_path));
+            }
+            with_preset(kind, layers::read(preset_or_path)?, preset_or_path)?
+        }
+    };
+    for set in sets {
+        let (above, source) = parse_set(set)?;
+        // Read by itself, so that a message names the setting.
+        read::<C>(above.clone(), &source)?;
+        lay(&mut table, above);
+    }
+    read(table, preset_or_path)
+}
+
+/// TOML text; `source` names it in messages.
+pub(super) fn parse<C: DeserializeOwned>(kind: Kind, text: &str, source: &str) -> Result<C> {
+    read(with_preset(kind, parse_table(text, source)?, source)?, source)
+}
+
+fn read<C: DeserializeOwned>(table: Table, source: &str) -> Result<C> {
+    table.try_into().map_err(|error: toml::de::Error| {
+        Error::config(format!("{source}: {}", error.to_string().trim_end().replace('\n', " ")))
+    })
+}
+
+/// The file over the preset it names.
+fn with_preset(kind: Kind, mut table: Table, source: &str) -> Result<Table> {
+    let Some(preset) = table.remove("preset") else { return Ok(table) };
+    let text = preset.as_str().and_then(|name| presets::find_of(kind, name)).ok_or_else(|| {
+        let names: Vec<_> = presets::of(kind).map(|preset| preset.name).collect();
+        Error::config(format!(
+            "{source}: preset is {preset}, expected a preset of {kind}: {}",
+            names.join(", ")
+        ))
+    })?;
+    let mut below = parse_table(text, source)?;
+    lay(&mut below, table);
+    Ok(below)
+}
+
+/// Lays a table's keys over another's.
+fn lay(below: &mut Table, above: Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay(below, above),
+            (_, value) => drop(below.insert(key, value)),
+        }
+    }
+}

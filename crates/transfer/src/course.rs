@@ -1,0 +1,350 @@
+//! A method, compiled; trials that it trains.
+
+use std::fmt;
+use std::sync::Arc;
+
+use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor};
+use innerloop_meta::outer::{Optimizer, OptimizerState, Schedule, Shape};
+use innerloop_meta::{
+    Learner, MetaGradient, MetaState, Problem, Setup, Sharing, Strategy, TaskData, minibatch,
+};
+use innerloop_nn::{ParamSpec, Staged, initialise};
+
+use crate::{Frozen, L2tWw, Matching, Samples, Stage, Transfer};
+
+/// How the target is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Alone.
+    Scratch,
+    /// Alone, with the source's network, from the source's weights; the head is new.
+    FineTune,
+    /// Beside the source, every channel and pair matched alike.
+    Uniform,
+    /// Beside the source; meta-networks learn what to match and where.
+    L2tWw,
+    /// The same with first-order meta-gradients, which are zero: a control.
+    FirstOrder,
+}
+
+impl Method {
+    /// Whether the target learns beside the source.
+    pub fn matches(self) -> bool {
+        !matches!(self, Method::Scratch | Method::FineTune)
+    }
+}
+
+/// How long, on what and how fast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Iterations of a trial.
+    pub iterations: u64,
+    /// Examples of a batch.
+    pub batch_size: usize,
+    /// α at the start; it falls to zero along half a cosine.
+    pub lr: f64,
+    /// μ.
+    pub momentum: f64,
+    /// κ.
+    pub weight_decay: f64,
+    /// T.
+    pub transfer_steps: usize,
+    /// Which of those share a gradient.
+    pub sharing: Sharing,
+    /// How the meta-gradient is computed.
+    pub strategy: Strategy,
+    /// Rate of the meta-networks' Adam.
+    pub meta_lr: f64,
+    /// Its weight decay, coupled.
+    pub meta_weight_decay: f64,
+}
+
+/// A method on a network, compiled.
+pub struct Course {
+    method: Method,
+    settings: Settings,
+    joint: Learner,
+    outer: Option<Learner>,
+    problem: Transfer,
+    frozen: Frozen,
+}
+
+/// A target on its way.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Iterations done.
+    pub iteration: u64,
+    /// The target's weights, the matching convolutions and the meta-networks; the velocity.
+    pub meta: MetaState,
+    /// Running statistics of the target's normalising layers.
+    pub running: Params<Tensor>,
+    /// Moments of the meta-networks' Adam.
+    pub optimizer: OptimizerState,
+    /// Orders the batches.
+    pub key: Key,
+}
+
+/// What some iterations gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Mean loss of the target's own steps: cross-entropy, and the transfer loss where there is one.
+    pub loss: f64,
+    /// Mean cross-entropy after the inner loop.
+    pub outer_loss: Option<f64>,
+    /// Mean norm of the meta-gradient.
+    pub gradient_norm: Option<f64>,
+    /// Bytes of workspaces.
+    pub bytes: usize,
+}
+
+/// A loss that is no number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Diverged {
+    /// Iteration it came up in.
+    pub iteration: u64,
+    /// The loss.
+    pub loss: f64,
+}
+
+/// What meta-networks make of a pair, on average.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matched {
+    /// Source and target layer.
+    pub pair: [usize; 2],
+    /// Mean of λ.
+    pub weight: f64,
+    /// Mean weight of each channel of the source layer.
+    pub channels: Vec<f64>,
+}
+
+/// Share of a batch's statistics in the running ones, as PyTorch's default.
+const MOMENTUM: f64 = 0.1;
+
+impl Course {
+    /// Compiles a method for images `[h, w, c]`. `matching` is used where the method matches.
+    pub fn new(
+        method: Method,
+        target: Arc<dyn Staged>,
+        image: [usize; 3],
+        matching: &Matching,
+        settings: Settings,
+    ) -> Course {
+        let problem = |stage| Transfer {
+            target: target.clone(),
+            image,
+            batch: settings.batch_size,
+            matching: if method.matches() { matching.clone() } else { Matching::none() },
+            stage,
+        };
+        let rule = |meta_gradient| L2tWw {
+            lr: settings.lr,
+            momentum: settings.momentum,
+            weight_decay: settings.weight_decay,
+            sharing: settings.sharing,
+            meta_gradient,
+        };
+        let outer = match method {
+            Method::L2tWw => Some(MetaGradient::Exact),
+            Method::FirstOrder => Some(MetaGradient::FirstOrder),
+            Method::Scratch | Method::FineTune | Method::Uniform => None,
+        };
+        let joint = problem(Stage::Joint);
+        let alone = L2tWw { sharing: Sharing::None, ..rule(MetaGradient::Displacement) };
+        let setup = |steps| Setup { strategy: settings.strategy, ..Setup::new(steps) };
+        Course {
+            method,
+            settings,
+            joint: Learner::new(&joint, &alone, setup(1)),
+            outer: outer.map(|kind| {
+                let setup = setup(settings.transfer_steps + 1);
+                Learner::new(&problem(Stage::Apart), &rule(kind), setup)
+            }),
+            frozen: Frozen::new(target.as_ref(), image, false),
+            problem: joint,
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// All parameters of a trial.
+    pub fn specs(&self) -> Vec<ParamSpec> {
+        self.problem.specs()
+    }
+
+    /// What the meta-gradient is computed with, if there is one.
+    pub fn outer(&self) -> Option<&Learner> {
+        self.outer.as_ref()
+    }
+
+    /// A fresh trial. `source`, weights and running statistics by name, is where fine-tuning starts; its head, the last
+    /// two parameters, is left out.
+    pub fn trial(&self, key: Key, source: Option<&Params<Tensor>>) -> Trial {
+        let specs = self.problem.specs();
+        let rule = L2tWw {
+            lr: self.settings.lr,
+            momentum: self.settings.momentum,
+            weight_decay: self.settings.weight_decay,
+            sharing: Sharing::None,
+            meta_gradient: MetaGradient::Displacement,
+        };
+        let theta = initialise(&specs, key.with_stream("target"), Dtype::F32);
+        let mut meta = MetaState::new(&self.problem, &rule, 1, theta);
+        let mut running = self.problem.target.statistics().map_named(|name, shape| {
+            let start = if name.ends_with(".var") { 1.0 } else { 0.0 };
+            Tensor::full(Dtype::F32, shape, start)
+        });
+        if let Some(source) = source {
+            let own = self.problem.target.parameters();
+            let body: Vec<&str> =
+                own[..own.len() - 2].iter().map(|spec| spec.name.as_str()).collect();
+            meta.omega = meta.omega.overlay(&source.filter(|name| body.contains(&name)));
+            running = running.map_named(|name, _| source[name].clone());
+        }
+        let learned = meta.omega.filter(|name| name.starts_with(crate::META_PREFIX));
+        Trial { iteration: 0, meta, running, optimizer: OptimizerState::new(&learned), key }
+    }
+
+    /// Trains up to an iteration.
+    pub fn advance(
+        &self,
+        trial: &mut Trial,
+        samples: &Samples,
+        until: u64,
+    ) -> Result<Progress, Diverged> {
+        let Settings { batch_size, meta_lr, .. } = self.settings;
+        let (mut worker, mut result) =
+            (self.joint.worker(Dtype::F32), self.joint.result(Dtype::F32));
+        let mut outer = self
+            .outer
+            .as_ref()
+            .map(|outer| (outer, outer.worker(Dtype::F32), outer.result(Dtype::F32), [0.0, 0.0]));
+        let zeros = |shape: &Vec<usize>| Tensor::zeros(Dtype::F32, shape);
+        let mut batch: Vec<Tensor> =
+            self.problem.support_shapes(batch_size).iter().map(zeros).collect();
+        let (first, mut sum) = (trial.iteration, 0.0);
+        while trial.iteration < until {
+            let rows = minibatch(trial.key, samples.len(), batch_size, trial.iteration as usize);
+            samples.gather(&rows, &mut batch);
+            let support: Vec<&Tensor> = batch.iter().collect();
+            let task = TaskData { support: &support, query: &support[..2], key: trial.key };
+            trial.set_rate(self.schedule().rate(trial.iteration));
+            self.joint.run(&mut worker, &trial.meta, task, &mut result);
+            let mut loss = result.support_losses[0];
+            sum += loss;
+            trial.meta.omega = trial.meta.omega.overlay(&result.fast);
+            trial.meta.inner_state = result.inner_state.clone();
+            trial.follow(&result.statistics);
+            if let Some((outer, worker, result, sums)) = &mut outer {
+                // The trial itself stays where it is: that is the rollback.
+                outer.run(worker, &trial.meta, task, result);
+                sums[0] += result.query_loss;
+                sums[1] += norm(&result.gradient);
+                loss += result.query_loss;
+                let optimizer = &mut trial.optimizer;
+                self.adam().step(&mut trial.meta.omega, &result.gradient, meta_lr, optimizer);
+            }
+            if !loss.is_finite() {
+                return Err(Diverged { iteration: trial.iteration, loss });
+            }
+            trial.iteration += 1;
+        }
+        let n = (trial.iteration - first).max(1) as f64;
+        Ok(Progress {
+            loss: sum / n,
+            outer_loss: outer.as_ref().map(|(.., sums)| sums[0] / n),
+            gradient_norm: outer.as_ref().map(|(.., sums)| sums[1] / n),
+            bytes: worker.bytes() + outer.as_ref().map_or(0, |(_, worker, ..)| worker.bytes()),
+        })
+    }
+
+    /// Share of samples that a trial labels right.
+    pub fn accuracy(&self, trial: &Trial, samples: &Samples) -> f64 {
+        self.frozen.accuracy(self.values(trial), samples)
+    }
+
+    /// The target's weights and running statistics.
+    pub fn values<'a>(&self, trial: &'a Trial) -> impl Iterator<Item = &'a Tensor> {
+        let own = self.problem.target.parameters().len();
+        trial.meta.omega.values()[..own].iter().chain(trial.running.values())
+    }
+
+    /// The same by name.
+    pub fn named(&self, trial: &Trial) -> Params<Tensor> {
+        let own = self.problem.target.parameters();
+        let weights = own.iter().map(|spec| spec.name.clone()).zip(trial.meta.omega.values());
+        weights
+            .map(|(name, value)| (name, value.clone()))
+            .collect::<Params<_>>()
+            .merge(&trial.running)
+    }
+
+    /// What a trial's meta-networks make of samples.
+    pub fn matched(&self, trial: &Trial, samples: &Samples) -> Vec<Matched> {
+        let matching = &self.problem.matching;
+        let graph = Graph::new();
+        let params = trial.meta.omega.map_named(|name, value| graph.input(name, value.shape()));
+        let maps: Vec<_> =
+            samples.arrays[2..].iter().map(|maps| graph.input("maps", maps.shape())).collect();
+        let mut outputs = Vec::new();
+        for &[m, n] in &matching.pairs {
+            let say = matching.say(&params, [m, n], maps[m]);
+            outputs.extend([say.pair.mean(), say.channels.mean_to(&[1, say.channels.shape()[1]])]);
+        }
+        let program = Program::compile(&graph, &outputs);
+        let mut workspace = program.workspace(Dtype::F32);
+        for (i, value) in trial.meta.omega.values().iter().chain(&samples.arrays[2..]).enumerate() {
+            workspace.set(i, value);
+        }
+        program.run(&mut workspace);
+        let of = |(i, &pair): (usize, &[usize; 2])| Matched {
+            pair,
+            weight: workspace.read_scalar(2 * i),
+            channels: workspace.output(2 * i + 1).iter().collect(),
+        };
+        matching.pairs.iter().enumerate().map(of).collect()
+    }
+
+    fn schedule(&self) -> Schedule {
+        let Settings { lr, iterations, .. } = self.settings;
+        Schedule { start: lr, end: 0.0, warmup: 0, iterations, shape: Shape::Cosine }
+    }
+
+    fn adam(&self) -> Optimizer {
+        Optimizer::Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: self.settings.meta_weight_decay,
+            decoupled: false,
+        }
+    }
+}
+
+impl Trial {
+    fn set_rate(&mut self, rate: f64) {
+        let at = self.meta.omega.position(L2tWw::RATE).expect("the rate is a meta-parameter");
+        self.meta.omega.values_mut()[at].set(0, rate);
+    }
+
+    /// Moves the running statistics towards those of a step, the first row. Variances are biased ones.
+    fn follow(&mut self, statistics: &Params<Tensor>) {
+        for (running, of_steps) in self.running.values_mut().iter_mut().zip(statistics.values()) {
+            for i in 0..running.len() {
+                running.set(i, (1.0 - MOMENTUM) * running.get(i) + MOMENTUM * of_steps.get(i));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the loss is {} in iteration {}", self.loss, self.iteration)
+    }
+}
+
+fn norm(gradient: &Params<Tensor>) -> f64 {
+    gradient.values().iter().flat_map(|g| g.iter()).map(|x| x * x).sum::<f64>().sqrt()
+}
