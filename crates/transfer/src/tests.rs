@@ -121,7 +121,7 @@ fn meta_gradients_are_those_of_differences() {
 }
 
 #[test]
-fn differences_refuse_a_gradient_that_leaves_the_decay_out() {
+fn differences_tell_when_a_hessian_serves_two_steps() {
     // Backwards windows are an approximation: they take one Hessian for two steps.
     let problem = apart(residual());
     let rule = rule(Sharing::Backward(2), MetaGradient::Exact);

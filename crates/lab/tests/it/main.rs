@@ -9,4 +9,5 @@ mod metagrad;
 mod resume;
 mod rl;
 mod runs;
+mod transfer;
 mod verify;

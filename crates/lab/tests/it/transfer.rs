@@ -1,0 +1,124 @@
+//! Runs of meta-transfer.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use innerloop_lab::config::{Config, Kind, RlConfig, presets};
+use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::transfer::{Outcome, TransferConfig, train};
+use innerloop_lab::{Error, ErrorKind};
+
+const SMALL: [&str; 13] = [
+    "transfer.source_classes=3",
+    "transfer.source_shots=4",
+    "transfer.source_query=2",
+    "transfer.target_classes=3",
+    "transfer.target_shots=2",
+    "transfer.target_query=4",
+    "source.channels=[2, 3]",
+    "source.iterations=3",
+    "source.batch_size=6",
+    "target.channels=[2, 2]",
+    "outer.trials=2",
+    "outer.iterations=4",
+    "outer.batch_size=5",
+];
+
+fn config(more: &[&str]) -> Result<TransferConfig, Error> {
+    let sets: Vec<String> = SMALL.iter().chain(more).map(|set| set.to_string()).collect();
+    TransferConfig::load("transfer-strokes", &sets)
+}
+
+fn run(out: &Path, sets: &[&str], resume: bool, stop: bool) -> Result<Outcome, Error> {
+    let stop = AtomicBool::new(stop);
+    train(config(sets)?, out, resume, &stop, &mut |_| {})
+}
+
+fn accuracies(outcome: &Outcome) -> Vec<Vec<f64>> {
+    outcome.methods.iter().map(|method| method.accuracies.clone()).collect()
+}
+
+#[test]
+fn threads_and_stops_change_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two, stopped] = ["one", "two", "stopped"].map(|name| folder.path().join(name));
+    let first = run(&one, &["run.threads=1", "run.checkpoint_every=2"], false, false).unwrap();
+    let second = run(&two, &["run.threads=3", "run.checkpoint_every=2"], false, false).unwrap();
+    let sets = ["run.threads=2", "run.checkpoint_every=2"];
+    let error = run(&stopped, &sets, false, true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    let third = run(&stopped, &sets, true, false).unwrap();
+    assert_eq!(accuracies(&first), accuracies(&second));
+    assert_eq!(accuracies(&first), accuracies(&third));
+    let lines = |path: &Path| RunDir::open(path).unwrap().metrics().unwrap();
+    assert_eq!(lines(&one).len(), 1 + 2 * 2 * 5);
+    assert_eq!(lines(&one), lines(&two));
+    assert_eq!(lines(&one), lines(&stopped));
+    let svg = std::fs::read_to_string(one.join("matched.svg")).unwrap();
+    assert!(svg.starts_with("<svg"));
+
+    // The source of one run serves another; one of other extents is refused.
+    let weights = format!("source.weights={}", one.join("source.safetensors").display());
+    let third = folder.path().join("third");
+    let again = run(&third, &[&weights, "run.checkpoint_every=2"], false, false).unwrap();
+    assert_eq!(accuracies(&first), accuracies(&again));
+    let fourth = folder.path().join("fourth");
+    let error = run(&fourth, &[&weights, "source.channels=[2, 4]"], false, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Checkpoint, "{error}");
+}
+
+#[test]
+fn bad_settings_are_named() {
+    for (set, message) in [
+        (
+            "outer.batch_size=7",
+            "outer.batch_size is 7, expected 2 to 6, the number of labelled images",
+        ),
+        ("outer.momentum=1.0", "outer.momentum is 1, expected at least 0 and below 1"),
+        ("algorithm.window=0", "algorithm.window is 0, expected a whole number from 1 to 1000000"),
+        ("algorithm.methods=[]", "algorithm.methods is empty, expected one method or more"),
+        ("algorithm.methods=['warp']", "unknown variant `warp`"),
+        ("outer.rate=1", "unknown field `rate`"),
+        ("target.channels=[2,2,2,2,2,2]", "expected at most 5 stages"),
+    ] {
+        let error = config(&[set]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn every_kind_of_configuration_is_told_from_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.toml");
+    let path = file.to_str().unwrap();
+    for kind in Kind::ALL {
+        for preset in presets::of(kind) {
+            assert_eq!(Kind::named(preset.name).unwrap(), kind, "{}", preset.name);
+        }
+        // A file that says no more than which preset it stands on.
+        let preset = presets::of(kind).next().unwrap().name;
+        std::fs::write(&file, format!("preset = {preset:?}\n")).unwrap();
+        for name in [preset, path] {
+            assert_eq!(Kind::named(name).unwrap(), kind, "{name}");
+            let errors = [
+                (Kind::FewShot, Config::load(name, &[]).err()),
+                (Kind::Rl, RlConfig::load(name, &[]).err()),
+                (Kind::Transfer, TransferConfig::load(name, &[]).err()),
+            ];
+            for (asked, error) in errors {
+                let Some(error) = error else {
+                    assert_eq!(asked, kind, "{name} was read");
+                    continue;
+                };
+                assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+                let words = format!("expected one of {asked}");
+                assert!(asked != kind && error.to_string().contains(&words), "{error}");
+            }
+        }
+    }
+    for preset in presets::of(Kind::Transfer) {
+        let config = TransferConfig::load(preset.name, &[]).unwrap();
+        assert_eq!(TransferConfig::parse(&config.to_toml(), "config.toml").unwrap(), config);
+    }
+}
