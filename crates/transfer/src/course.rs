@@ -93,8 +93,6 @@ pub struct Progress {
     pub outer_loss: Option<f64>,
     /// Mean norm of the meta-gradient.
     pub gradient_norm: Option<f64>,
-    /// Bytes of workspaces.
-    pub bytes: usize,
 }
 
 /// A loss that is no number.
@@ -179,6 +177,12 @@ impl Course {
         self.outer.as_ref()
     }
 
+    /// Bytes of the memory that a trial works in.
+    pub fn workspace_bytes(&self) -> usize {
+        let learners = [Some(&self.joint), self.outer.as_ref()].into_iter().flatten();
+        learners.map(|learner| learner.worker(Dtype::F32).bytes()).sum()
+    }
+
     /// A fresh trial. `source`, weights and running statistics by name, is where fine-tuning starts; its head, the last
     /// two parameters, is left out.
     pub fn trial(&self, key: Key, source: Option<&Params<Tensor>>) -> Trial {
@@ -256,7 +260,6 @@ impl Course {
             loss: sum / n,
             outer_loss: outer.as_ref().map(|(.., sums)| sums[0] / n),
             gradient_norm: outer.as_ref().map(|(.., sums)| sums[1] / n),
-            bytes: worker.bytes() + outer.as_ref().map_or(0, |(_, worker, ..)| worker.bytes()),
         })
     }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use innerloop::lab::{Evaluator, Protocol, Which, open, rl};
+use innerloop::lab::config::Kind;
+use innerloop::lab::{Evaluator, Protocol, Which, open, rl, transfer};
 use innerloop::tasks::Split;
 
-use super::{print_report, print_returns};
+use super::{print_accuracies, print_report, print_returns};
 
 #[derive(Args)]
 pub(crate) struct Evaluate {
@@ -55,8 +56,10 @@ enum CheckpointName {
 
 impl Evaluate {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        if rl::is_run(&self.run) {
-            return self.run_rl();
+        match Kind::of_run(&self.run) {
+            Some(Kind::Rl) => return self.run_rl(),
+            Some(Kind::Transfer) => return self.run_transfer(),
+            Some(Kind::FewShot) | None => {}
         }
         let which = match self.checkpoint {
             CheckpointName::Best => Which::Best,
@@ -126,6 +129,25 @@ impl Evaluate {
             config.seed
         );
         print_returns(&returns, tasks, trajectories);
+        Ok(())
+    }
+
+    /// Meta-transfer: accuracies of all trials on their test images.
+    fn run_transfer(self) -> anyhow::Result<()> {
+        ensure!(
+            matches!(self.split, SplitName::Test) && self.tasks.is_none() && self.steps.is_none(),
+            "runs of meta-transfer have no tasks or steps, and test images alone; leave --tasks, --steps and --split out"
+        );
+        let outcome = transfer::evaluate(&self.run)?;
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&outcome)?);
+            return Ok(());
+        }
+        say!(
+            "source network: accuracy {:.2} % on its own classes",
+            100.0 * outcome.source_accuracy
+        );
+        print_accuracies(&outcome);
         Ok(())
     }
 }

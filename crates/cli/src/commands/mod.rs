@@ -21,7 +21,7 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
 use innerloop::engine::Dtype;
-use innerloop::lab::{Config, Estimate, Measure, Report, config::presets};
+use innerloop::lab::{Config, Estimate, Measure, Report, config::presets, transfer};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -145,6 +145,33 @@ pub(crate) fn print_report(report: &Report) {
             score(report.measure, *estimate),
             loss.mean,
             loss.ci95
+        );
+    }
+}
+
+/// A row for every method of meta-transfer.
+pub(crate) fn print_accuracies(outcome: &transfer::Outcome) {
+    let trials = outcome.trials;
+    say!("{} iterations, {trials} trials; seed {}", outcome.iterations, outcome.seed);
+    say!(
+        "{:>12}  {:>16}  ms/iteration  MiB  gradients, HVPs  |meta-gradient|",
+        "",
+        "test accuracy"
+    );
+    for method in &outcome.methods {
+        let accuracy = &method.accuracy;
+        let spread = match trials {
+            1 => String::new(),
+            _ => format!(" ± {:.2}", 100.0 * accuracy.ci95),
+        };
+        let work = method.derivatives.map_or(String::new(), |[g, h]| format!("{g}, {h}"));
+        let norm = method.gradient_norm.map_or(String::new(), |norm| format!("{norm:.2e}"));
+        say!(
+            "{:>12}  {:>16}  {:>12.1}  {:>3}  {work:>15}  {norm:>15}",
+            method.method,
+            format!("{:.2} %{spread}", 100.0 * accuracy.mean),
+            1000.0 * method.seconds_per_iteration,
+            method.workspace_bytes >> 20
         );
     }
 }

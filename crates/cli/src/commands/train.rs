@@ -13,7 +13,7 @@ use innerloop::lab::rl::{self, RlConfig};
 use innerloop::lab::transfer::{self, TransferConfig};
 use innerloop::lab::{self, Config, Event, Measure, Outcome, Sink, run_dir::RunDir};
 
-use super::{Source, measured, print_report, print_returns, score};
+use super::{Source, measured, print_accuracies, print_report, print_returns, score};
 
 #[derive(Args)]
 pub(crate) struct Train {
@@ -140,30 +140,10 @@ fn train_transfer(
         }
     };
     let outcome = transfer::train(config, out, resume, stop, &mut sink)?;
-    let trials = outcome.trials;
-    say!("{} iterations, {trials} trials; seed {}", outcome.iterations, outcome.seed);
-    say!(
-        "{:>12}  {:>16}  ms/iteration  MiB  gradients, HVPs  |meta-gradient|",
-        "",
-        "test accuracy"
-    );
-    for method in &outcome.methods {
-        let accuracy = &method.accuracy;
-        let spread = match trials {
-            1 => String::new(),
-            _ => format!(" ± {:.2}", 100.0 * accuracy.ci95),
-        };
-        let work = method.derivatives.map_or(String::new(), |[g, h]| format!("{g}, {h}"));
-        let norm = method.gradient_norm.map_or(String::new(), |norm| format!("{norm:.2e}"));
-        say!(
-            "{:>12}  {:>16}  {:>12.1}  {:>3}  {work:>15}  {norm:>15}",
-            method.method,
-            format!("{:.2} %{spread}", 100.0 * accuracy.mean),
-            1000.0 * method.seconds_per_iteration,
-            method.workspace_bytes >> 20
-        );
+    print_accuracies(&outcome);
+    if out.join("matched.svg").is_file() {
+        say!("what was matched: {}", out.join("matched.svg").display());
     }
-    say!("what was matched: {}", out.join("matched.svg").display());
     Ok(())
 }
 

@@ -10,4 +10,5 @@ mod reproduce;
 mod rl;
 mod stop;
 mod train;
+mod transfer;
 mod verify;

@@ -68,8 +68,7 @@ impl Kind {
     pub(super) fn instead_of(self, expected: Kind, source: &str) -> Error {
         let only = match self {
             Kind::FewShot => "",
-            Kind::Rl => ", which only train and evaluate take",
-            Kind::Transfer => ", which only train takes",
+            Kind::Rl | Kind::Transfer => ", which only train and evaluate take",
         };
         let found = format!("{source} is a configuration of {self}{only}");
         Error::usage(format!("{found}; expected one of {expected}"))

@@ -5,4 +5,4 @@ mod run;
 
 pub use crate::config::RlConfig;
 pub use learner::{Learner, Progress};
-pub use run::{Event, Outcome, evaluate, is_run, open, train};
+pub use run::{Event, Outcome, evaluate, open, train};

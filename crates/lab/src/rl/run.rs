@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Learner, Progress};
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::{Kind, RlConfig};
+use crate::config::RlConfig;
 use crate::evaluation::Estimate;
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
@@ -103,11 +103,6 @@ pub fn train(
     run.train(stop, sink)?;
     sink(Event::Evaluating);
     run.finish()
-}
-
-/// Whether a folder holds a run of reinforcement learning.
-pub fn is_run(folder: &Path) -> bool {
-    Kind::of_run(folder) == Some(Kind::Rl)
 }
 
 /// A learner standing at the newest checkpoint of a run.

@@ -2,6 +2,7 @@
 
 mod images;
 mod run;
+mod source;
 
 pub use crate::config::TransferConfig;
-pub use run::{Event, MethodOutcome, Outcome, train};
+pub use run::{Event, MethodOutcome, Outcome, evaluate, train};

@@ -7,21 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use innerloop_engine::{Key, Params, Tensor};
-use innerloop_nn::{Init, ParamSpec, ResNet, Staged, Vgg};
+use innerloop_nn::{Init, ParamSpec, Staged, Vgg};
 use innerloop_tasks::Split;
-use innerloop_transfer::{Course, Frozen, Matching, Progress, Samples, Trial, picture};
+use innerloop_transfer::{Course, Frozen, Matching, Samples, Trial, picture};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::images::Images;
+use super::source::{EPS, Source, resnet};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::TransferConfig;
 use crate::config::transfer::{MethodName, NetworkName};
 use crate::evaluation::Estimate;
 use crate::experiment::converted;
 use crate::run::{number, peak_memory, same_shapes};
-use crate::run_dir::RunWriter;
+use crate::run_dir::{RunDir, RunWriter};
 use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
@@ -104,10 +105,6 @@ enum Line {
     },
 }
 
-const EPS: f64 = 1e-5;
-const SOURCE_FILE: &str = "source.safetensors";
-const SOURCE: &str = "source";
-
 /// Trains the source, then every method's trials, into a folder.
 pub fn train(
     config: TransferConfig,
@@ -128,7 +125,7 @@ pub fn train(
     let mut run = Run::new(&config, &images, &source)?;
     let last = writer.dir().last_path();
     if resume && last.exists() {
-        run.restore(&last)?;
+        run.restore(&checkpoint::load(&last)?, &last)?;
     }
     writer.keep_until(run.iteration)?;
     if run.iteration == 0 {
@@ -142,7 +139,7 @@ pub fn train(
         lines.iter().try_for_each(|line| writer.append(line))?;
         run.seconds = before + start.elapsed().as_secs_f64();
         checkpoint::save(&last, &run.checkpoint())?;
-        let losses = run.cells.iter().filter_map(|cell| Some(cell.progress?.loss));
+        let losses = run.cells.iter().map(|cell| cell.loss);
         sink(Event::Step { iteration: until, loss: losses.sum::<f64>() / run.cells.len() as f64 });
         if stop.load(Ordering::Relaxed) && until < total {
             return Err(Error::interrupted(format!(
@@ -159,62 +156,16 @@ pub fn train(
     Ok(outcome)
 }
 
-/// The pretrained network.
-struct Source {
-    network: Arc<dyn Staged>,
-    /// Weights and running statistics.
-    values: Params<Tensor>,
-    accuracy: f64,
-}
-
-impl Source {
-    /// From the run's folder or the file configured, else trained now and left in the folder.
-    fn new(config: &TransferConfig, images: &Images, folder: &Path) -> Result<Source> {
-        let section = &config.transfer;
-        let key = Key::new(config.seed).with_stream(SOURCE);
-        let sizes = [section.source_shots, section.source_query];
-        let classes = section.source_classes;
-        let [labelled, unseen] = images.draw((Split::Train, SOURCE), classes, sizes, key)?;
-        let network =
-            resnet(images.shape(), &config.source.channels, config.source.blocks, classes);
-        let kept = folder.join(SOURCE_FILE);
-        let given = Path::new(&config.source.weights);
-        let found = match () {
-            _ if kept.exists() => Some(kept.as_path()),
-            _ if !config.source.weights.is_empty() => Some(given),
-            _ => None,
-        };
-        let image = images.shape();
-        let none = Matching::none();
-        let settings = config.source_settings();
-        let alone = innerloop_transfer::Method::Scratch;
-        let course = Course::new(alone, network.clone(), image, &none, settings);
-        let mut trial = course.trial(key, None);
-        let specs = network.parameters();
-        let values = match found {
-            Some(path) => {
-                let expected = converted(specs, &course.named(&trial), true);
-                let found = same_shapes(&checkpoint::load(path)?, SOURCE, &expected, path)?;
-                converted(specs, &found, false)
-            }
-            None => {
-                let diverged = |at| Error::diverged(format!("source: {at}; lower source.lr"));
-                course.advance(&mut trial, &labelled, settings.iterations).map_err(diverged)?;
-                course.named(&trial)
-            }
-        };
-        if !kept.exists() {
-            let groups = vec![(SOURCE.to_string(), converted(specs, &values, true))];
-            checkpoint::save(&kept, &Checkpoint { groups, metadata: BTreeMap::new() })?;
-        }
-        let frozen = Frozen::new(network.as_ref(), image, false);
-        let accuracy = frozen.accuracy(values.values().iter(), &unseen);
-        Ok(Source { network, values, accuracy })
-    }
-}
-
-fn resnet(image: [usize; 3], channels: &[usize], blocks: usize, classes: usize) -> Arc<dyn Staged> {
-    Arc::new(ResNet::new(image, (channels, blocks), classes, (Init::He, EPS)))
+/// Measures the trials of a run again, at its newest checkpoint.
+pub fn evaluate(folder: &Path) -> Result<Outcome> {
+    let dir = RunDir::open(folder)?;
+    let config: TransferConfig = dir.kept()?;
+    let last = checkpoint::load(&dir.last_path())?;
+    let images = Images::open(&config.transfer)?;
+    let source = Source::new(&config, &images, folder)?;
+    let mut run = Run::new(&config, &images, &source)?;
+    run.restore(&last, &dir.last_path())?;
+    Ok(run.outcome(&config, &source))
 }
 
 /// A trial of a method.
@@ -223,7 +174,10 @@ struct Cell {
     number: usize,
     trial: Trial,
     seconds: f64,
-    progress: Option<Progress>,
+    /// Mean loss of the iterations before the last checkpoint.
+    loss: f64,
+    /// Mean norm of their meta-gradients, if there are any.
+    gradient_norm: Option<f64>,
 }
 
 /// All trials.
@@ -272,7 +226,7 @@ impl Run {
         let cell = |method: usize, number: usize| {
             let from = (names[method] == MethodName::FineTune).then_some(&source.values);
             let trial = courses[method].trial(key.at(0, number as u64), from);
-            Cell { method, number, trial, seconds: 0.0, progress: None }
+            Cell { method, number, trial, seconds: 0.0, loss: f64::NAN, gradient_norm: None }
         };
         let all = (0..outer.trials).flat_map(|number| (0..names.len()).map(move |m| (m, number)));
         Ok(Run {
@@ -296,7 +250,8 @@ impl Run {
                 Error::diverged(format!("{method}, trial {}: {at}; lower outer.lr", cell.number))
             })?;
             cell.seconds += start.elapsed().as_secs_f64();
-            cell.progress = Some(progress);
+            cell.loss = progress.loss;
+            cell.gradient_norm = progress.gradient_norm;
             Ok(Line::Train {
                 iteration: until,
                 method: names[cell.method].name(),
@@ -331,12 +286,12 @@ impl Run {
                 accuracy: Estimate::of(&accuracies),
                 accuracies,
                 seconds_per_iteration: seconds / self.iteration as f64,
-                workspace_bytes: cells[0].progress.map_or(0, |progress| progress.bytes),
+                workspace_bytes: course.workspace_bytes(),
                 derivatives: course.outer().map(|learner| {
                     let counts = learner.derivatives();
                     [counts.gradients, counts.hessian_products]
                 }),
-                gradient_norm: mean(&|cell| cell.progress?.gradient_norm),
+                gradient_norm: mean(&|cell| cell.gradient_norm),
             }
         };
         Outcome {
@@ -374,6 +329,9 @@ impl Run {
             let (prefix, specs) = (self.prefix(cell), self.specs(cell));
             metadata.insert(format!("{prefix}.seconds"), cell.seconds.to_string());
             metadata.insert(format!("{prefix}.steps"), cell.trial.optimizer.steps.to_string());
+            if let Some(norm) = cell.gradient_norm {
+                metadata.insert(format!("{prefix}.gradient_norm"), norm.to_string());
+            }
             for (part, values) in parts(&cell.trial) {
                 groups.push((format!("{prefix}.{part}"), converted(&specs, values, true)));
             }
@@ -381,17 +339,20 @@ impl Run {
         Checkpoint { groups, metadata }
     }
 
-    fn restore(&mut self, path: &Path) -> Result<()> {
-        let found = checkpoint::load(path)?;
-        self.iteration = number(&found, "iteration", path)?;
-        self.seconds = number(&found, "seconds", path)?;
+    fn restore(&mut self, found: &Checkpoint, path: &Path) -> Result<()> {
+        self.iteration = number(found, "iteration", path)?;
+        self.seconds = number(found, "seconds", path)?;
         for i in 0..self.cells.len() {
             let (prefix, specs) = (self.prefix(&self.cells[i]), self.specs(&self.cells[i]));
             let cell = &mut self.cells[i];
-            cell.seconds = number(&found, &format!("{prefix}.seconds"), path)?;
+            cell.seconds = number(found, &format!("{prefix}.seconds"), path)?;
+            if self.courses[cell.method].outer().is_some() {
+                let norm = number(found, &format!("{prefix}.gradient_norm"), path)?;
+                cell.gradient_norm = Some(norm);
+            }
             let read = |part: &str, now: &Params<Tensor>| {
                 let expected = converted(&specs, now, true);
-                let there = same_shapes(&found, &format!("{prefix}.{part}"), &expected, path)?;
+                let there = same_shapes(found, &format!("{prefix}.{part}"), &expected, path)?;
                 Ok::<_, Error>(converted(&specs, &there, false))
             };
             let trial = &mut cell.trial;
@@ -400,7 +361,7 @@ impl Run {
             trial.running = read(RUNNING, &trial.running)?;
             trial.optimizer.first = read(FIRST, &trial.optimizer.first)?;
             trial.optimizer.second = read(SECOND, &trial.optimizer.second)?;
-            trial.optimizer.steps = number(&found, &format!("{prefix}.steps"), path)?;
+            trial.optimizer.steps = number(found, &format!("{prefix}.steps"), path)?;
             trial.iteration = self.iteration;
         }
         Ok(())

@@ -79,7 +79,7 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
             assert!(whole.join(file).is_file(), "{preset}: {file}");
         }
         assert_eq!(whole.join("paths.svg").is_file(), preset != "nav2d-es-maml");
-        assert!(rl::is_run(&whole) && !rl::is_run(folder.path()));
+        assert_eq!([whole.as_path(), folder.path()].map(Kind::of_run), [Some(Kind::Rl), None]);
     }
 }
 

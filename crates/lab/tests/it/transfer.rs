@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use innerloop_lab::config::{Config, Kind, RlConfig, presets};
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::transfer::{Outcome, TransferConfig, train};
+use innerloop_lab::transfer::{Outcome, TransferConfig, evaluate, train};
 use innerloop_lab::{Error, ErrorKind};
 
 const SMALL: [&str; 13] = [
@@ -54,6 +54,15 @@ fn threads_and_stops_change_no_bit() {
     assert_eq!(lines(&one).len(), 1 + 2 * 2 * 5);
     assert_eq!(lines(&one), lines(&two));
     assert_eq!(lines(&one), lines(&stopped));
+    let of = |path: &Path| serde_json::to_value(&evaluate(path).unwrap().methods).unwrap();
+    let [a, b, c] = [&one, &two, &stopped].map(|path| {
+        let mut methods = of(path);
+        for method in methods.as_array_mut().unwrap() {
+            method["seconds_per_iteration"] = 0.into();
+        }
+        methods
+    });
+    assert_eq!((&a, &a), (&b, &c), "all that is not time");
     let svg = std::fs::read_to_string(one.join("matched.svg")).unwrap();
     assert!(svg.starts_with("<svg"));
 

@@ -1,0 +1,87 @@
+//! The pretrained source network of a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use innerloop_engine::{Key, Params, Tensor};
+use innerloop_nn::{Init, ResNet, Staged};
+use innerloop_tasks::Split;
+use innerloop_transfer::{Course, Frozen, Matching, Method};
+
+use super::images::Images;
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::TransferConfig;
+use crate::experiment::converted;
+use crate::run::same_shapes;
+use crate::{Error, Result};
+
+/// ε of every normalising layer.
+pub(super) const EPS: f64 = 1e-5;
+const SOURCE_FILE: &str = "source.safetensors";
+const SOURCE: &str = "source";
+
+/// The pretrained network.
+pub(super) struct Source {
+    pub(super) network: Arc<dyn Staged>,
+    /// Weights and running statistics.
+    pub(super) values: Params<Tensor>,
+    /// On unseen images of its own classes.
+    pub(super) accuracy: f64,
+}
+
+impl Source {
+    /// From the run's folder or the file configured, else trained now and left in the folder.
+    pub(super) fn new(config: &TransferConfig, images: &Images, folder: &Path) -> Result<Source> {
+        let section = &config.transfer;
+        let key = Key::new(config.seed).with_stream(SOURCE);
+        let sizes = [section.source_shots, section.source_query];
+        let classes = section.source_classes;
+        let [labelled, unseen] = images.draw((Split::Train, SOURCE), classes, sizes, key)?;
+        let network =
+            resnet(images.shape(), &config.source.channels, config.source.blocks, classes);
+        let kept = folder.join(SOURCE_FILE);
+        let given = Path::new(&config.source.weights);
+        let found = match () {
+            _ if kept.exists() => Some(kept.as_path()),
+            _ if !config.source.weights.is_empty() => Some(given),
+            _ => None,
+        };
+        let image = images.shape();
+        let none = Matching::none();
+        let settings = config.source_settings();
+        let alone = Method::Scratch;
+        let course = Course::new(alone, network.clone(), image, &none, settings);
+        let mut trial = course.trial(key, None);
+        let specs = network.parameters();
+        let values = match found {
+            Some(path) => {
+                let expected = converted(specs, &course.named(&trial), true);
+                let found = same_shapes(&checkpoint::load(path)?, SOURCE, &expected, path)?;
+                converted(specs, &found, false)
+            }
+            None => {
+                let diverged = |at| Error::diverged(format!("source: {at}; lower source.lr"));
+                course.advance(&mut trial, &labelled, settings.iterations).map_err(diverged)?;
+                course.named(&trial)
+            }
+        };
+        if !kept.exists() {
+            let groups = vec![(SOURCE.to_string(), converted(specs, &values, true))];
+            checkpoint::save(&kept, &Checkpoint { groups, metadata: BTreeMap::new() })?;
+        }
+        let frozen = Frozen::new(network.as_ref(), image, false);
+        let accuracy = frozen.accuracy(values.values().iter(), &unseen);
+        Ok(Source { network, values, accuracy })
+    }
+}
+
+/// A residual network as He et al. initialise it.
+pub(super) fn resnet(
+    image: [usize; 3],
+    channels: &[usize],
+    blocks: usize,
+    classes: usize,
+) -> Arc<dyn Staged> {
+    Arc::new(ResNet::new(image, (channels, blocks), classes, (Init::He, EPS)))
+}
