@@ -39,12 +39,8 @@ impl Frozen {
         images: &Tensor,
     ) -> Vec<Tensor> {
         let mut workspace = self.program.workspace(Dtype::F32);
-        let mut given = 0;
-        for value in values {
-            workspace.set(given, value);
-            given += 1;
-        }
-        assert_eq!(given, self.parameters, "parameters and statistics of the network");
+        let values: Vec<&Tensor> = values.collect();
+        assert_eq!(values.len(), self.parameters, "parameters and statistics of the network");
         let n = images.shape()[0];
         let size = self.image.iter().product::<usize>();
         let [h, w, c] = self.image;
@@ -57,7 +53,10 @@ impl Frozen {
             // Rows beyond the last image keep what was there; they are not read.
             chunk.as_f32_mut()[..here * size]
                 .copy_from_slice(&images.as_f32()[first * size..(first + here) * size]);
-            workspace.set(given, &chunk);
+            // A run may write over its inputs, so each has all of them set.
+            for (input, value) in values.iter().copied().chain([&chunk]).enumerate() {
+                workspace.set(input, value);
+            }
             self.program.run(&mut workspace);
             for (i, rows) in rows.iter_mut().enumerate() {
                 let output = workspace.output(i);

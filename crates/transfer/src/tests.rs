@@ -5,7 +5,7 @@ use innerloop_engine::{Dtype, Graph, Key, Params, Tensor};
 use innerloop_meta::{
     Learner, MetaGradient, MetaState, Problem, Setup, Sharing, Strategy, TaskData, TaskResult,
 };
-use innerloop_nn::{Init, Model, ResNet, Staged, Vgg, initialise};
+use innerloop_nn::{Init, Model, NormStatistics, ResNet, Staged, Vgg, initialise};
 
 use super::*;
 
@@ -320,4 +320,55 @@ fn what_was_matched_is_drawn() {
     let svg = picture::matched(&all);
     assert_eq!(svg.matches("<text").count(), 4 + 4);
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && !svg.contains("NaN"));
+}
+
+#[test]
+fn running_statistics_become_those_of_the_images() {
+    // Nothing moves, and every batch is all images in another order.
+    let still =
+        Settings { iterations: 200, batch_size: 11, lr: 1e-30, weight_decay: 0.0, ..settings() };
+    let (course, samples) = (course(Method::Scratch, still), samples());
+    let trial = trained(&course, &[200]);
+    let network = residual();
+    let graph = Graph::new();
+    let own = trial.meta.omega.filter(|name| name != L2tWw::RATE);
+    let params = own.map_named(|name, value| graph.input(name, value.shape()));
+    let x = graph.input("x", samples.arrays[0].shape());
+    let (batch, _) = network.forward_stages(&params, x, &NormStatistics::Batch { groups: 1 });
+    let outputs = [&[batch.output], batch.statistics.values()].concat();
+    let inputs: Vec<Tensor> = own.values().iter().chain(&samples.arrays[..1]).cloned().collect();
+    let expected = evaluate(&graph, &outputs, &inputs);
+    for ((name, running), of_batch) in trial.running.iter().zip(&expected[1..]) {
+        assert_close(name, running, of_batch, 1e-5);
+    }
+    let frozen = Frozen::new(network.as_ref(), IMAGE, false);
+    let logits = frozen.run(course.values(&trial), &samples.arrays[0]).remove(0);
+    assert_close("logits", &logits, &expected[0], 1e-4);
+}
+
+#[test]
+fn predictions_do_not_depend_on_the_images_beside() {
+    let network = source();
+    let values = initialise(network.parameters(), Key::new(1), Dtype::F32);
+    let statistics = network.statistics().map_named(|name, shape| {
+        plus(&random(Key::new(2).with_stream(name), shape, 0.1), &ones(shape), 1.0).cast(Dtype::F32)
+    });
+    let all = || values.values().iter().chain(statistics.values());
+    let frozen = Frozen::new(&network, IMAGE, true);
+    // More than are run together, twice over.
+    let images = random(Key::new(3), &[130, IMAGE[0], IMAGE[1], IMAGE[2]], 1.0).cast(Dtype::F32);
+    let together = frozen.run(all(), &images);
+    let size = IMAGE.iter().product::<usize>();
+    for row in [0, 49, 50, 101, 129] {
+        let one = images.as_f32()[row * size..(row + 1) * size].to_vec();
+        let alone = frozen.run(all(), &Tensor::from_f32(&[1, IMAGE[0], IMAGE[1], IMAGE[2]], one));
+        for (together, alone) in together.iter().zip(&alone) {
+            let n = alone.len();
+            assert_eq!(&together.as_f32()[row * n..(row + 1) * n], alone.as_f32(), "image {row}");
+        }
+    }
+}
+
+fn ones(shape: &[usize]) -> Tensor {
+    Tensor::full(Dtype::F64, shape, 1.0)
 }
