@@ -37,6 +37,9 @@ source_query = 5
 target_classes = 20
 target_shots = 5
 target_query = 15
+
+[source]
+iterations = 1000
 "#;
 
 const CIFAR_FS: &str = r#"[transfer]
