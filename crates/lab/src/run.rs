@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -39,7 +40,7 @@ pub enum Event<'a> {
 }
 
 /// Whoever wants to know how a run goes.
-pub trait Sink {
+pub trait Sink: Send {
     /// Called as things happen.
     fn event(&mut self, event: Event<'_>);
 }
@@ -140,7 +141,8 @@ pub fn train_experiment(
         run.restore()?;
     }
     run.writer.keep_until(run.trainer.iteration)?;
-    run.train(session, sink)?;
+    let pool = Arc::clone(run.trainer.pool());
+    pool.install(|| run.train(session, sink))?;
     sink.event(Event::Evaluating);
     run.evaluate()
 }

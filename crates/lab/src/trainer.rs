@@ -8,7 +8,7 @@
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use innerloop_engine::{Mean, Params, Tensor};
 use innerloop_meta::outer::OptimizerState;
@@ -49,7 +49,7 @@ pub struct Trainer {
     pub iteration: u64,
     outer: Outer,
     learner: Learner,
-    pool: ThreadPool,
+    pool: Arc<ThreadPool>,
     seats: Vec<Mutex<Seat>>,
     groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
@@ -74,7 +74,7 @@ impl Trainer {
     pub fn new(experiment: Experiment) -> Result<Trainer> {
         let config = &experiment.config;
         let dtype = config.run.dtype;
-        let pool = thread_pool(config.run.threads)?;
+        let pool = Arc::new(thread_pool(config.run.threads)?);
         let batch = config.outer.meta_batch_size;
         let setup = experiment.setup(Losses::Training);
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
@@ -105,8 +105,8 @@ impl Trainer {
         })
     }
 
-    /// The threads tasks run on.
-    pub fn pool(&self) -> &ThreadPool {
+    /// The threads tasks run on. Steps taken on one of them, as by `pool().install(..)`, find the others awake.
+    pub fn pool(&self) -> &Arc<ThreadPool> {
         &self.pool
     }
 
@@ -163,7 +163,7 @@ impl Trainer {
                 learner.run_group(worker, meta, &tasks, results);
             }
         };
-        // This thread works too: waking others and waiting for them costs as much as a small group.
+        // This thread works too, so that in the pool as many threads work as there are.
         let helpers = seats.len().min(self.groups.len()) - 1;
         self.pool.in_place_scope(|scope| {
             let work = &work;

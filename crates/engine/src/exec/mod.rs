@@ -12,8 +12,8 @@ use crate::tensor::{Dtype, Tensor};
 use aligned::Aligned;
 use elem::Elem;
 pub use kernels::Isa;
-pub use mean::Mean;
 pub(crate) use kernels::kept_elements;
+pub use mean::Mean;
 use std::sync::Arc;
 
 /// The memory one worker needs to run a program, or several of them in turn: everything is allocated here,
