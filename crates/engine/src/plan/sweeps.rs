@@ -192,6 +192,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn gather_sweeps(&mut self, outputs: &[NodeId]) {
+        // What takes nothing but small inputs, such as signs of scales, comes before the first sweep.
+        self.groups.push(Group { items: 1, roots: Vec::new(), members: HashSet::new() });
         for id in self.order.clone() {
             if !self.is_root(id) {
                 continue;
