@@ -347,6 +347,30 @@ impl ConfigFile {
         self.model.kind.unwrap_or(default)
     }
 
+    /// The method, as written or by default.
+    pub(super) fn method(&self) -> MethodName {
+        self.algorithm.name.unwrap_or(MethodName::Maml)
+    }
+
+    /// The outer optimizer, as written or by default.
+    pub(super) fn optimizer(&self) -> OptimizerName {
+        let reptile = self.method() == MethodName::Reptile;
+        let default = if reptile { OptimizerName::Sgd } else { OptimizerName::Adam };
+        self.outer.optimizer.unwrap_or(default)
+    }
+
+    /// Whether the outer loop goes a share of the way to the adapted weights.
+    pub(super) fn interpolates(&self) -> bool {
+        self.method() == MethodName::Reptile && self.optimizer() == OptimizerName::Sgd
+    }
+
+    /// The outer schedule, as written or by default.
+    pub(super) fn schedule(&self) -> ScheduleName {
+        let default =
+            if self.interpolates() { ScheduleName::Linear } else { ScheduleName::Constant };
+        self.outer.schedule.unwrap_or(default)
+    }
+
     /// Forgets `section.key`.
     pub(super) fn clear(&mut self, full: &str) {
         match full.split_once('.') {

@@ -210,7 +210,7 @@ impl MethodName {
 
 impl Method {
     pub(super) fn check(at: &Layers, file: &AlgorithmFile) -> Result<Method> {
-        let name = file.name.unwrap_or(MethodName::Maml);
+        let name = at.file.method();
         at.refuse(&name.strangers())?;
         Ok(match name {
             MethodName::Maml => Method::Maml,

@@ -105,7 +105,8 @@ choices! {
         WithSupport = "with_support",
         /// Running means gathered in training.
         Running = "running",
-        /// Running means gathered in training, one set for each inner step: MAML++.
+        /// Running means gathered in training, one set for each inner step: MAML++. Scales and shifts have a set for each
+        /// step too, and the inner loop leaves them alone.
         PerStep = "per_step",
         /// Those of the support set in a task's own inner steps, averaged: the LSTM meta-learner.
         Episode = "episode",
@@ -380,6 +381,15 @@ pub struct Difference {
     pub other: String,
 }
 
+/// An override that a configuration has no use for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// `section.key`
+    pub key: String,
+    /// Why.
+    pub why: String,
+}
+
 impl Config {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order. A name that
     /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
@@ -389,6 +399,21 @@ impl Config {
             layers.set(set)?;
         }
         valid::check(&layers)
+    }
+
+    /// As [`Config::load`], with further overrides that are meant for several configurations: those that this one has no
+    /// use for are left out, and told with the reasons.
+    pub fn load_shared(
+        preset_or_path: &str,
+        own: &[String],
+        shared: &[String],
+    ) -> Result<(Config, Vec<LeftOut>)> {
+        let mut layers = Layers::open(preset_or_path)?;
+        for set in own {
+            layers.set(set)?;
+        }
+        let left_out = layers.set_shared(shared)?;
+        Ok((valid::check(&layers)?, left_out))
     }
 
     /// This configuration, then `section.key=value` overrides in order.

@@ -194,6 +194,22 @@ fn every_key_survives_a_round_trip() {
     );
 }
 
+#[test]
+fn shots_distance_suits_the_outputs() {
+    let distance = |tasks: &str| {
+        let text = format!("tasks = {{ {tasks} }}\nalgorithm.regularizer = 'shot'");
+        match parse(&text).unwrap().algorithm.regularizer {
+            Regularizer::Shot(shot) => (shot.distance, shot.projector),
+            Regularizer::None => unreachable!("asked for"),
+        }
+    };
+    assert_eq!(distance("family = 'strokes'"), (ShotDistance::ReferenceToTarget, true));
+    let curves = "family = 'curves', file = 'f.csv', x_columns = ['x'], y_columns = ['y'], task_columns = ['t']";
+    for regression in ["family = 'sinusoid'", "family = 'sine_line'", curves] {
+        assert_eq!(distance(regression), (ShotDistance::Outputs, false), "{regression}");
+    }
+}
+
 fn flat_of(config: &Config) -> Vec<(String, String)> {
     file::flat(&valid::written(config)).into_iter().collect()
 }

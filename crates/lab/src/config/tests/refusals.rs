@@ -272,11 +272,15 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.shot_steps is 1, expected more than algorithm.adaptation_steps, 1, with algorithm.shot_base = \
          \"target\"",
     );
-    check_text(
-        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_distance = 'cross_entropy' }",
-        "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": sinusoid tasks have \
-         no classes",
-    );
+    for family in ["sinusoid", "sine_line"] {
+        check_text(
+            &format!(
+                "tasks.family = '{family}'\nalgorithm = {{ regularizer = 'shot', shot_distance = 'cross_entropy' }}"
+            ),
+            "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": tasks of regression \
+             have no classes",
+        );
+    }
     check_text(
         "algorithm.frozen = ['']",
         "algorithm.frozen is a list with \"\", expected names of tensors: the empty name begins every other, and \
