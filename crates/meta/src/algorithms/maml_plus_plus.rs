@@ -11,7 +11,8 @@
 //! the outer schedule, statistics, scales and shifts per step are the network's.
 //!
 //! Departures: the weights change with every iteration, in the authors' code with every epoch. Holding gradients
-//! constant saves no time: the programs are those of the whole training.
+//! constant saves no time: the programs are those of the whole training. The network's statistics per step normalise
+//! the query set at evaluation, as the paper has it; the authors' code stores them and uses those of the batch.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
