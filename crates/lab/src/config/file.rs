@@ -280,6 +280,7 @@ sections! {
         tasks: usize,
         validation_tasks: usize,
         validate_every: usize,
+        ensemble: usize,
     }
     RunFile in "run" {
         dtype: DtypeName,

@@ -346,6 +346,9 @@ pub struct EvaluationConfig {
     pub validation_tasks: usize,
     /// Iterations between validations; 0 is never. Default 500.
     pub validate_every: usize,
+    /// Checkpoints that are tested together, those with the best validation scores: a prediction is the mean of their
+    /// outputs, as in MAML++, which takes 5. Default 1.
+    pub ensemble: usize,
 }
 
 /// The machine and the records: `[run]`. Threads never change a number.

@@ -269,11 +269,17 @@ fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<Eval
     };
     let validation_tasks = file.validation_tasks.unwrap_or(100);
     let validate_every = file.validate_every.unwrap_or(500);
+    let ensemble = at.count("evaluation.ensemble", file.ensemble.unwrap_or(1), 1..=1000)?;
+    if ensemble > 1 && validate_every == 0 {
+        let expected = "1 with evaluation.validate_every = 0: validations tell which are best";
+        return Err(at.bad("evaluation.ensemble", ensemble, expected));
+    }
     Ok(EvaluationConfig {
         steps,
         tasks: at.count("evaluation.tasks", file.tasks.unwrap_or(600), 2..=LONGEST)?,
         validation_tasks: at.count("evaluation.validation_tasks", validation_tasks, 2..=LONGEST)?,
         validate_every: at.count("evaluation.validate_every", validate_every, 0..=LONGEST)?,
+        ensemble,
     })
 }
 
@@ -425,6 +431,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         tasks: Some(evaluation.tasks),
         validation_tasks: Some(evaluation.validation_tasks),
         validate_every: Some(evaluation.validate_every),
+        ensemble: Some(evaluation.ensemble),
     };
     file.run = RunFile {
         dtype: Some(match run.dtype {

@@ -143,7 +143,8 @@ fn every_key_survives_a_round_trip() {
         steps = 1
         tasks = 2
         validation_tasks = 3
-        validate_every = 0
+        validate_every = 9
+        ensemble = 2
         [run]
         dtype = "f64"
         threads = 2
