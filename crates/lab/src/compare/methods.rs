@@ -167,7 +167,6 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
             rate = of.inner_lr.min(0.1);
             set("algorithm.epsilon", "1.0".into());
         }
-        "gradient_similarity" => set("algorithm.strength_schedule", "linear".into()),
         "reptile" => {
             let tasks = &base.tasks;
             // The whole of a training task, for there is no query set.

@@ -179,8 +179,6 @@ window = 3
             r#"name = "gradient_similarity"
 inner_lr = 0.4
 adaptation_steps = 1
-strength = 0.2
-strength_schedule = "linear"
 "#
         ),
     },
