@@ -167,6 +167,12 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
             rate = of.inner_lr.min(0.1);
             set("algorithm.epsilon", "1.0".into());
         }
+        // Its paper takes 12 steps and clips; a learned rule is used as far as it was trained.
+        "lstm" => {
+            steps = steps.max(5);
+            set("outer.clip_norm", "0.25".into());
+            set("evaluation.steps", steps.to_string());
+        }
         "reptile" => {
             let tasks = &base.tasks;
             // The whole of a training task, for there is no query set.
