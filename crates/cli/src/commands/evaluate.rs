@@ -120,8 +120,9 @@ impl Evaluate {
             return Ok(());
         }
         say!(
-            "{} on 2D navigation; iteration {}; seed {}",
+            "{} on {}; iteration {}; seed {}",
             config.algorithm.name.name(),
+            config.rl.environment.title(),
             learner.iteration(),
             config.seed
         );

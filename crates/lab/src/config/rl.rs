@@ -1,10 +1,10 @@
 //! Configurations of meta-reinforcement learning: those with a section `[rl]`.
 
+use std::path::PathBuf;
+
 use innerloop_engine::Dtype;
 use innerloop_meta::outer::Optimizer;
-use innerloop_rl::{
-    Advantage, EsMaml, InnerLoop, Method, Navigation2d, Outer, Settings, Sight, Trpo,
-};
+use innerloop_rl::{Advantage, EsMaml, InnerLoop, Method, Outer, Settings, Trpo};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -36,9 +36,13 @@ pub struct RlConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TasksSection {
-    /// Default `nav2d`, the only one.
+    /// Default `nav2d`.
     pub environment: Environment,
-    /// `position` (default), or `goal` for an oracle that sees where it is.
+    /// File of the robot's MuJoCo model, with a robot alone. Default: Gymnasium's name for it, in the folder that
+    /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
     pub sight: SightName,
     /// Episodes of a task for each gradient. Default 20.
     pub trajectories: usize,
@@ -52,15 +56,23 @@ pub struct TasksSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Environment {
-    /// [`Navigation2d`]
+    /// [`Navigation2d`](innerloop_rl::Navigation2d)
     Nav2d,
+    /// HalfCheetah, forward or backward.
+    HalfCheetahDir,
+    /// HalfCheetah at a speed.
+    HalfCheetahVel,
+    /// Ant, forward or backward.
+    AntDir,
+    /// Ant at a speed.
+    AntVel,
 }
 
 /// What is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SightName {
-    /// The position alone.
+    /// The state alone.
     Position,
     /// The goal too.
     Goal,
@@ -248,6 +260,7 @@ impl Default for TasksSection {
     fn default() -> TasksSection {
         TasksSection {
             environment: Environment::Nav2d,
+            model: None,
             sight: SightName::Position,
             trajectories: 20,
             discount: 0.99,
@@ -391,15 +404,6 @@ impl RlConfig {
         }
     }
 
-    /// The environment.
-    pub fn environment(&self) -> Navigation2d {
-        let Environment::Nav2d = self.rl.environment;
-        Navigation2d::new(match self.rl.sight {
-            SightName::Position => Sight::Position,
-            SightName::Goal => Sight::Goal,
-        })
-    }
-
     /// Defaults that depend on choices are filled in, and everything is checked.
     fn checked(table: &Table, source: &str) -> Result<RlConfig> {
         let mut config = read(table, source)?;
@@ -536,12 +540,14 @@ impl RlConfig {
 
     /// Keys that do not go with the method or the outer step.
     fn refuse_strangers(&self, source: &str) -> Result<()> {
-        let RlConfig { algorithm, outer, .. } = self;
+        let RlConfig { rl, algorithm, outer, .. } = self;
+        let robot = rl.environment != Environment::Nav2d;
         let (trpo, ppo) = (outer.method == OuterName::Trpo, outer.method == OuterName::Ppo);
         let es = outer.method == OuterName::Es;
         let optimizer = matches!(outer.method, OuterName::Ppo | OuterName::Plain);
         let multi_step = algorithm.name == MethodName::MultiStep;
         for (key, written, applies, with) in [
+            ("rl.model", rl.model.is_some(), robot, "an environment of MuJoCo"),
             (
                 "algorithm.window",
                 algorithm.window.is_some(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Learner, Progress};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RlConfig;
+use crate::config::rl::Environment;
 use crate::evaluation::Estimate;
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
@@ -235,8 +236,11 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Paths on some test tasks before the first and after the last step; none of evolution.
+    /// Paths on some test tasks before the first and after the last step; none of evolution, or of robots.
     fn paths(&self, steps: usize) -> Option<String> {
+        if self.config.rl.environment != Environment::Nav2d {
+            return None;
+        }
         let [tasks, each] = DRAWN;
         let of = |rollouts: &Rollouts| {
             let (n, drawn) = (rollouts.observation_len, rollouts.trajectories.iter().take(each));

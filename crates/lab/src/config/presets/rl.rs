@@ -42,6 +42,26 @@ pub(super) const ALL: &[Preset] = &[
         about: "a bound: one policy that sees the goal, trained with TRPO",
         text: ORACLE,
     },
+    Preset {
+        name: "half-cheetah-dir",
+        about: "MAML with TRPO on HalfCheetah, forward or backward; needs MuJoCo",
+        text: HALF_CHEETAH_DIR,
+    },
+    Preset {
+        name: "half-cheetah-vel",
+        about: "MAML with TRPO on HalfCheetah at a speed; needs MuJoCo",
+        text: HALF_CHEETAH_VEL,
+    },
+    Preset {
+        name: "ant-dir",
+        about: "MAML with TRPO on Ant, forward or backward; needs MuJoCo",
+        text: ANT_DIR,
+    },
+    Preset {
+        name: "ant-vel",
+        about: "MAML with TRPO on Ant at a speed; needs MuJoCo",
+        text: ANT_VEL,
+    },
 ];
 
 // Finn, Abbeel, Levine 2017, section 5.3 and their code: all of it is default.
@@ -155,4 +175,65 @@ adaptation_steps = 0
 
 [evaluation]
 steps = 0
+"#;
+
+// Finn, Abbeel, Levine 2017, section 5.3 and their code: 4,000 samples a step at test; 40 episodes with ant-dir alone.
+const HALF_CHEETAH_DIR: &str = r#"[rl]
+environment = "half_cheetah_dir"
+trajectories = 20
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+
+[outer]
+iterations = 800
+
+[evaluation]
+trajectories = 20
+"#;
+
+const HALF_CHEETAH_VEL: &str = r#"[rl]
+environment = "half_cheetah_vel"
+trajectories = 20
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+
+[outer]
+iterations = 800
+
+[evaluation]
+trajectories = 20
+"#;
+
+const ANT_DIR: &str = r#"[rl]
+environment = "ant_dir"
+trajectories = 40
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+
+[outer]
+iterations = 800
+
+[evaluation]
+trajectories = 20
+"#;
+
+const ANT_VEL: &str = r#"[rl]
+environment = "ant_vel"
+trajectories = 20
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+
+[outer]
+iterations = 800
+
+[evaluation]
+trajectories = 20
 "#;
