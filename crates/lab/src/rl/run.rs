@@ -92,11 +92,13 @@ pub fn train(
     stop: &AtomicBool,
     sink: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
+    // First, so that an environment that is not there leaves no folder.
+    let learner = Learner::new(&config)?;
     let writer = match resume {
         true => RunWriter::resume(out, &config)?,
         false => RunWriter::create(out, &config)?,
     };
-    let mut run = Run { learner: Learner::new(&config)?, config, writer, seconds: 0.0 };
+    let mut run = Run { learner, config, writer, seconds: 0.0 };
     if resume && run.writer.dir().last_path().exists() {
         run.seconds = restore(&mut run.learner, &run.writer.dir().last_path())?;
     }
@@ -211,7 +213,8 @@ impl Run {
 
     fn finish(self) -> Result<Outcome> {
         let settings = &self.config.evaluation;
-        let (tasks, steps, trajectories) = (settings.tasks, settings.steps, settings.trajectories);
+        let (tasks, steps) = (settings.tasks, settings.steps);
+        let trajectories = self.config.test_trajectories();
         let returns = evaluate(&self.learner, tasks, steps, trajectories)?;
         let fresh = Learner::new(&self.config)?;
         let outcome = Outcome {

@@ -177,10 +177,16 @@ adaptation_steps = 0
 steps = 0
 "#;
 
-// Finn, Abbeel, Levine 2017, section 5.3 and their code: 4,000 samples a step at test; 40 episodes with ant-dir alone.
-const HALF_CHEETAH_DIR: &str = r#"[rl]
-environment = "half_cheetah_dir"
-trajectories = 20
+// Finn, Abbeel, Levine 2017, section 5.3 and their code: 4,000 samples a step at test, and 40 episodes a step in
+// training with ant-dir alone.
+macro_rules! robot {
+    ($environment:literal, $trajectories:literal) => {
+        concat!(
+            "[rl]\nenvironment = \"",
+            $environment,
+            "\"\ntrajectories = ",
+            $trajectories,
+            r#"
 
 [algorithm]
 name = "maml"
@@ -191,49 +197,12 @@ iterations = 800
 
 [evaluation]
 trajectories = 20
-"#;
+"#
+        )
+    };
+}
 
-const HALF_CHEETAH_VEL: &str = r#"[rl]
-environment = "half_cheetah_vel"
-trajectories = 20
-
-[algorithm]
-name = "maml"
-inner_lr = 0.1
-
-[outer]
-iterations = 800
-
-[evaluation]
-trajectories = 20
-"#;
-
-const ANT_DIR: &str = r#"[rl]
-environment = "ant_dir"
-trajectories = 40
-
-[algorithm]
-name = "maml"
-inner_lr = 0.1
-
-[outer]
-iterations = 800
-
-[evaluation]
-trajectories = 20
-"#;
-
-const ANT_VEL: &str = r#"[rl]
-environment = "ant_vel"
-trajectories = 20
-
-[algorithm]
-name = "maml"
-inner_lr = 0.1
-
-[outer]
-iterations = 800
-
-[evaluation]
-trajectories = 20
-"#;
+const HALF_CHEETAH_DIR: &str = robot!("half_cheetah_dir", 20);
+const HALF_CHEETAH_VEL: &str = robot!("half_cheetah_vel", 20);
+const ANT_DIR: &str = robot!("ant_dir", 40);
+const ANT_VEL: &str = robot!("ant_vel", 20);
