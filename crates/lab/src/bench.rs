@@ -179,15 +179,19 @@ impl Workload {
         let start = Instant::now();
         let mut trainer = self.trainer(threads)?;
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-        for _ in 0..2 {
-            trainer.step()?;
-        }
-        let mut milliseconds = Vec::with_capacity(repetitions);
-        for _ in 0..repetitions {
-            let start = Instant::now();
-            trainer.step()?;
-            milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
-        }
+        let pool = trainer.pool().clone();
+        let milliseconds = pool.install(|| -> Result<Vec<f64>> {
+            for _ in 0..2 {
+                trainer.step()?;
+            }
+            let mut milliseconds = Vec::with_capacity(repetitions);
+            for _ in 0..repetitions {
+                let start = Instant::now();
+                trainer.step()?;
+                milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(milliseconds)
+        })?;
         Ok(Timing {
             milliseconds,
             compile_ms,

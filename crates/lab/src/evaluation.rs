@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use innerloop_engine::Tensor;
+use innerloop_engine::{Dtype, Tensor};
 use innerloop_meta::{AdaptWorker, Adapter, Evaluation as Losses, MetaState, TaskData};
 use innerloop_tasks::{Episode, Split, Target, episode_key};
 use rayon::prelude::*;
@@ -99,6 +99,11 @@ impl Evaluator {
         Evaluator { adapter, workers, steps, measure }
     }
 
+    /// What is measured.
+    pub fn measure(&self) -> Measure {
+        self.measure
+    }
+
     /// Evaluates on tasks `0..tasks` of a split: the same tasks for every method with the same seed.
     /// Runs on the current thread pool; the result does not depend on its size.
     pub fn run(
@@ -108,6 +113,19 @@ impl Evaluator {
         split: Split,
         tasks: usize,
     ) -> Result<Report> {
+        self.run_ensemble(experiment, &[meta], split, tasks)
+    }
+
+    /// The same of several meta-parameters together: each adapts, the mean of their outputs predicts. Losses are means
+    /// of theirs.
+    pub fn run_ensemble(
+        &self,
+        experiment: &Experiment,
+        members: &[&MetaState],
+        split: Split,
+        tasks: usize,
+    ) -> Result<Report> {
+        let over_members = 1.0 / members.len() as f64;
         let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
             // A pool larger than the number of workers shares them.
             let thread = rayon::current_thread_index().unwrap_or(0) % self.workers.len();
@@ -117,13 +135,30 @@ impl Evaluator {
             experiment.family.sample_into(split, key, episode);
             let support = [&episode.support_x, &episode.support_y];
             let query = [&episode.query_x, &episode.query_y];
-            let mut losses = Losses::default();
-            let mut scores = Vec::with_capacity(self.steps + 1);
-            let data = TaskData { support: &support, query: &query, key };
-            self.adapter.run(worker, meta, data, &mut losses, |at| {
-                scores.push(score(self.measure, at.output, query[1]));
-            });
-            (scores, losses.query_losses)
+            // After each number of steps.
+            let mut outputs: Vec<Tensor> = Vec::with_capacity(self.steps + 1);
+            let mut losses = vec![0.0; self.steps + 1];
+            for (m, meta) in members.iter().enumerate() {
+                let (mut of, mut k) = (Losses::default(), 0);
+                let data = TaskData { support: &support, query: &query, key };
+                self.adapter.run(worker, meta, data, &mut of, |at| {
+                    match m {
+                        0 => outputs.push(at.output.cast(Dtype::F64)),
+                        _ => {
+                            let sum = outputs[k].as_f64_mut().iter_mut();
+                            sum.zip(at.output.iter()).for_each(|(sum, x)| *sum += x);
+                        }
+                    }
+                    k += 1;
+                });
+                let shares = losses.iter_mut().zip(of.query_losses);
+                shares.for_each(|(mean, loss)| *mean += loss * over_members);
+            }
+            let mean = |sum: &mut Tensor| {
+                sum.as_f64_mut().iter_mut().for_each(|x| *x *= over_members);
+                score(self.measure, sum, query[1])
+            };
+            (outputs.iter_mut().map(mean).collect(), losses)
         };
         let results: Vec<(Vec<f64>, Vec<f64>)> = (0..tasks).into_par_iter().map(one).collect();
         let (scores, losses): (Vec<_>, Vec<_>) = results.into_iter().unzip();

@@ -234,7 +234,10 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
             }
             let with = (weights, conv4.batch_norm_eps);
             let (shape, filters) = ((downsampling, head), conv4.filters);
-            let conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
+            let mut conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
+            if batch_norm(config) == nn::BatchNorm::PerStep {
+                conv4 = conv4.with_norms(config.algorithm.adaptation_steps + 1);
+            }
             Ok(Box::new(match context {
                 Some(parameters) => conv4.with_context(parameters),
                 None if embeds => conv4.without_head(),
@@ -262,7 +265,12 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };
-    let inner = InnerLoop { rates, frozen: settings.frozen.clone() };
+    let mut frozen = settings.frozen.clone();
+    // One of a step would be moved by that step, and read by the next one no more.
+    if batch_norm(config) == nn::BatchNorm::PerStep {
+        frozen.extend(nn::Conv4::NORMS.map(String::from));
+    }
+    let inner = InnerLoop { rates, frozen };
     let learn_rates = settings.learn_inner_lr;
     let method: Box<dyn Algorithm> = match settings.method {
         Method::Maml | Method::MamlPlusPlus => Box::new(Maml { inner, learn_rates }),

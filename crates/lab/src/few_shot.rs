@@ -2,7 +2,7 @@
 
 use innerloop_engine::{Params, Shape, Var};
 use innerloop_meta::{Loss, Point, Problem};
-use innerloop_nn::{BatchNorm, Forward, Model, NormStatistics, loss, prototype_logits};
+use innerloop_nn::{BatchNorm, Conv4, Forward, Model, NormStatistics, loss, prototype_logits};
 use innerloop_tasks::{EpisodeSpec, Target};
 
 /// What a problem is traced for.
@@ -63,16 +63,17 @@ impl FewShot {
         self.keeps_averages() && self.phase == Phase::Train || self.gathers_averages()
     }
 
-    /// A pass that is normalised as the mode says for anything but single queries.
+    /// A pass that is normalised as the mode says for anything but single queries. The support set always has its own
+    /// statistics: inner steps through averages would follow gradients that no inner loop was trained with.
     fn forward<'g>(&self, at: &Point<'g>, x: Var<'g>, set: Set) -> Forward<'g> {
         let kept = self.keeps_averages() && self.phase == Phase::Evaluate;
-        let averages = kept || self.gathers_averages() && set == Set::Query;
+        let averages = (kept || self.gathers_averages()) && set == Set::Query;
         let norm = if averages {
             NormStatistics::Given(self.averages(at))
         } else {
             NormStatistics::Batch { groups: 1 }
         };
-        let forward = self.model.forward(&at.params, x, &norm);
+        let forward = self.model.forward(&self.parameters_at(at), x, &norm);
         let statistics =
             if self.tells_statistics() && !averages { forward.statistics } else { Params::new() };
         Forward { output: forward.output, statistics }
@@ -105,17 +106,21 @@ impl FewShot {
 
     /// The averages to normalise with at the current step.
     fn averages<'g>(&self, at: &Point<'g>) -> Params<Var<'g>> {
-        at.carried.map(|&average| match self.batch_norm {
-            BatchNorm::PerStep => {
-                // The row of the current step, picked by its one-hot row.
-                let shape = average.shape();
-                let step = at.step.reshape(&[1, shape[0]]);
-                step.matmul(average).reshape(&shape[1..])
-            }
+        match self.batch_norm {
+            BatchNorm::PerStep => at.carried.map(|&average| at_step(average, at)),
             BatchNorm::Running
             | BatchNorm::Episode
             | BatchNorm::Transductive
-            | BatchNorm::WithSupport => average,
+            | BatchNorm::WithSupport => at.carried.clone(),
+        }
+    }
+
+    /// The parameters at the current step: of those that have a set for each, that one.
+    fn parameters_at<'g>(&self, at: &Point<'g>) -> Params<Var<'g>> {
+        let per_step = |name: &str| Conv4::NORMS.iter().any(|norm| name.starts_with(norm));
+        at.params.map_named(|name, &value| match self.batch_norm {
+            BatchNorm::PerStep if per_step(name) && value.shape().len() == 2 => at_step(value, at),
+            _ => value,
         })
     }
 
@@ -146,6 +151,12 @@ impl FewShot {
             Target::Values(_) => loss::mean_squared_error(output, y),
         }
     }
+}
+
+/// The row of the current step, picked by its one-hot row.
+fn at_step<'g>(rows: Var<'g>, at: &Point<'g>) -> Var<'g> {
+    let shape = rows.shape();
+    at.step.reshape(&[1, shape[0]]).matmul(rows).reshape(&shape[1..])
 }
 
 impl Problem for FewShot {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -9,9 +10,10 @@ use innerloop_engine::{Params, Tensor};
 use innerloop_meta::MetaState;
 use innerloop_tasks::{Distance, Split, Target, nearest_mean};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::evaluation::{Estimate, Evaluator, Protocol, Report};
+use crate::evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 use crate::run_dir::{RunDir, RunWriter};
 use crate::trainer::{StepReport, Trainer};
 use crate::{Config, Error, Experiment, Result};
@@ -39,7 +41,7 @@ pub enum Event<'a> {
 }
 
 /// Whoever wants to know how a run goes.
-pub trait Sink {
+pub trait Sink: Send {
     /// Called as things happen.
     fn event(&mut self, event: Event<'_>);
 }
@@ -65,6 +67,8 @@ pub struct Outcome {
     pub workspaces: usize,
     /// Iteration of the evaluated meta-parameters: the best on validation, else the last.
     pub evaluated_iteration: u64,
+    /// Iterations of the meta-parameters that were evaluated together, the best first, if there were several.
+    pub ensemble: Vec<u64>,
     /// Most memory the process held until training was over, in bytes, where the system tells.
     pub training_peak_memory: Option<u64>,
     /// Most memory the process held, in bytes, where the system tells.
@@ -140,7 +144,8 @@ pub fn train_experiment(
         run.restore()?;
     }
     run.writer.keep_until(run.trainer.iteration)?;
-    run.train(session, sink)?;
+    let pool = Arc::clone(run.trainer.pool());
+    pool.install(|| run.train(session, sink))?;
     sink.event(Event::Evaluating);
     run.evaluate()
 }
@@ -225,7 +230,21 @@ impl Run {
             self.best = Some(score.mean);
             checkpoint::save(&self.writer.dir().best_path(), &self.checkpoint())?;
         }
-        Ok(())
+        self.keep_member(report.measure)
+    }
+
+    /// Keeps this checkpoint if its score is among the best, in place of the worst of those.
+    fn keep_member(&self, measure: Measure) -> Result<()> {
+        let Trainer { experiment, iteration, .. } = &self.trainer;
+        let members = experiment.config.evaluation.ensemble;
+        if members == 1 {
+            return Ok(());
+        }
+        let best = best_validations(&self.writer.dir().metrics()?, measure, members);
+        if best.contains(iteration) {
+            checkpoint::save(&self.writer.member_path(*iteration)?, &self.checkpoint())?;
+        }
+        self.writer.keep_members(&best)
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -287,8 +306,19 @@ impl Run {
         let threads = self.trainer.pool().current_num_threads();
         let (steps, tasks) = (config.evaluation.steps, config.evaluation.tasks);
         let evaluator = Evaluator::new(experiment, steps, threads);
+        let dir = self.writer.dir();
+        let mut ensemble = Vec::new();
+        if config.evaluation.ensemble > 1 {
+            let measure = evaluator.measure();
+            ensemble = best_validations(&dir.metrics()?, measure, config.evaluation.ensemble);
+            // Where a run goes on from before its worst was replaced, and ends before that.
+            ensemble.retain(|&at| dir.member_path(at).exists());
+        }
+        let member = |&at: &u64| Ok(state_at(experiment, &dir.member_path(at))?.0);
+        let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
+        let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
         let (test, untrained) = self.trainer.pool().install(|| -> Result<_> {
-            let test = evaluator.run(experiment, meta, Split::Test, tasks)?;
+            let test = evaluator.run_ensemble(experiment, &members, Split::Test, tasks)?;
             let start = experiment.initial_state();
             Ok((test, evaluator.run(experiment, &start, Split::Test, tasks)?))
         })?;
@@ -312,6 +342,7 @@ impl Run {
             hessian_products: of.hessian_products * config.outer.meta_batch_size,
             workspaces: self.trainer.bytes(),
             evaluated_iteration,
+            ensemble,
             training_peak_memory,
             peak_memory: peak_memory(),
             parameters: experiment.train.model.parameters().iter().map(|p| volume(&p.shape)).sum(),
@@ -357,17 +388,37 @@ pub(crate) fn state(
     experiment: &Experiment,
     which: Which,
 ) -> Result<(MetaState, u64)> {
-    let mut meta = experiment.initial_state();
     let best = dir.best_path();
     let path = match which {
-        Which::Start => return Ok((meta, 0)),
+        Which::Start => return Ok((experiment.initial_state(), 0)),
         Which::Best if best.exists() => best,
         Which::Best | Which::Last => dir.last_path(),
         Which::Snapshot(iteration) => dir.snapshot_path(iteration),
     };
-    let checkpoint = checkpoint::load(&path)?;
-    load_meta((experiment, &mut meta), &checkpoint, &path)?;
-    Ok((meta, number(&checkpoint, "iteration", &path)?))
+    state_at(experiment, &path)
+}
+
+/// Meta-parameters in a checkpoint, and the iteration it was taken at.
+fn state_at(experiment: &Experiment, path: &Path) -> Result<(MetaState, u64)> {
+    let mut meta = experiment.initial_state();
+    let checkpoint = checkpoint::load(path)?;
+    load_meta((experiment, &mut meta), &checkpoint, path)?;
+    Ok((meta, number(&checkpoint, "iteration", path)?))
+}
+
+/// Iterations of the validations with the best scores, so many at most, the best first and among equals the earlier.
+fn best_validations(metrics: &[Value], measure: Measure, most: usize) -> Vec<u64> {
+    let validation = |line: &Value| {
+        let score = line["scores"].as_array()?.last()?["mean"].as_f64()?;
+        Some((score, line["iteration"].as_u64()?))
+    };
+    let lines = metrics.iter().filter(|line| line["kind"] == "validation");
+    let mut all: Vec<(f64, u64)> = lines.filter_map(validation).collect();
+    all.sort_by(|(a, _), (b, _)| match measure {
+        Measure::Accuracy => b.total_cmp(a),
+        Measure::MeanSquaredError => a.total_cmp(b),
+    });
+    all.into_iter().take(most).map(|(_, iteration)| iteration).collect()
 }
 
 fn load_meta(

@@ -7,6 +7,7 @@
 //! | `last.safetensors` | the newest checkpoint |
 //! | `best.safetensors` | the checkpoint with the best validation score |
 //! | `snapshots/ITERATION.safetensors` | checkpoints kept every `run.snapshot_every` iterations |
+//! | `ensemble/ITERATION.safetensors` | with `evaluation.ensemble`, the checkpoints with the best validation scores |
 //! | `result.json` | the final evaluation |
 //! | `curve.svg`, `paths.svg` | of reinforcement learning: returns in training; paths before and after adaptation |
 //! | `source.safetensors`, `matched.svg` | of meta-transfer: the pretrained network; what was matched |
@@ -30,6 +31,7 @@ const BEST: &str = "best.safetensors";
 const RESULT: &str = "result.json";
 const DIVERGED: &str = "diverged.json";
 const SNAPSHOTS: &str = "snapshots";
+const ENSEMBLE: &str = "ensemble";
 
 /// Settings that may differ when a run goes on: none of them changes a number.
 const FREE: [&str; 5] =
@@ -122,7 +124,21 @@ impl RunDir {
 
     /// Iterations of the checkpoints in `snapshots/`, in order.
     pub fn snapshots(&self) -> Result<Vec<u64>> {
-        let folder = self.path.join(SNAPSHOTS);
+        self.iterations(SNAPSHOTS)
+    }
+
+    /// A file of `ensemble/`.
+    pub fn member_path(&self, iteration: u64) -> PathBuf {
+        self.path.join(ENSEMBLE).join(format!("{iteration}.safetensors"))
+    }
+
+    /// Iterations of the checkpoints in `ensemble/`, in order.
+    pub fn members(&self) -> Result<Vec<u64>> {
+        self.iterations(ENSEMBLE)
+    }
+
+    fn iterations(&self, folder: &str) -> Result<Vec<u64>> {
+        let folder = self.path.join(folder);
         let entries = match fs::read_dir(&folder) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(|cause| Error::io("read", &folder, &cause))?,
@@ -289,9 +305,28 @@ impl RunWriter {
 
     /// [`RunDir::snapshot_path`], for writing.
     pub fn snapshot_path(&self, iteration: u64) -> Result<PathBuf> {
-        let folder = self.dir.path.join(SNAPSHOTS);
-        fs::create_dir_all(&folder).map_err(|cause| Error::io("make folder", &folder, &cause))?;
+        self.make(SNAPSHOTS)?;
         Ok(self.dir.snapshot_path(iteration))
+    }
+
+    /// [`RunDir::member_path`], for writing.
+    pub fn member_path(&self, iteration: u64) -> Result<PathBuf> {
+        self.make(ENSEMBLE)?;
+        Ok(self.dir.member_path(iteration))
+    }
+
+    /// Leaves in `ensemble/` the checkpoints of these iterations alone.
+    pub fn keep_members(&self, iterations: &[u64]) -> Result<()> {
+        for other in self.dir.members()?.into_iter().filter(|at| !iterations.contains(at)) {
+            let path = self.dir.member_path(other);
+            fs::remove_file(&path).map_err(|cause| Error::io("remove", &path, &cause))?;
+        }
+        Ok(())
+    }
+
+    fn make(&self, folder: &str) -> Result<()> {
+        let folder = self.dir.path.join(folder);
+        fs::create_dir_all(&folder).map_err(|cause| Error::io("make folder", &folder, &cause))
     }
 
     fn lock(dir: RunDir) -> Result<RunWriter> {

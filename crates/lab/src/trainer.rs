@@ -8,9 +8,9 @@
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use innerloop_engine::{Dtype, Params, Tensor};
+use innerloop_engine::{Mean, Params, Tensor};
 use innerloop_meta::outer::OptimizerState;
 use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
 use innerloop_nn::BatchNorm;
@@ -49,11 +49,11 @@ pub struct Trainer {
     pub iteration: u64,
     outer: Outer,
     learner: Learner,
-    pool: ThreadPool,
+    pool: Arc<ThreadPool>,
     seats: Vec<Mutex<Seat>>,
     groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
-    sums: Vec<f64>,
+    mean: Mean,
 }
 
 /// What one thread needs: memory to run a group of tasks in, and the tasks it is running.
@@ -74,7 +74,7 @@ impl Trainer {
     pub fn new(experiment: Experiment) -> Result<Trainer> {
         let config = &experiment.config;
         let dtype = config.run.dtype;
-        let pool = thread_pool(config.run.threads)?;
+        let pool = Arc::new(thread_pool(config.run.threads)?);
         let batch = config.outer.meta_batch_size;
         let setup = experiment.setup(Losses::Training);
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
@@ -96,7 +96,7 @@ impl Trainer {
             optimizer: OptimizerState::new(&gradient),
             outer: Outer::new(config),
             gradient,
-            sums: Vec::new(),
+            mean: Mean::new(),
             learner,
             pool,
             meta,
@@ -105,8 +105,8 @@ impl Trainer {
         })
     }
 
-    /// The threads tasks run on.
-    pub fn pool(&self) -> &ThreadPool {
+    /// The threads tasks run on. Steps taken on one of them, as by `pool().install(..)`, find the others awake.
+    pub fn pool(&self) -> &Arc<ThreadPool> {
         &self.pool
     }
 
@@ -163,7 +163,7 @@ impl Trainer {
                 learner.run_group(worker, meta, &tasks, results);
             }
         };
-        // This thread works too: waking others and waiting for them costs as much as a small group.
+        // This thread works too, so that in the pool as many threads work as there are.
         let helpers = seats.len().min(self.groups.len()) - 1;
         self.pool.in_place_scope(|scope| {
             let work = &work;
@@ -210,7 +210,7 @@ impl Trainer {
         let support_losses: Vec<f64> = (0..steps).map(|k| mean(&|r| r.support_losses[k])).collect();
         let query_loss = query.then(|| mean(&|r| r.query_loss));
         for (i, out) in self.gradient.values_mut().iter_mut().enumerate() {
-            average(out, results.iter().map(|r| &r.gradient.values()[i]), &mut self.sums);
+            self.mean.of(results.iter().map(|r| &r.gradient.values()[i]), out);
         }
         drop(groups);
         for &loss in support_losses.iter().chain(&query_loss) {
@@ -233,7 +233,7 @@ impl Trainer {
         let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
         if self.experiment.algorithm.keeps_state() {
             for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-                average(out, results.iter().map(|r| &r.inner_state.values()[i]), &mut self.sums);
+                self.mean.of(results.iter().map(|r| &r.inner_state.values()[i]), out);
             }
         }
         let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
@@ -261,28 +261,6 @@ impl Trainer {
 
 fn locked(groups: &[Mutex<Group>]) -> Vec<MutexGuard<'_, Group>> {
     groups.iter().map(|group| group.lock().expect("no worker panicked")).collect()
-}
-
-/// Mean of some tensors in the given order, summed in double precision. `sums` is scratch.
-fn average<'a>(out: &mut Tensor, parts: impl Iterator<Item = &'a Tensor>, sums: &mut Vec<f64>) {
-    sums.clear();
-    sums.resize(out.len(), 0.0);
-    let mut n = 0.0;
-    for part in parts {
-        n += 1.0;
-        match part.dtype() {
-            Dtype::F32 => sums.iter_mut().zip(part.as_f32()).for_each(|(s, &x)| *s += f64::from(x)),
-            Dtype::F64 => sums.iter_mut().zip(part.as_f64()).for_each(|(s, &x)| *s += x),
-        }
-    }
-    match out.dtype() {
-        Dtype::F32 => {
-            out.as_f32_mut().iter_mut().zip(sums).for_each(|(out, sum)| *out = (*sum / n) as f32);
-        }
-        Dtype::F64 => {
-            out.as_f64_mut().iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum / n);
-        }
-    }
 }
 
 /// A pool of the given number of threads; zero for one per core.

@@ -44,6 +44,10 @@ const BLOCKS: usize = 4;
 const FILM: usize = 2;
 
 impl Conv4 {
+    /// Beginnings of the names of batch norm's scales and shifts.
+    pub const NORMS: [&str; BLOCKS] =
+        ["features.0.norm.", "features.1.norm.", "features.2.norm.", "features.3.norm."];
+
     /// For images `[h, w, c]`. Panics when they are too small for four halvings.
     #[track_caller]
     pub fn new(
@@ -97,6 +101,17 @@ impl Conv4 {
         self
     }
 
+    /// With so many sets of batch norm's scales and shifts, one for each inner step and one after the last (MAML++:
+    /// Antoniou et al. 2019, arXiv 1810.09502): they are `[sets, filters]`, and [`Model::forward`] is given one of them,
+    /// `[filters]`.
+    pub fn with_norms(mut self, sets: usize) -> Conv4 {
+        let is_norm = |name: &str| Conv4::NORMS.iter().any(|norm| name.starts_with(norm));
+        for spec in self.specs.iter_mut().filter(|spec| is_norm(&spec.name)) {
+            spec.shape = vec![sets, self.filters];
+        }
+        self
+    }
+
     /// With a scale γ and a shift β for each channel of the third block, `[γ, β] = W context + b`, before its ReLU
     /// (FiLM: Perez et al. 2018, arXiv 1709.07871). The parameters `context` are so many and start at zero, as in
     /// CAVIA (Zintgraf et al. 2019, arXiv 1810.03642); `film.weight` is `[2 filters, parameters]`, and the bias starts
@@ -130,7 +145,7 @@ impl Model for Conv4 {
 
     fn statistics(&self) -> Params<Shape> {
         let names =
-            (0..BLOCKS).flat_map(|i| ["mean", "var"].map(|s| format!("features.{i}.norm.{s}")));
+            Conv4::NORMS.iter().flat_map(|norm| ["mean", "var"].map(|s| format!("{norm}{s}")));
         names.map(|name| (name, vec![self.filters])).collect()
     }
 

@@ -14,9 +14,9 @@ pub enum BatchNorm {
     /// While adapting those of the support set; when predicting, each query example is normalised in a
     /// batch with the whole support set and sees no other query (Reptile's non-transductive protocol).
     WithSupport,
-    /// Batch statistics while meta-training; their running averages at evaluation.
+    /// Batch statistics while meta-training and adapting; their running averages for queries at evaluation.
     Running,
-    /// As [`BatchNorm::Running`], with averages of their own for every inner step (MAML++).
+    /// As [`BatchNorm::Running`], with averages, scales and shifts of their own for every inner step (MAML++).
     PerStep,
     /// Batch statistics while meta-training and adapting; at evaluation queries have averages that were gathered in
     /// the support passes of their own task (Ravi and Larochelle 2017).

@@ -31,6 +31,8 @@ pub struct EsMaml {
     pub outer_rate: f64,
     /// Adaptation steps in training.
     pub steps: usize,
+    /// Element type of parameters and policies. θ moves in double precision, and is rounded to it after each step.
+    pub dtype: Dtype,
 }
 
 impl Default for EsMaml {
@@ -42,6 +44,7 @@ impl Default for EsMaml {
             perturbations: 150,
             outer_rate: 0.01,
             steps: 1,
+            dtype: Dtype::F32,
         }
     }
 }
@@ -102,7 +105,7 @@ impl EsTrainer {
         let means = vmap(&many, &[mean], &mapped, settings.queries + 1)
             .expect("products and activations have vectorised forms");
         EsTrainer {
-            theta: policy.initial(Key::new(seed), Dtype::F32),
+            theta: policy.initial(Key::new(seed), settings.dtype),
             mean: Program::compile(&many, &means),
             iteration: 0,
             settings,
@@ -126,7 +129,7 @@ impl EsTrainer {
     fn arena(&self) -> Arena {
         let environments: Vec<_> = (0..=self.settings.queries).map(|_| (self.make)()).collect();
         Arena {
-            workspace: self.mean.workspace(Dtype::F32),
+            workspace: self.mean.workspace(self.settings.dtype),
             bounds: environments[0].action_space(),
             environments,
             steps: 0,
@@ -173,9 +176,9 @@ impl EsTrainer {
         let one = |shape: &Vec<usize>| {
             let n: usize = shape.iter().product();
             let filled = policies.iter().chain(std::iter::repeat(&policies[0])).take(places);
-            let values = filled.flat_map(|policy| &policy[first..first + n]).map(|&x| x as f32);
+            let values = filled.flat_map(|policy| &policy[first..first + n]).copied();
             let whole = [&[places], shape.as_slice()].concat();
-            let tensor = Tensor::from_f32(&whole, values.collect());
+            let tensor = Tensor::from_f64(&whole, values.collect()).cast(self.settings.dtype);
             first += n;
             tensor
         };
@@ -262,7 +265,7 @@ impl EsTrainer {
         self.theta.map(|tensor| {
             let (own, behind) = rest.split_at(tensor.len());
             rest = behind;
-            Tensor::from_f64(tensor.shape(), own.to_vec()).cast(Dtype::F32)
+            Tensor::from_f64(tensor.shape(), own.to_vec()).cast(self.settings.dtype)
         })
     }
 }
@@ -299,7 +302,11 @@ mod tests {
     use crate::{Navigation2d, Sight};
 
     fn trainer(threads: usize) -> EsTrainer {
-        let settings = EsMaml { queries: 4, perturbations: 3, ..EsMaml::default() };
+        trainer_of(Dtype::F32, threads)
+    }
+
+    fn trainer_of(dtype: Dtype, threads: usize) -> EsTrainer {
+        let settings = EsMaml { queries: 4, perturbations: 3, dtype, ..EsMaml::default() };
         let policy = Policy::new(2, &[], 2, Activation::Relu);
         let make: MakeEnvironment = Box::new(|| Box::new(Navigation2d::new(Sight::Position)));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -315,6 +322,15 @@ mod tests {
         assert_eq!(one.theta.values(), three.theta.values());
         assert_ne!(one.theta.values(), trainer(1).theta.values());
         assert_eq!(one.test(3, 1), three.test(3, 1));
+    }
+
+    #[test]
+    fn either_precision_is_used() {
+        let [mut single, mut double] = [Dtype::F32, Dtype::F64].map(|dtype| trainer_of(dtype, 1));
+        let (single_report, double_report) = (single.step(), double.step());
+        assert!(double.theta.values().iter().all(|tensor| tensor.dtype() == Dtype::F64));
+        let difference = (single_report.adapted - double_report.adapted).abs();
+        assert!(difference > 0.0 && difference <= 1e-2, "{single_report:?} {double_report:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | file | what is there |
 //! |---|---|
 //! | `environment.rs`, `navigation.rs` | the trait, in the Gymnasium convention, and the tasks |
+//! | `locomotion/` | robots that run, in MuJoCo: with the feature `mujoco` |
 //! | `policy.rs` | the Gaussian policy |
 //! | `sampler.rs` | trajectories, all of a task's at a time |
 //! | `baseline.rs`, `batch.rs` | returns, linear baseline, advantages |
@@ -21,6 +22,7 @@ mod batch;
 mod crew;
 mod environment;
 mod es_maml;
+mod locomotion;
 mod method;
 mod navigation;
 pub mod picture;
@@ -34,6 +36,7 @@ pub use baseline::LinearBaseline;
 pub use batch::{Advantage, Batch};
 pub use environment::{Environment, MakeEnvironment, Space, Step};
 pub use es_maml::{EsMaml, EsReport, EsTrainer};
+pub use locomotion::{Locomotion, Robot, Target};
 pub use method::{InnerLoop, Method};
 pub use navigation::{Navigation2d, Sight};
 pub use policy::{Gaussian, LOG_STD, Policy};

@@ -15,9 +15,9 @@ use crate::{Environment, Space, Step};
 /// What is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// The position.
+    /// The state alone: in navigation the position.
     Position,
-    /// The position, then the goal: what an oracle sees.
+    /// The state, then the goal: what an oracle sees.
     Goal,
 }
 

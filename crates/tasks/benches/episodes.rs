@@ -17,6 +17,8 @@ use innerloop_tasks::{
     Episode, Error, FewShot, ImageSet, ImageTasks, Rotations, Split, TaskFamily, episode_key,
     mini_imagenet,
 };
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -66,15 +68,21 @@ fn load(bencher: Bencher<'_, '_>, name: &str) {
 }
 
 /// A whole made miniImageNet of 60,000 images.
-#[divan::bench(args = ["images", "rows", "labels"], sample_count = 1, sample_size = 1)]
+#[divan::bench(args = ["images", "zip", "rows", "labels"], sample_count = 1, sample_size = 1)]
 fn load_mini_imagenet(bencher: Bencher<'_, '_>, layout: &str) {
     let dir = tempfile::tempdir().unwrap();
+    let place = if layout == "zip" { dir.path().join("images.zip") } else { dir.path().into() };
     match layout {
-        "images" => make_images(dir.path()),
-        _ => make_pickles(dir.path(), layout == "rows"),
+        "images" => make_images(|name, image| {
+            let path = place.join(name);
+            fs::create_dir_all(path.parent().expect("in a class"))?;
+            fs::write(path, image)
+        }),
+        "zip" => make_zip(&place),
+        _ => make_pickles(&place, layout == "rows"),
     }
     .unwrap();
-    bencher.bench_local(|| mini_imagenet::load(dir.path(), mini_imagenet::SIDE).unwrap());
+    bencher.bench_local(|| mini_imagenet::load(&place, mini_imagenet::SIDE).unwrap());
 }
 
 const PARTS: [(&str, usize, usize); 3] = [("train", 0, 64), ("val", 64, 80), ("test", 80, 100)];
@@ -85,21 +93,30 @@ fn colour(class: usize, sample: usize) -> [u8; 3] {
     [class as u8, (sample % 256) as u8, (sample / 256) as u8]
 }
 
-fn make_images(dir: &Path) -> io::Result<()> {
+fn make_images(mut put: impl FnMut(String, &[u8]) -> io::Result<()>) -> io::Result<()> {
     for (part, first, end) in PARTS {
         for class in first..end {
-            let folder = dir.join(part).join(format!("n{class:08}"));
-            fs::create_dir_all(&folder)?;
             for sample in 0..SAMPLES {
-                let file = BufWriter::new(fs::File::create(folder.join(format!("{sample}.png")))?);
-                let mut encoder = png::Encoder::new(file, 84, 84);
+                let mut image = Vec::new();
+                let mut encoder = png::Encoder::new(&mut image, 84, 84);
                 encoder.set_color(png::ColorType::Rgb);
                 let pixels = colour(class, sample).repeat(84 * 84);
                 encoder.write_header()?.write_image_data(&pixels)?;
+                put(format!("{part}/n{class:08}/{sample}.png"), &image)?;
             }
         }
     }
     Ok(())
+}
+
+fn make_zip(place: &Path) -> io::Result<()> {
+    let mut zip = ZipWriter::new(BufWriter::new(fs::File::create(place)?));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    make_images(|name, image| {
+        zip.start_file(name, options)?;
+        zip.write_all(image)
+    })?;
+    zip.finish()?.flush()
 }
 
 /// As NumPy writes them: arrays, and the rows of each class or the label of each image.

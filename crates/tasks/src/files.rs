@@ -1,9 +1,9 @@
 //! Files as they lie: in a folder, or in a zip archive that is read in place.
 
-use std::fs;
-use std::io::{Cursor, Read};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use flate2::read::GzDecoder;
@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind};
 /// No file of a data set is larger, archives apart; what a damaged header claims is not believed.
 const LARGEST_FILE: u64 = 1 << 28;
 
-/// All files below a folder, or in a zip archive. Clones share the archive's bytes.
+/// All files below a folder, or in a zip archive. Clones share the archive's file.
 #[derive(Clone)]
 pub(crate) struct Tree {
     place: PathBuf,
@@ -27,8 +27,59 @@ pub(crate) struct Tree {
 
 #[derive(Clone)]
 enum Store {
-    Zip(ZipArchive<Cursor<Arc<[u8]>>>),
+    Zip(ZipArchive<SharedFile>),
     Folder,
+}
+
+/// A file that is read in pieces. Clones read it each from a place of its own.
+#[derive(Clone)]
+pub(crate) struct SharedFile {
+    file: Arc<Mutex<File>>,
+    length: u64,
+    at: u64,
+    /// The last piece that was read, and where it begins.
+    piece: Vec<u8>,
+    begin: u64,
+}
+
+impl SharedFile {
+    /// Bytes of a piece: more than headers, about an image file.
+    const PIECE: u64 = 1 << 14;
+
+    fn open(path: &Path) -> io::Result<SharedFile> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok(SharedFile { file: Arc::new(Mutex::new(file)), length, at: 0, piece: vec![], begin: 0 })
+    }
+}
+
+impl Read for SharedFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.begin..self.begin + self.piece.len() as u64;
+        if !piece.contains(&self.at) {
+            self.piece.clear();
+            self.begin = self.at;
+            // A reader that panicked left nothing behind but a position, which is set anew.
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(self.at))?;
+            (&mut *file).take(SharedFile::PIECE).read_to_end(&mut self.piece)?;
+        }
+        let n = (&self.piece[(self.at - self.begin) as usize..]).read(into)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for SharedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.length.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
+    }
 }
 
 impl Tree {
@@ -158,11 +209,11 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// A zip archive, whole in memory.
-pub(crate) fn open_zip(place: &Path) -> Result<ZipArchive<Cursor<Arc<[u8]>>>, Error> {
-    let bytes: Arc<[u8]> = fs::read(place).map_err(|cause| cannot_read(place, &cause))?.into();
-    let size = bytes.len();
-    ZipArchive::new(Cursor::new(bytes)).map_err(|cause| {
+/// A zip archive, of which the list of contents alone is in memory.
+pub(crate) fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
+    let file = SharedFile::open(place).map_err(|cause| cannot_read(place, &cause))?;
+    let size = file.length;
+    ZipArchive::new(file).map_err(|cause| {
         let message = format!(
             "{}: {size} bytes that are not a whole zip archive ({cause}): probably cut off while it was \
              downloaded; download it again",
@@ -207,4 +258,32 @@ pub(crate) fn cannot_read(path: &Path, cause: &std::io::Error) -> Error {
         path.display()
     );
     Error::new(ErrorKind::Io, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_of_a_file_read_it_each_from_its_place() {
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, &bytes).unwrap();
+        let mut file = SharedFile::open(&path).unwrap();
+        let mut other = file.clone();
+        let read = |file: &mut SharedFile, to, n: usize| {
+            let at = file.seek(to).unwrap() as usize;
+            let mut into = vec![0; n];
+            file.read_exact(&mut into).unwrap();
+            assert!(into == bytes[at..at + n], "{n} bytes from {at}");
+        };
+        read(&mut file, SeekFrom::Start(90_000), 10);
+        read(&mut other, SeekFrom::Start(16_380), 40_000);
+        read(&mut file, SeekFrom::Current(-100), 500);
+        read(&mut other, SeekFrom::End(-7), 7);
+        assert_eq!(other.read(&mut [0; 9]).unwrap(), 0, "nothing follows the end");
+        assert!(other.seek(SeekFrom::End(-100_001)).is_err());
+        read(&mut file, SeekFrom::Start(0), bytes.len());
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Compare {
     /// Threads of a run; 0 for one per core [default: as configured]
     #[arg(long)]
     threads: Option<usize>,
-    /// Overrides one setting of all, such as model.filters=32; may be repeated
+    /// Overrides one setting of all that have it, such as model.filters=32; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Folder of the comparison

@@ -110,7 +110,7 @@ impl Evaluate {
         let (config, learner) = rl::open(&self.run)?;
         let tasks = self.tasks.unwrap_or(config.evaluation.tasks);
         let steps = self.steps.unwrap_or(config.evaluation.steps);
-        let trajectories = config.evaluation.trajectories;
+        let trajectories = config.test_trajectories();
         ensure!(tasks >= 2, "--tasks is {tasks}, expected at least 2 for an interval");
         ensure!(steps <= 10_000, "--steps is {steps}, expected at most 10000");
         let returns = rl::evaluate(&learner, tasks, steps, trajectories)?;
@@ -123,8 +123,9 @@ impl Evaluate {
             return Ok(());
         }
         say!(
-            "{} on 2D navigation; iteration {}; seed {}",
+            "{} on {}; iteration {}; seed {}",
             config.algorithm.name.name(),
+            config.rl.environment.title(),
             learner.iteration(),
             config.seed
         );

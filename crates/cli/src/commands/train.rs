@@ -73,8 +73,9 @@ fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> an
         rl::Event::Started { learner } => {
             show.start(learner.iteration(), config.outer.iterations as u64);
             say!(
-                "{} on 2D navigation; {} threads",
+                "{} on {}; {} threads",
                 config.algorithm.name.name(),
+                config.rl.environment.title(),
                 learner.threads()
             );
         }

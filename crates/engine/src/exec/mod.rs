@@ -4,6 +4,7 @@ mod aligned;
 mod carved;
 mod elem;
 mod kernels;
+mod mean;
 mod run;
 
 use crate::plan::{Items, KernelStep, Program, Step, Tables};
@@ -12,6 +13,7 @@ use aligned::Aligned;
 use elem::Elem;
 pub use kernels::Isa;
 pub(crate) use kernels::kept_elements;
+pub use mean::Mean;
 use std::sync::Arc;
 
 /// The memory one worker needs to run a program, or several of them in turn: everything is allocated here,
@@ -162,13 +164,23 @@ impl Workspace {
     pub fn read(&self, output: usize, into: &mut Tensor) {
         let (slot, shape) = &self.tables.outputs[output];
         assert_eq!(shape, into.shape(), "output {output} has another shape");
+        self.copy(slot.range(ALL), into);
+    }
+
+    /// Copies one entry along an output's first axis into a tensor of the shape of the other axes.
+    #[track_caller]
+    pub fn read_entry(&self, output: usize, entry: usize, into: &mut Tensor) {
+        let (slot, shape) = &self.tables.outputs[output];
+        assert_eq!(shape[1..], *into.shape(), "entries of output {output} have another shape");
+        assert!(entry < shape[0], "output {output} has {} entries", shape[0]);
+        let first = slot.range(ALL).start + entry * into.len();
+        self.copy(first..first + into.len(), into);
+    }
+
+    fn copy(&self, range: std::ops::Range<usize>, into: &mut Tensor) {
         match &self.memory {
-            Memory::F32(buffers) => {
-                into.as_f32_mut().copy_from_slice(&buffers.arena[slot.range(ALL)])
-            }
-            Memory::F64(buffers) => {
-                into.as_f64_mut().copy_from_slice(&buffers.arena[slot.range(ALL)])
-            }
+            Memory::F32(buffers) => into.as_f32_mut().copy_from_slice(&buffers.arena[range]),
+            Memory::F64(buffers) => into.as_f64_mut().copy_from_slice(&buffers.arena[range]),
         }
     }
 
@@ -177,9 +189,22 @@ impl Workspace {
     pub fn read_scalar(&self, output: usize) -> f64 {
         let (slot, _) = &self.tables.outputs[output];
         assert_eq!(slot.len, 1, "output {output} is not a scalar");
+        self.number(slot.offset)
+    }
+
+    /// An element of a vector output of the last run.
+    #[track_caller]
+    pub fn read_number(&self, output: usize, index: usize) -> f64 {
+        let (slot, shape) = &self.tables.outputs[output];
+        assert_eq!(shape.len(), 1, "output {output} is not a vector");
+        assert!(index < shape[0], "output {output} has {} elements", shape[0]);
+        self.number(slot.offset + index)
+    }
+
+    fn number(&self, at: usize) -> f64 {
         match &self.memory {
-            Memory::F32(buffers) => f64::from(buffers.arena[slot.offset]),
-            Memory::F64(buffers) => buffers.arena[slot.offset],
+            Memory::F32(buffers) => f64::from(buffers.arena[at]),
+            Memory::F64(buffers) => buffers.arena[at],
         }
     }
 }

@@ -59,10 +59,23 @@ impl<'g> Var<'g> {
                     (None, None) => return (self, None),
                 };
                 let (plain, sign) = image.without_channel_affine();
-                let scale = scale.sign();
-                (plain, Some(sign.map_or(scale, |sign| sign * scale)))
+                let signs = sign.into_iter().chain(scale.direction().map(Var::sign));
+                (plain, signs.reduce(|a, b| a * b))
             }
             _ => (self, None),
+        }
+    }
+
+    /// A value of the same sign, or nothing if all are positive: reciprocals of roots, as of variances, are.
+    /// Without them, positions of maxima do not wait for statistics.
+    fn direction(self) -> Option<Var<'g>> {
+        let var = |id: NodeId| Var { graph: self.graph, id };
+        match self.op() {
+            Op::Unary(Unary::Recip, x) if matches!(var(x).op(), Op::Unary(Unary::Sqrt, _)) => None,
+            Op::Binary(Binary::Mul, a, b) => {
+                [a, b].into_iter().filter_map(|x| var(x).direction()).reduce(|a, b| a * b)
+            }
+            _ => Some(self),
         }
     }
 

@@ -192,6 +192,8 @@ impl Planner<'_> {
     }
 
     pub(super) fn gather_sweeps(&mut self, outputs: &[NodeId]) {
+        // What takes nothing but small inputs, such as signs of scales, comes before the first sweep.
+        self.groups.push(Group { items: 1, roots: Vec::new(), members: HashSet::new() });
         for id in self.order.clone() {
             if !self.is_root(id) {
                 continue;
@@ -232,6 +234,22 @@ impl Planner<'_> {
         for &id in outputs {
             let base = self.base_of(id);
             self.kept[base as usize] = true;
+        }
+        (0..self.groups.len()).for_each(|group| self.prune(group));
+    }
+
+    /// Takes out of a sweep what no step of it reads and no later sweep finds in memory: where all readers
+    /// compute a value again.
+    fn prune(&mut self, group: usize) {
+        let mut read = HashSet::new();
+        for id in self.groups[group].roots.clone().into_iter().rev() {
+            let at = id as usize;
+            let outlives = self.items[at] == 1 || self.kept[at] && self.home[at] == Some(group);
+            if outlives || read.contains(&id) {
+                read.extend(self.needs_again(id).1.iter().map(|need| need.value));
+            } else {
+                self.groups[group].remove(id);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{Config, Difference, Method, Network, method_names, presets, suggest};
+use crate::config::{Config, Difference, LeftOut, Method, Network, method_names, presets, suggest};
 use crate::{Error, Result};
 
 /// SHOT is no method of its own in a configuration, but a regularizer on MAML.
@@ -17,9 +17,12 @@ pub struct Contestant {
     pub name: String,
     /// Its settings, for any seed.
     pub config: Config,
+    /// Shared settings that it has no use for.
+    pub left_out: Vec<LeftOut>,
 }
 
-/// Presets and files by their names, then methods on a base; `sets` are laid over all of them.
+/// Presets and files by their names, then methods on a base; `sets` are laid over all of them. What one of them has no
+/// use for is left out there; it is refused if none has a use for it.
 pub fn contestants(
     sources: &[String],
     (base, methods): (&str, &[String]),
@@ -27,10 +30,10 @@ pub fn contestants(
 ) -> Result<Vec<Contestant>> {
     let mut all = Vec::new();
     for source in sources {
-        let config = Config::load(source, sets)?;
+        let (config, left_out) = Config::load_shared(source, &[], sets)?;
         let name =
             Path::new(source).file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
-        all.push(Contestant { name: name.into_owned(), config });
+        all.push(Contestant { name: name.into_owned(), config, left_out });
     }
     for name in chosen(methods)? {
         // Prototypes are of classes.
@@ -38,8 +41,15 @@ pub fn contestants(
         if unfit && methods == [ALL] {
             continue;
         }
-        let config = on_base(base, &name, sets).map_err(|error| error.context(&name))?;
-        all.push(Contestant { name, config });
+        let (config, left_out) =
+            on_base(base, &name, sets).map_err(|error| error.context(&name))?;
+        all.push(Contestant { name, config, left_out });
+    }
+    let by_all =
+        |left: &&LeftOut| all.iter().all(|one| one.left_out.iter().any(|l| l.key == left.key));
+    if let Some(LeftOut { key, why }) = all.first().and_then(|one| one.left_out.iter().find(by_all))
+    {
+        return Err(Error::config(format!("--set {key} does not apply: {why}; leave it out")));
     }
     for (i, contestant) in all.iter().enumerate() {
         if all[..i].iter().any(|other| other.name == contestant.name) {
@@ -81,10 +91,10 @@ fn chosen(methods: &[String]) -> Result<Vec<String>> {
 
 /// A method on the data, model and meta-batch of a base: the preset of the same stem if there is one, else the
 /// base with the settings that suit the method.
-fn on_base(base: &str, method: &str, sets: &[String]) -> Result<Config> {
+fn on_base(base: &str, method: &str, sets: &[String]) -> Result<(Config, Vec<LeftOut>)> {
     let config = Config::load(base, &[])?;
     if name_of(&config) == method {
-        return Config::load(base, sets);
+        return Config::load_shared(base, &[], sets);
     }
     let stem = base.strip_suffix(&format!("-{}", name_of(&config).replace('_', "-")));
     let sibling = |method: &str| {
@@ -92,7 +102,7 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<Config> {
         presets::find(base).and(presets::find(&name)).map(|_| name)
     };
     if let Some(sibling) = sibling(method) {
-        return Config::load(&sibling, sets);
+        return Config::load_shared(&sibling, &[], sets);
     }
     // What corrects first-order MAML's gradient starts from the rates that suit that one.
     if let ("gradient_similarity", Some(fomaml)) = (method, sibling("fomaml"))
@@ -106,9 +116,7 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<Config> {
              the base"
         )));
     }
-    let mut all = recipe(method, &config);
-    all.extend(sets.iter().cloned());
-    Config::load(base, &all)
+    Config::load_shared(base, &recipe(method, &config), sets)
 }
 
 fn name_of(config: &Config) -> String {
@@ -146,11 +154,25 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
             (steps, rate) = several(3);
             set("algorithm.degree", "1".into());
         }
+        // Its gradient is that at a minimum: many steps, at test as well, and a hold that lets the weights go about as
+        // far as the plain steps of the released code do.
         "imaml" => {
-            (steps, rate) = several(5);
+            (steps, rate) = (steps.max(16), of.inner_lr.min(0.1));
+            set("algorithm.proximal", "0.5".into());
             set("algorithm.cg_damping", "1.0".into());
+            set("evaluation.steps", base.evaluation.steps.max(steps).to_string());
         }
-        "gradient_similarity" => set("algorithm.strength_schedule", "linear".into()),
+        // Differences long enough to average over the kinks of ReLU and pooling, and a rate that small corrections suit.
+        "hf_maml" if !regression => {
+            rate = of.inner_lr.min(0.1);
+            set("algorithm.epsilon", "1.0".into());
+        }
+        // Its paper takes 12 steps and clips; a learned rule is used as far as it was trained.
+        "lstm" => {
+            steps = steps.max(5);
+            set("outer.clip_norm", "0.25".into());
+            set("evaluation.steps", steps.to_string());
+        }
         "reptile" => {
             let tasks = &base.tasks;
             // The whole of a training task, for there is no query set.
@@ -227,7 +249,7 @@ mod tests {
                 on(base, &["all"], &["outer.lr=0.25"]).unwrap_or_else(|e| panic!("{base}: {e}"));
             let regression = all[0].config.tasks.family.is_regression();
             assert_eq!(all.len() + usize::from(regression), method_names().len() + 1, "{base}");
-            for Contestant { name, config } in &all {
+            for Contestant { name, config, .. } in &all {
                 assert_eq!(name, &name_of(config), "{base}");
                 assert_eq!(config.outer.lr, 0.25, "{base} {name}: --set comes last");
             }
@@ -258,6 +280,32 @@ mod tests {
         let corrected = &on("omniglot-5w1s-maml", &["gradient-similarity"], &[]).unwrap()[0].config;
         assert_eq!(corrected.algorithm.inner_lr, preset.algorithm.inner_lr);
         assert_eq!(all[1].name, "meta_curvature");
+    }
+
+    #[test]
+    fn shared_settings_are_left_out_where_they_mean_nothing() {
+        let sets = ["evaluation.steps=7", "algorithm.inner_lr=0.3"];
+        let all = on("strokes-maml", &["all"], &sets).unwrap();
+        let keys = |name: &str| {
+            let one = all.iter().find(|one| one.name == name).unwrap();
+            one.left_out.iter().map(|left| left.key.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("maml"), [""; 0]);
+        assert_eq!(keys("lstm"), ["algorithm.inner_lr"]);
+        assert_eq!(keys("protonet"), ["algorithm.inner_lr", "evaluation.steps"]);
+        for Contestant { config, left_out, .. } in &all {
+            let left = |key: &str| left_out.iter().any(|left| left.key == key);
+            assert!(config.evaluation.steps == 7 || left("evaluation.steps"));
+            assert!(config.algorithm.inner_lr == 0.3 || left("algorithm.inner_lr"));
+        }
+        // Of use to no one.
+        let refused = |methods: &[&str], set: &str| {
+            on("strokes-maml", methods, &[set]).unwrap_err().to_string()
+        };
+        let message = refused(&["protonet"], "evaluation.steps=7");
+        assert!(message.contains("evaluation.steps does not apply: protonet has no inner loop"));
+        assert!(refused(&["all"], "model.hidden=[3]").contains("model.hidden does not apply"));
+        assert!(refused(&["all"], "evaluation.stepps=3").contains("unknown key"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Plan, methods};
-use crate::config::Difference;
+use super::{Contestant, Plan, methods};
+use crate::config::{Difference, LeftOut};
 use crate::evaluation::Estimate;
 use crate::plot::{self, Axis, Chart, Line};
 use crate::run_dir::RunDir;
@@ -66,6 +66,8 @@ pub struct Row {
     pub meta_batch_size: usize,
     /// Settings that differ from the first row's, and what they are here.
     pub settings: Vec<(String, String)>,
+    /// Shared settings that the method has no use for.
+    pub left_out: Vec<LeftOut>,
     /// A run for each seed.
     pub runs: Vec<Run>,
 }
@@ -171,7 +173,7 @@ impl Table {
         for contestant in &plan.contestants {
             let runs = plan.seeds.iter().map(|&seed| read(&contestant.name, seed));
             let runs = runs.collect::<Result<Vec<Run>>>()?;
-            rows.push(Row::of(&contestant.name, (first, &contestant.config), runs));
+            rows.push(Row::of(contestant, first, runs));
         }
         let result = rows.iter().flat_map(|row| &row.runs).find_map(|run| run.result.as_ref());
         let tasks = result.and_then(|result| result["protocol"]["tasks"].as_str());
@@ -302,7 +304,8 @@ measured beforehand, so that the outer rate runs through its whole schedule.
 ";
 
 impl Row {
-    fn of(name: &str, (first, config): (&Config, &Config), runs: Vec<Run>) -> Row {
+    fn of(contestant: &Contestant, first: &Config, runs: Vec<Run>) -> Row {
+        let Contestant { name, config, left_out } = contestant;
         let finished: Vec<&Run> = runs.iter().filter(|run| run.result.is_some()).collect();
         let scores = |of| finished.iter().filter_map(|run| run.score(of)).collect::<Vec<_>>();
         let mean = |key: &str| {
@@ -317,7 +320,7 @@ impl Row {
         let (iterations, training_seconds) = (mean("iterations"), mean("training_seconds"));
         let here = |d: Difference| (d.key, d.other);
         Row {
-            name: name.into(),
+            name: name.clone(),
             score: pooled(&test),
             seeds_ci95: over_seeds(&means),
             untrained: pooled(&scores("untrained")),
@@ -331,6 +334,7 @@ impl Row {
             steps: [config.algorithm.adaptation_steps, config.evaluation.steps],
             meta_batch_size: config.outer.meta_batch_size,
             settings: first.differences(config).into_iter().map(here).collect(),
+            left_out: left_out.clone(),
             runs,
         }
     }
@@ -345,7 +349,7 @@ impl Row {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// What is missing or cut short, and why.
+    /// What is missing, cut short or left out, and why.
     pub fn note(&self) -> String {
         let of = |status, word: &str| {
             let seeds: Vec<_> = self.runs.iter().filter(|run| run.status == status).collect();
@@ -358,7 +362,9 @@ impl Row {
             self.cut(),
             of(Status::NotStarted, "not run yet"),
         ];
-        notes.into_iter().flatten().collect::<Vec<_>>().join("; ")
+        let without = |left: &LeftOut| format!("without {} ({})", left.key, left.why);
+        let all = notes.into_iter().flatten().chain(self.left_out.iter().map(without));
+        all.collect::<Vec<_>>().join("; ")
     }
 }
 

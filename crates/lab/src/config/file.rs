@@ -280,6 +280,7 @@ sections! {
         tasks: usize,
         validation_tasks: usize,
         validate_every: usize,
+        ensemble: usize,
     }
     RunFile in "run" {
         dtype: DtypeName,
@@ -345,6 +346,30 @@ impl ConfigFile {
         let regression = self.tasks.family.is_some_and(FamilyName::is_regression);
         let default = if regression { NetworkName::Mlp } else { NetworkName::Conv4 };
         self.model.kind.unwrap_or(default)
+    }
+
+    /// The method, as written or by default.
+    pub(super) fn method(&self) -> MethodName {
+        self.algorithm.name.unwrap_or(MethodName::Maml)
+    }
+
+    /// The outer optimizer, as written or by default.
+    pub(super) fn optimizer(&self) -> OptimizerName {
+        let reptile = self.method() == MethodName::Reptile;
+        let default = if reptile { OptimizerName::Sgd } else { OptimizerName::Adam };
+        self.outer.optimizer.unwrap_or(default)
+    }
+
+    /// Whether the outer loop goes a share of the way to the adapted weights.
+    pub(super) fn interpolates(&self) -> bool {
+        self.method() == MethodName::Reptile && self.optimizer() == OptimizerName::Sgd
+    }
+
+    /// The outer schedule, as written or by default.
+    pub(super) fn schedule(&self) -> ScheduleName {
+        let default =
+            if self.interpolates() { ScheduleName::Linear } else { ScheduleName::Constant };
+        self.outer.schedule.unwrap_or(default)
     }
 
     /// Forgets `section.key`.

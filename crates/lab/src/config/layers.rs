@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::file::*;
-use super::{Kind, presets, suggest};
+use super::{Kind, LeftOut, presets, suggest};
 use crate::{Error, Result};
 
 /// Source of a value that nobody wrote.
@@ -60,6 +60,39 @@ impl Layers {
         self.add(&table, &source)
     }
 
+    /// Overrides that are meant for several configurations. What does not go with the choices made here, these
+    /// overrides' own included, is left out, and told.
+    pub(super) fn set_shared(&mut self, sets: &[String]) -> Result<Vec<LeftOut>> {
+        let mut keys = Vec::new();
+        for set in sets {
+            let (table, source) = parse_set(set)?;
+            self.add(&table, &source)?;
+            keys.extend(written(&table));
+        }
+        let file = &self.file;
+        let strangers = [
+            file.tasks.family.unwrap_or(FamilyName::Strokes).strangers().to_vec(),
+            file.network().strangers(),
+            file.method().strangers(),
+            file.algorithm.regularizer.unwrap_or(RegularizerName::None).strangers(),
+            file.optimizer().strangers(),
+            file.schedule().strangers(),
+        ];
+        let mut left_out: Vec<LeftOut> = Vec::new();
+        for (key, why) in strangers.into_iter().flatten() {
+            if keys.iter().any(|given| given == key) && self.is_written(key) {
+                self.forget(key);
+                left_out.push(LeftOut { key: key.into(), why });
+            }
+        }
+        Ok(left_out)
+    }
+
+    fn forget(&mut self, key: &str) {
+        self.sources.remove(key);
+        self.file.clear(key);
+    }
+
     /// Where a key was written last; [`UNWRITTEN`] if nowhere.
     pub(super) fn source(&self, key: &str) -> &str {
         self.sources.get(key).map_or(UNWRITTEN, String::as_str)
@@ -79,13 +112,7 @@ impl Layers {
         let file = ConfigFile::read(table, source)?;
         self.drop_strangers(&file);
         self.file = file.over(std::mem::take(&mut self.file));
-        for (name, value) in table {
-            let keys: Vec<String> = match value {
-                Value::Table(section) => section.keys().map(|key| join(name, key)).collect(),
-                _ => vec![name.clone()],
-            };
-            self.sources.extend(keys.into_iter().map(|key| (key, source.to_string())));
-        }
+        self.sources.extend(written(table).map(|key| (key, source.to_string())));
         Ok(())
     }
 
@@ -101,10 +128,17 @@ impl Layers {
             above.outer.schedule.map(|name| name.strangers().to_vec()),
         ];
         for (full, _) in choices.into_iter().flatten().flatten() {
-            self.sources.remove(full);
-            self.file.clear(full);
+            self.forget(full);
         }
     }
+}
+
+/// Full names of the keys in a table.
+fn written(table: &Table) -> impl Iterator<Item = String> {
+    table.iter().flat_map(|(name, value)| match value {
+        Value::Table(section) => section.keys().map(|key| join(name, key)).collect(),
+        _ => vec![name.clone()],
+    })
 }
 
 /// The TOML file at a path.

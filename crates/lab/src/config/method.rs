@@ -113,11 +113,11 @@ pub struct SimilarityConfig {
     pub l2_weight: f64,
     /// Length of the correction relative to the query gradient. Default 1.
     pub magnitude: f64,
-    /// Factor of the correction as training starts; 0 is first-order MAML. Default 0.2.
+    /// Factor of the correction as training starts; 0 is first-order MAML. Default 0.5.
     pub strength: f64,
     /// Default `constant`.
     pub strength_schedule: StrengthSchedule,
-    /// Default `whole`.
+    /// Default `per_tensor`.
     pub comparison: Comparison,
 }
 
@@ -210,7 +210,7 @@ impl MethodName {
 
 impl Method {
     pub(super) fn check(at: &Layers, file: &AlgorithmFile) -> Result<Method> {
-        let name = file.name.unwrap_or(MethodName::Maml);
+        let name = at.file.method();
         at.refuse(&name.strangers())?;
         Ok(match name {
             MethodName::Maml => Method::Maml,
@@ -376,9 +376,9 @@ impl SimilarityConfig {
             cosine_weight: not_negative("cosine_weight", file.cosine_weight, 1.0)?,
             l2_weight: not_negative("l2_weight", file.l2_weight, 0.0)?,
             magnitude: not_negative("magnitude", file.magnitude, 1.0)?,
-            strength: not_negative("strength", file.strength, 0.2)?,
+            strength: not_negative("strength", file.strength, 0.5)?,
             strength_schedule: file.strength_schedule.unwrap_or(StrengthSchedule::Constant),
-            comparison: file.comparison.unwrap_or(Comparison::Whole),
+            comparison: file.comparison.unwrap_or(Comparison::PerTensor),
         };
         if of.cosine_weight == 0.0 && of.l2_weight == 0.0 {
             let expected = "a number above 0 with algorithm.l2_weight = 0: without both there is no \

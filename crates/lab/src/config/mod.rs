@@ -109,7 +109,8 @@ choices! {
         WithSupport = "with_support",
         /// Running means gathered in training.
         Running = "running",
-        /// Running means gathered in training, one set for each inner step: MAML++.
+        /// Running means gathered in training, one set for each inner step: MAML++. Scales and shifts have a set for each
+        /// step too, and the inner loop leaves them alone.
         PerStep = "per_step",
         /// Those of the support set in a task's own inner steps, averaged: the LSTM meta-learner.
         Episode = "episode",
@@ -349,6 +350,9 @@ pub struct EvaluationConfig {
     pub validation_tasks: usize,
     /// Iterations between validations; 0 is never. Default 500.
     pub validate_every: usize,
+    /// Checkpoints that are tested together, those with the best validation scores: a prediction is the mean of their
+    /// outputs, as in MAML++, which takes 5. Default 1.
+    pub ensemble: usize,
 }
 
 /// The machine and the records: `[run]`. Threads never change a number.
@@ -384,6 +388,15 @@ pub struct Difference {
     pub other: String,
 }
 
+/// An override that a configuration has no use for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// `section.key`
+    pub key: String,
+    /// Why.
+    pub why: String,
+}
+
 impl Config {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order. A name that
     /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
@@ -393,6 +406,21 @@ impl Config {
             layers.set(set)?;
         }
         valid::check(&layers)
+    }
+
+    /// As [`Config::load`], with further overrides that are meant for several configurations: those that this one has no
+    /// use for are left out, and told with the reasons.
+    pub fn load_shared(
+        preset_or_path: &str,
+        own: &[String],
+        shared: &[String],
+    ) -> Result<(Config, Vec<LeftOut>)> {
+        let mut layers = Layers::open(preset_or_path)?;
+        for set in own {
+            layers.set(set)?;
+        }
+        let left_out = layers.set_shared(shared)?;
+        Ok((valid::check(&layers)?, left_out))
     }
 
     /// This configuration, then `section.key=value` overrides in order.

@@ -45,7 +45,7 @@ pub enum Regularizer {
 pub struct ShotConfig {
     /// `shot_weight`. Default 0.1, and 0 with `shot_pretraining`.
     pub weight: f64,
-    /// `shot_distance`. Default `kl_reference_target`; for sinusoids `outputs`.
+    /// `shot_distance`. Default `kl_reference_target`; for regression, which has no logits, `outputs`.
     pub distance: ShotDistance,
     /// `shot_base`. Default `reference`, and `target` with a single inner step.
     pub base: ShotBase,
@@ -110,7 +110,7 @@ impl Regularizer {
         let distance = file.shot_distance.unwrap_or(default);
         let of_logits = !matches!(distance, ShotDistance::Outputs | ShotDistance::Parameters);
         if regression && of_logits {
-            let expected = "\"outputs\" or \"parameters\": sinusoid tasks have no classes";
+            let expected = "\"outputs\" or \"parameters\": tasks of regression have no classes";
             return Err(at.bad("algorithm.shot_distance", format!("\"{distance}\""), expected));
         }
         let default = if inner_steps == 1 { ShotBase::Target } else { ShotBase::Reference };

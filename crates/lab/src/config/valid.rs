@@ -30,7 +30,7 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
     Ok(Config {
         seed,
         model,
-        outer: outer(layers, &file.outer, &tasks, algorithm.method)?,
+        outer: outer(layers, &file.outer, &tasks)?,
         evaluation: evaluation(layers, &file.evaluation, algorithm.method)?,
         run: run(layers, &file.run)?,
         tasks,
@@ -174,7 +174,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     }
     let steps = file.adaptation_steps.unwrap_or(usize::from(method != Method::Protonet));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
-    let regression = tasks.family == Family::Sinusoid;
+    let regression = tasks.family.is_regression();
     Ok(AlgorithmConfig {
         regularizer: Regularizer::check(at, file, (method, steps, regression))?,
         method,
@@ -214,17 +214,9 @@ fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Re
     }
 }
 
-fn outer(
-    at: &Layers,
-    file: &OuterFile,
-    tasks: &TasksConfig,
-    method: Method,
-) -> Result<OuterConfig> {
-    let reptile = method == Method::Reptile;
-    let default = if reptile { OptimizerName::Sgd } else { OptimizerName::Adam };
-    let name = file.optimizer.unwrap_or(default);
+fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConfig> {
+    let name = at.file.optimizer();
     at.refuse(&name.strangers())?;
-    let interpolates = reptile && name == OptimizerName::Sgd;
     let optimizer = match name {
         OptimizerName::Sgd => {
             Optimizer::Sgd { momentum: at.share("outer.momentum", file.momentum.unwrap_or(0.0))? }
@@ -238,9 +230,8 @@ fn outer(
             if name == OptimizerName::Adam { Optimizer::Adam(adam) } else { Optimizer::AdamW(adam) }
         }
     };
-    let default = if interpolates { ScheduleName::Linear } else { ScheduleName::Constant };
     let final_lr = at.not_negative("outer.final_lr", file.final_lr.unwrap_or(0.0))?;
-    let name = file.schedule.unwrap_or(default);
+    let name = at.file.schedule();
     at.refuse(&name.strangers())?;
     let schedule = match name {
         ScheduleName::Linear => Schedule::Linear { final_lr },
@@ -257,7 +248,7 @@ fn outer(
     }
     let default_batch = if tasks.family.is_regression() { 25 } else { 16 };
     let meta_batch = file.meta_batch_size.unwrap_or(default_batch);
-    let default_lr = if interpolates { 1.0 } else { 1e-3 };
+    let default_lr = if at.file.interpolates() { 1.0 } else { 1e-3 };
     Ok(OuterConfig {
         optimizer,
         lr: at.above_zero("outer.lr", file.lr.unwrap_or(default_lr))?,
@@ -278,11 +269,17 @@ fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<Eval
     };
     let validation_tasks = file.validation_tasks.unwrap_or(100);
     let validate_every = file.validate_every.unwrap_or(500);
+    let ensemble = at.count("evaluation.ensemble", file.ensemble.unwrap_or(1), 1..=1000)?;
+    if ensemble > 1 && validate_every == 0 {
+        let expected = "1 with evaluation.validate_every = 0: validations tell which are best";
+        return Err(at.bad("evaluation.ensemble", ensemble, expected));
+    }
     Ok(EvaluationConfig {
         steps,
         tasks: at.count("evaluation.tasks", file.tasks.unwrap_or(600), 2..=LONGEST)?,
         validation_tasks: at.count("evaluation.validation_tasks", validation_tasks, 2..=LONGEST)?,
         validate_every: at.count("evaluation.validate_every", validate_every, 0..=LONGEST)?,
+        ensemble,
     })
 }
 
@@ -434,6 +431,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         tasks: Some(evaluation.tasks),
         validation_tasks: Some(evaluation.validation_tasks),
         validate_every: Some(evaluation.validate_every),
+        ensemble: Some(evaluation.ensemble),
     };
     file.run = RunFile {
         dtype: Some(match run.dtype {

@@ -1,10 +1,9 @@
 //! Learners of both kinds: by gradients, and by evolution.
 
 use innerloop_engine::{Params, Tensor};
-use innerloop_rl::{
-    Environment, EsTrainer, MakeEnvironment, MetaRl, Navigation2d, Policy, Rollouts, Trust,
-};
+use innerloop_rl::{EsTrainer, MetaRl, Policy, Rollouts, Trust};
 
+use super::environment::environments;
 use crate::config::RlConfig;
 use crate::config::rl::{ActivationName, MethodName};
 use crate::trainer::thread_pool;
@@ -36,7 +35,8 @@ pub struct Progress {
 impl Learner {
     /// At the start of a run.
     pub fn new(config: &RlConfig) -> Result<Learner> {
-        let environment: Navigation2d = config.environment();
+        let make = environments(config)?;
+        let environment = make();
         let activation = match config.policy.activation {
             ActivationName::Relu => innerloop_nn::Activation::Relu,
             ActivationName::Tanh => innerloop_nn::Activation::Tanh,
@@ -47,7 +47,6 @@ impl Learner {
             environment.action_space().len(),
             activation,
         );
-        let make: MakeEnvironment = Box::new(move || Box::new(environment.clone()));
         let pool = thread_pool(config.run.threads)?;
         Ok(match config.algorithm.name {
             MethodName::EsMaml => Learner::Evolution(Box::new(EsTrainer::new(

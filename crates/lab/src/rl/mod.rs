@@ -1,5 +1,6 @@
 //! Runs of meta-reinforcement learning.
 
+mod environment;
 mod learner;
 mod run;
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Learner, Progress};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RlConfig;
+use crate::config::rl::Environment;
 use crate::evaluation::Estimate;
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
@@ -91,11 +92,13 @@ pub fn train(
     stop: &AtomicBool,
     sink: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
+    // First, so that an environment that is not there leaves no folder.
+    let learner = Learner::new(&config)?;
     let writer = match resume {
         true => RunWriter::resume(out, &config)?,
         false => RunWriter::create(out, &config)?,
     };
-    let mut run = Run { learner: Learner::new(&config)?, config, writer, seconds: 0.0 };
+    let mut run = Run { learner, config, writer, seconds: 0.0 };
     if resume && run.writer.dir().last_path().exists() {
         run.seconds = restore(&mut run.learner, &run.writer.dir().last_path())?;
     }
@@ -203,7 +206,8 @@ impl Run {
 
     fn finish(self) -> Result<Outcome> {
         let settings = &self.config.evaluation;
-        let (tasks, steps, trajectories) = (settings.tasks, settings.steps, settings.trajectories);
+        let (tasks, steps) = (settings.tasks, settings.steps);
+        let trajectories = self.config.test_trajectories();
         let returns = evaluate(&self.learner, tasks, steps, trajectories)?;
         let fresh = Learner::new(&self.config)?;
         let outcome = Outcome {
@@ -228,8 +232,11 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Paths on some test tasks before the first and after the last step; none of evolution.
+    /// Paths on some test tasks before the first and after the last step; none of evolution, or of robots.
     fn paths(&self, steps: usize) -> Option<String> {
+        if self.config.rl.environment != Environment::Nav2d {
+            return None;
+        }
         let [tasks, each] = DRAWN;
         let of = |rollouts: &Rollouts| {
             let (n, drawn) = (rollouts.observation_len, rollouts.trajectories.iter().take(each));

@@ -1,8 +1,9 @@
 //! Whose statistics normalise: what a prediction may depend on, and what is gathered.
 
-use innerloop_engine::{Key, Tensor};
+use innerloop_engine::{Dtype, Key, Tensor};
 use innerloop_lab::{ErrorKind, Experiment, Trainer, Which, open};
-use innerloop_meta::{Adapter, Evaluation, MetaState, TaskData};
+use innerloop_meta::{Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup, TaskData};
+use innerloop_nn::Conv4;
 use innerloop_tasks::{Episode, Split, episode_key};
 
 use crate::runs::{bits, complete, tiny};
@@ -142,8 +143,11 @@ fn check_near(a: &[f64], b: &[f64]) {
 
 #[test]
 fn statistics_are_gathered_in_training() {
-    let per_step = gathered("strokes-maml", "per_step", &["outer.meta_batch_size=2"]);
-    let running = gathered("strokes-maml", "running", &["outer.meta_batch_size=2"]);
+    // Scales and shifts do not adapt where there is a set for each step.
+    let norms = Conv4::NORMS.map(|norm| format!("{norm:?}")).join(", ");
+    let sets = ["outer.meta_batch_size=2", &format!("algorithm.frozen=[{norms}]")];
+    let per_step = gathered("strokes-maml", "per_step", &sets);
+    let running = gathered("strokes-maml", "running", &sets);
     assert_eq!(per_step.carried.len(), 8, "mean and variance of four layers");
     for (name, value) in per_step.carried.iter() {
         let rows = rows(value);
@@ -156,6 +160,55 @@ fn statistics_are_gathered_in_training() {
         let mean: Vec<f64> =
             (0..rows[0].len()).map(|c| rows.iter().map(|row| row[c]).sum::<f64>() / 3.0).collect();
         check_near(&mean, &running.carried[name].iter().collect::<Vec<_>>());
+    }
+}
+
+/// The gradient of the query loss with respect to scales and shifts of each step against central differences.
+#[test]
+fn scales_and_shifts_of_every_step_are_differentiated() {
+    for strategy in ["unrolled", "adjoint"] {
+        let strategy = format!("algorithm.strategy={strategy}");
+        let sets = ["model.batch_norm=per_step", "run.dtype=f64", &strategy];
+        let experiment = Experiment::new(tiny("strokes-maml", &sets)).unwrap();
+        let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
+        let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
+        let mut episode = Episode::zeros(&experiment.train.spec);
+        let key = episode_key(1, Split::Train, 0, 0);
+        experiment.family.sample_into(Split::Train, key, &mut episode);
+        let mut worker = learner.worker(Dtype::F64);
+        let mut run = |meta: &MetaState| {
+            let data = TaskData {
+                support: &[&episode.support_x, &episode.support_y],
+                query: &[&episode.query_x, &episode.query_y],
+                key,
+            };
+            let mut result = learner.result(Dtype::F64);
+            learner.run(&mut worker, meta, data, &mut result);
+            result
+        };
+        let mut meta = experiment.initial_state();
+        let gradient = run(&meta).gradient;
+        for name in ["features.0.norm.bias", "features.2.norm.weight"] {
+            assert!(!experiment.algorithm.adapts(name));
+            assert_eq!(gradient[name].shape(), [3, 4], "two steps and the query pass");
+            let tensor = meta.omega.position(name).unwrap();
+            // A channel of each row. The way is short, so that no ReLU or pooling of the inner loop changes its branch.
+            for at in [0, 5, 10] {
+                let start = meta.omega.values()[tensor].get(at);
+                let mut loss = |by: f64| {
+                    meta.omega.values_mut()[tensor].set(at, start + by);
+                    run(&meta).query_loss
+                };
+                let difference = (loss(1e-7) - loss(-1e-7)) / 2e-7;
+                loss(0.0);
+                let found = gradient[name].get(at);
+                assert!(found.abs() > 1e-6, "{name} {at}: nothing depends on it");
+                assert!(
+                    (found - difference).abs() <= 1e-6 * (1.0 + difference.abs()),
+                    "{name} {at}: {found} and {difference}"
+                );
+            }
+        }
     }
 }
 

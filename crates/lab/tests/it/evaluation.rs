@@ -2,6 +2,7 @@
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_lab::{Estimate, Evaluator, Experiment, Measure, Report, thread_pool};
+use innerloop_meta::MetaState;
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
 use crate::runs::tiny;
@@ -54,30 +55,46 @@ impl TaskFamily for OneHot {
     }
 }
 
-/// Accuracy before any step of the linear predictor with these weights, `[class, input]`.
-fn accuracy_of(weights: [f64; 9]) -> f64 {
+/// Accuracy before any step of the linear predictors with these weights, `[class, input]`, together.
+fn accuracy_of(members: &[[f64; 9]]) -> f64 {
     let sets = ["model.kind=mlp", "model.hidden=[]", "run.dtype=f64"];
     let experiment =
         Experiment::with_family(tiny("strokes-maml", &sets), Box::new(OneHot)).unwrap();
-    let mut theta = Params::new();
-    theta.push("head.weight", Tensor::from_f64(&[3, 3], weights.to_vec()));
-    theta.push("head.bias", Tensor::zeros(Dtype::F64, &[3]));
+    let state = |weights: &[f64; 9]| {
+        let mut theta = Params::new();
+        theta.push("head.weight", Tensor::from_f64(&[3, 3], weights.to_vec()));
+        theta.push("head.bias", Tensor::zeros(Dtype::F64, &[3]));
+        experiment.state(theta)
+    };
+    let states: Vec<MetaState> = members.iter().map(state).collect();
+    let members: Vec<&MetaState> = states.iter().collect();
     let evaluator = Evaluator::new(&experiment, 2, 1);
     // From a thread outside any pool of one's own.
-    let report = evaluator.run(&experiment, &experiment.state(theta), Split::Test, 5).unwrap();
+    let report = evaluator.run_ensemble(&experiment, &members, Split::Test, 5).unwrap();
     assert_eq!((report.measure, report.tasks), (Measure::Accuracy, 5));
     assert_eq!(report.scores[0].ci95, 0.0, "all tasks are alike");
     report.scores[0].mean
 }
 
+const RIGHT: [f64; 9] = [2., 0., 0., 0., 2., 0., 0., 0., 2.];
+const WRONG: [f64; 9] = [0., 2., 0., 0., 0., 2., 2., 0., 0.];
+
 #[test]
 fn accuracy_counts_what_is_right() {
-    assert_eq!(accuracy_of([2., 0., 0., 0., 2., 0., 0., 0., 2.]), 1.0);
-    assert_eq!(accuracy_of([0., 2., 0., 0., 0., 2., 2., 0., 0.]), 0.0);
-    let two_of_three = accuracy_of([2., 0., 2., 0., 2., 0., 0., 0., 1.]);
+    assert_eq!(accuracy_of(&[RIGHT]), 1.0);
+    assert_eq!(accuracy_of(&[WRONG]), 0.0);
+    let two_of_three = accuracy_of(&[[2., 0., 2., 0., 2., 0., 0., 0., 1.]]);
     assert!((two_of_three - 2.0 / 3.0).abs() <= 1e-15, "{two_of_three}");
-    let undecided = accuracy_of([0.; 9]);
+    let undecided = accuracy_of(&[[0.; 9]]);
     assert!((undecided - 1.0 / 3.0).abs() <= 1e-15, "the first among equals: {undecided}");
+}
+
+#[test]
+fn an_ensemble_predicts_with_the_mean_of_its_outputs() {
+    let half = WRONG.map(|weight| 0.5 * weight);
+    assert_eq!(accuracy_of(&[RIGHT, half]), 1.0);
+    assert_eq!(accuracy_of(&[half, RIGHT]), 1.0);
+    assert_eq!(accuracy_of(&[RIGHT, WRONG, half]), 0.0, "the others together weigh more");
 }
 
 fn sinusoid_report(seed: &str, threads: usize, split: Split) -> Report {

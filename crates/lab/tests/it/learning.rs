@@ -1,31 +1,51 @@
 //! Training trains: short runs end clearly better than they began.
 
-use innerloop_lab::{Experiment, Which, open};
+use std::path::Path;
+
+use innerloop_lab::{Experiment, Outcome, Which, open};
 
 use crate::runs::{complete, load, tiny};
 
-#[test]
-fn strokes_are_learned() {
-    let sets = [
-        "tasks.train_query=5",
+/// Sixty iterations of a small network on drawn characters.
+fn after_sixty(preset: &str, sets: &[&str], folder: &Path) -> Outcome {
+    let small = [
         "tasks.query=10",
+        "tasks.train_query=5",
         "model.filters=8",
-        "algorithm.adaptation_steps=1",
         "outer.lr=0.02",
         "outer.meta_batch_size=4",
         "outer.iterations=60",
-        "evaluation.steps=3",
         "evaluation.tasks=60",
         "evaluation.validate_every=0",
     ];
+    let outcome = complete(&load(preset, &[&small, sets].concat()), folder);
+    assert_eq!(outcome.iterations, 60);
+    outcome
+}
+
+#[test]
+fn strokes_are_learned() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = complete(&load("strokes-maml", &sets), folder.path());
+    let outcome = after_sixty("strokes-maml", &[], folder.path());
     let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
     let chance = 0.2;
     assert!(trained.mean - trained.ci95 >= chance + 0.25, "{trained:?}");
     // Adapting random features is well above chance already.
     assert!(trained.mean >= untrained.mean + 0.1, "{trained:?} from {untrained:?}");
-    assert_eq!(outcome.iterations, 60);
+}
+
+/// Averages for the queries, from a support set of one example a class.
+#[test]
+fn strokes_are_learned_with_running_statistics() {
+    for mode in ["running", "per_step"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = format!("model.batch_norm={mode}");
+        let outcome = after_sixty("strokes-maml", &[&mode], folder.path());
+        let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
+        let chance = 0.2;
+        assert!(trained.mean - trained.ci95 >= chance + 0.15, "{mode}: {trained:?}");
+        assert!(trained.mean >= untrained.mean + 0.1, "{mode}: {trained:?} from {untrained:?}");
+    }
 }
 
 #[test]
@@ -70,21 +90,8 @@ fn context_parameters_learn_sinusoids() {
 
 #[test]
 fn prototypes_are_learned_without_an_inner_loop() {
-    let sets = [
-        "tasks.ways=5",
-        "tasks.query=10",
-        "tasks.train_query=5",
-        "model.filters=8",
-        "outer.lr=0.02",
-        "outer.meta_batch_size=4",
-        "outer.iterations=60",
-        "evaluation.tasks=60",
-        "evaluation.validate_every=0",
-        "run.threads=2",
-        "run.checkpoint_every=30",
-    ];
     let folder = tempfile::tempdir().unwrap();
-    let outcome = complete(&load("strokes-protonet", &sets), folder.path());
+    let outcome = after_sixty("strokes-protonet", &["run.threads=2"], folder.path());
     assert_eq!(outcome.test.scores.len(), 1, "there is no step");
     let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
     assert!(trained.mean >= untrained.mean + 0.1, "{trained:?} from {untrained:?}");

@@ -72,6 +72,28 @@ fn statistics_per_step_resume() {
 }
 
 #[test]
+fn an_ensemble_resumes() {
+    let sets = ["evaluation.ensemble=2", "evaluation.validate_every=2"];
+    check_resumes("strokes-maml", &sets);
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&tiny("strokes-maml", &sets), folder.path());
+    let dir = RunDir::open(folder.path()).unwrap();
+    let mut members = outcome.ensemble.clone();
+    assert_eq!((members.len(), members[0]), (2, outcome.evaluated_iteration), "the best is first");
+    members.sort_unstable();
+    assert_eq!(dir.members().unwrap(), members, "the others are gone");
+    let lines = dir.metrics().unwrap();
+    let score = |at: u64| {
+        let of =
+            |line: &&serde_json::Value| line["kind"] == "validation" && line["iteration"] == at;
+        lines.iter().find(of).unwrap()["scores"][3]["mean"].as_f64().unwrap()
+    };
+    let worst = score(outcome.ensemble[1]);
+    let others = [2, 4, 6, 8, 10].into_iter().filter(|at| !members.contains(at));
+    assert!(others.map(score).all(|other| other <= worst));
+}
+
+#[test]
 fn threads_change_no_bit() {
     let presets = [
         ("strokes-maml", &["model.batch_norm=running"][..]),

@@ -8,19 +8,13 @@ use innerloop_lab::rl::{self, Event, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::{Config, ErrorKind, Result};
 
-const SMALL: [&str; 5] = [
-    "policy.hidden=[6]",
-    "rl.trajectories=3",
-    "evaluation.tasks=2",
-    "evaluation.trajectories=2",
-    "evaluation.steps=1",
-];
+const SMALL: [&str; 3] = ["policy.hidden=[6]", "evaluation.tasks=2", "evaluation.steps=1"];
 
 fn config(preset: &str, sets: &[&str]) -> RlConfig {
     let batch: &[&str] = if preset == "nav2d-es-maml" {
         &["outer.perturbations=2", "algorithm.queries=2"]
     } else {
-        &["outer.meta_batch_size=2"]
+        &["outer.meta_batch_size=2", "rl.trajectories=3", "evaluation.trajectories=2"]
     };
     let sets: Vec<String> =
         SMALL.iter().chain(batch).chain(sets).map(|set| set.to_string()).collect();
@@ -81,6 +75,44 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
         assert_eq!(whole.join("paths.svg").is_file(), preset != "nav2d-es-maml");
         assert_eq!([whole.as_path(), folder.path()].map(Kind::of_run), [Some(Kind::Rl), None]);
     }
+}
+
+#[test]
+fn keys_that_mean_nothing_are_refused() {
+    for key in [
+        "rl.trajectories=20",
+        "rl.discount=0.99",
+        "rl.gae_lambda=1.0",
+        "outer.meta_batch_size=40",
+        "evaluation.trajectories=40",
+    ] {
+        RlConfig::load("nav2d-maml", &[key.to_string()]).unwrap();
+        let error = RlConfig::load("nav2d-es-maml", &[key.to_string()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{key}: {error}");
+        let name = key.split_once('=').unwrap().0;
+        let words = format!("{name} does not apply: it goes with a method of policy gradients");
+        assert!(error.to_string().contains(&words), "{key}: {error}");
+    }
+    let model = ["rl.model=\"a.xml\"".to_string()];
+    let error = RlConfig::load("nav2d-maml", &model).unwrap_err();
+    assert!(error.to_string().contains("rl.model does not apply"), "{error}");
+    RlConfig::load("ant-dir", &model).unwrap();
+}
+
+/// Without MuJoCo, or without the model: either way the message says what to do.
+#[test]
+fn a_robot_that_cannot_run_says_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("rl.model=\"{}\"", folder.path().join("none.xml").display());
+    let config = config("half-cheetah-dir", &[missing.as_str()]);
+    let out = folder.path().join("run");
+    let error = train(config, &out, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    assert!(!out.exists(), "no folder of a run that never was");
+    let message = error.to_string();
+    let words =
+        if cfg!(feature = "mujoco") { "INNERLOOP_MUJOCO_MODELS" } else { "--features mujoco" };
+    assert!(message.contains("none.xml") && message.contains(words), "{message}");
 }
 
 #[test]

@@ -8,10 +8,12 @@
 //! first-order MAML's gradient, learned rates still theirs through `φ_k − α_k g_k`.
 //!
 //! The rest of the paper lies elsewhere: rates per tensor and step are [`super::Maml::learn_rates`], the cosine is
-//! the outer schedule, statistics, scales and shifts per step are the network's.
+//! the outer schedule, statistics, scales and shifts per step are the network's, the ensemble at test is the run's.
 //!
 //! Departures: the weights change with every iteration, in the authors' code with every epoch. Holding gradients
-//! constant saves no time: the programs are those of the whole training.
+//! constant saves no time: the programs are those of the whole training. The network's statistics per step normalise
+//! the query set at evaluation, as the paper has it; the authors' code stores them and uses those of the batch. There
+//! the query pass after a step shares that step's scales and shifts; here it has those of the next one.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 

@@ -37,7 +37,7 @@ pub(super) fn of(
         return (None, Vec::new());
     }
     let new = |label: &str, rule| Approximation { label: label.into(), base: algorithm(), rule };
-    let rule = |label, kind| new(label, Rule::Of(kind, Sharing::None));
+    let rule = |label: &str, kind| new(label, Rule::Of(kind, Sharing::None));
     let similarity = GradientSimilarity {
         inner: InnerLoop::new(0.0),
         cosine: 1.0,
@@ -54,8 +54,9 @@ pub(super) fn of(
     others.push(rule("first order", FirstOrder));
     others.push(rule("displacement", Displacement));
     others.push(new("gradient similarity, 0.2", Rule::Similarity(similarity)));
-    others.push(rule("differences, epsilon 0.01", Differences { epsilon: 0.01 }));
-    others.push(rule("differences, epsilon 0.001", Differences { epsilon: 0.001 }));
+    for epsilon in [1.0, 0.01, 0.001] {
+        others.push(rule(&format!("differences, epsilon {epsilon}"), Differences { epsilon }));
+    }
     if steps > 1 {
         others.push(rule("truncated to the last step", Truncated { last: 1 }));
         others.push(rule("binomial of degree 1", Binomial { degree: 1 }));

@@ -5,7 +5,7 @@ use innerloop_engine::{
 };
 
 use super::backward::Backward;
-use super::buffers::{Buffers, bytes_of, read_all, take};
+use super::buffers::{Buffers, read_all};
 use super::objective::objective;
 use super::path::{Path, Run};
 use super::scope::{Compiled, Scope, Sources};
@@ -23,8 +23,8 @@ pub(super) struct Unrolled {
 
 pub(super) struct Memory {
     workspace: Workspace,
-    /// Outputs of several tasks on their way to the results: one tensor for each shape there is.
-    outputs: Vec<Tensor>,
+    /// Whether outputs have an entry for each of several tasks.
+    grouped: bool,
 }
 
 /// What a trace is made of.
@@ -343,16 +343,7 @@ impl Unrolled {
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
         let workspace = self.program.program.workspace(dtype);
-        let mut outputs: Vec<Tensor> = Vec::new();
-        if structure.group > 1 {
-            for output in 0..self.program.program.n_outputs() {
-                let shape = workspace.output_shape(output);
-                if !outputs.iter().any(|known| known.shape() == shape) {
-                    outputs.push(Tensor::zeros(dtype, shape));
-                }
-            }
-        }
-        Memory { workspace, outputs }
+        Memory { workspace, grouped: structure.group > 1 }
     }
 
     pub(super) fn run(
@@ -402,20 +393,18 @@ impl Unrolled {
 impl Memory {
     /// Reads consecutive outputs from `first` on into the results' tensors; returns their number.
     fn tensors(
-        &mut self,
+        &self,
         first: usize,
         results: &mut [TaskResult],
         of: impl Fn(&mut TaskResult) -> &mut [Tensor],
     ) -> usize {
         let n = of(&mut results[0]).len();
-        for i in 0..n {
-            match self.room(first + i) {
-                None => self.workspace.read(first + i, &mut of(&mut results[0])[i]),
-                Some(room) => {
-                    self.workspace.read(first + i, &mut self.outputs[room]);
-                    for (member, result) in results.iter_mut().enumerate() {
-                        take(&mut of(result)[i], &self.outputs[room], member);
-                    }
+        for (member, result) in results.iter_mut().enumerate() {
+            for (i, tensor) in of(result).iter_mut().enumerate() {
+                if self.grouped {
+                    self.workspace.read_entry(first + i, member, tensor);
+                } else {
+                    self.workspace.read(first + i, tensor);
                 }
             }
         }
@@ -424,28 +413,24 @@ impl Memory {
 
     /// Reads an output that is a number for each task.
     fn scalars(
-        &mut self,
+        &self,
         output: usize,
         results: &mut [TaskResult],
         to: impl Fn(&mut TaskResult, f64),
     ) {
-        match self.room(output) {
-            None => to(&mut results[0], self.workspace.read_scalar(output)),
-            Some(room) => {
-                self.workspace.read(output, &mut self.outputs[room]);
-                let all = results.iter_mut().zip(self.outputs[room].iter());
-                all.for_each(|(result, value)| to(result, value));
-            }
+        for (member, result) in results.iter_mut().enumerate() {
+            to(
+                result,
+                if self.grouped {
+                    self.workspace.read_number(output, member)
+                } else {
+                    self.workspace.read_scalar(output)
+                },
+            );
         }
     }
 
-    /// Which tensor an output of several tasks is read into.
-    fn room(&self, output: usize) -> Option<usize> {
-        let shape = self.workspace.output_shape(output);
-        self.outputs.iter().position(|room| room.shape() == shape)
-    }
-
     pub(super) fn bytes(&self) -> usize {
-        self.workspace.bytes() + self.outputs.iter().map(bytes_of).sum::<usize>()
+        self.workspace.bytes()
     }
 }

@@ -103,7 +103,9 @@ impl Optimizer {
                 }
             }
             Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
-                let (bias1, bias2) = (1.0 - beta1.powi(t as i32), 1.0 - beta2.powi(t as i32));
+                // One division and one root an element.
+                let of_m = rate / (1.0 - beta1.powi(t as i32));
+                let of_v = 1.0 / (1.0 - beta2.powi(t as i32));
                 for (((w, g), first), second) in elements.zip(first).zip(second) {
                     let x = w.widen();
                     let (g, x) = if decoupled {
@@ -115,7 +117,7 @@ impl Optimizer {
                     let v = beta2 * second.widen() + (1.0 - beta2) * g * g;
                     *first = T::narrow(m);
                     *second = T::narrow(v);
-                    *w = T::narrow(x - rate * (m / bias1) / ((v / bias2).sqrt() + eps));
+                    *w = T::narrow(x - of_m * m / ((v * of_v).sqrt() + eps));
                 }
             }
         }

@@ -118,6 +118,7 @@ fn approximations_of_the_gradient_on_a_quadratic() {
     let expected: Vec<(&str, Vector)> = vec![
         ("first order", v),
         ("displacement", minus(&phi[0], 1.0, &phi[steps])),
+        ("differences, epsilon 1", exact),
         ("differences, epsilon 0.01", exact),
         ("differences, epsilon 0.001", exact),
         ("truncated to the last step", back(&v, rate)),

@@ -362,25 +362,39 @@ fn column_sums<T: Elem>(x: &[T], columns: usize, sums: &mut [f64]) {
     }
 }
 
+/// Deviations of some columns from their shifts, and the squares, summed in registers.
+#[inline(always)]
+fn block_deviations<T: Elem>(x: &[T], shift: &[T], columns: usize) -> [[T; LANES]; 2] {
+    let shift: [T; LANES] = *shift.first_chunk().expect("the block lies in the row");
+    let (mut total, mut square) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    for x in x.chunks(columns) {
+        let x: &[T; LANES] = x.first_chunk().expect("the block lies in the row");
+        let mut off = [T::ZERO; LANES];
+        for j in 0..LANES {
+            off[j] = x[j] - shift[j];
+        }
+        for j in 0..LANES {
+            total[j] += off[j];
+        }
+        for j in 0..LANES {
+            square[j] += off[j] * off[j];
+        }
+    }
+    [total, square]
+}
+
 /// Adds deviations from the shifts, and their squares, column by column.
 #[inline(always)]
 fn column_deviations<T: Elem>(x: &[T], shift: &[T], totals: &mut [f64], squares: &mut [f64]) {
     let columns = shift.len();
     let whole = columns / LANES * LANES;
     for at in (0..whole).step_by(LANES) {
-        let shift: &[T; LANES] = shift[at..].first_chunk().expect("the block lies in the row");
-        let (mut total, mut square) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        for x in x[at..].chunks(columns) {
-            let x: &[T; LANES] = x.first_chunk().expect("the block lies in the row");
-            for j in 0..LANES {
-                let off = x[j] - shift[j];
-                total[j] += off;
-                square[j] += off * off;
-            }
+        let [total, square] = block_deviations(&x[at..], &shift[at..], columns);
+        for (sum, lane) in totals[at..at + LANES].iter_mut().zip(total) {
+            *sum += lane.to_f64();
         }
-        for j in 0..LANES {
-            totals[at + j] += total[j].to_f64();
-            squares[at + j] += square[j].to_f64();
+        for (sum, lane) in squares[at..at + LANES].iter_mut().zip(square) {
+            *sum += lane.to_f64();
         }
     }
     for at in whole..columns {

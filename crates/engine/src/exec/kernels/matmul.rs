@@ -193,6 +193,9 @@ fn save_last<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
     to.copy_from_slice(&row[..to.len()]);
 }
 
+/// Elements of a block of a product with a single column.
+const LANES: usize = 8;
+
 /// A product with a single column, for which a panel would be mostly padding.
 #[inline(always)]
 fn times_vector<T: Elem, const FMA: bool>(
@@ -202,18 +205,31 @@ fn times_vector<T: Elem, const FMA: bool>(
     out: &mut [T],
 ) {
     if ta {
-        out.fill(T::ZERO);
-        for (row, &b) in a.chunks_exact(m).zip(b) {
-            out.iter_mut().zip(row).for_each(|(out, &a)| *out = fma::<T, FMA>(a, b, *out));
+        let (blocks, rest) = out.as_chunks_mut::<LANES>();
+        let first_of_rest = blocks.len() * LANES;
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let mut sums = [T::ZERO; LANES];
+            for (row, &b) in a.chunks_exact(m).zip(b) {
+                let row = row[i * LANES..].first_chunk::<LANES>().expect("inside the row");
+                for lane in 0..LANES {
+                    sums[lane] = fma::<T, FMA>(row[lane], b, sums[lane]);
+                }
+            }
+            *block = sums;
+        }
+        for (i, out) in rest.iter_mut().enumerate() {
+            let column = a.iter().skip(first_of_rest + i).step_by(m);
+            *out = T::ZERO;
+            column.zip(b).for_each(|(&a, &b)| *out = fma::<T, FMA>(a, b, *out));
         }
         return;
     }
-    let (b_chunks, b_tail) = b.as_chunks::<8>();
+    let (b_chunks, b_tail) = b.as_chunks::<LANES>();
     for (row, out) in a.chunks_exact(k).zip(out) {
-        let (chunks, tail) = row.as_chunks::<8>();
-        let mut lanes = [T::ZERO; 8];
+        let (chunks, tail) = row.as_chunks::<LANES>();
+        let mut lanes = [T::ZERO; LANES];
         for (a, b) in chunks.iter().zip(b_chunks) {
-            for lane in 0..8 {
+            for lane in 0..LANES {
                 lanes[lane] = fma::<T, FMA>(a[lane], b[lane], lanes[lane]);
             }
         }

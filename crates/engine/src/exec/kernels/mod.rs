@@ -8,6 +8,7 @@ mod layout;
 mod matmul;
 mod micro;
 mod pool;
+mod sums;
 mod turn;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(super) use pool::{
     pool_argmax, pool_argmax_packed, pool_pick, pool_pick_packed, pool_put, pool_put_packed,
     pool_spread, pool_sum,
 };
+pub(super) use sums::accumulate;
 
 /// Instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,78 +1,53 @@
 //! Presets on data sets in files, and on what resembles them.
 
-pub(super) const DOUBLE_MNIST_MAML: &str = r#"[tasks]
-family = "double_mnist"
-size = 32
-ways = 5
-shots = 1
-query = 15
-train_query = 5
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "maml"
-inner_lr = 0.4
-adaptation_steps = 3
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 4
-iterations = 2000
-
-[evaluation]
-steps = 5
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-minutes = 20
-"#;
-
-pub(super) const TRIPLE_MNIST_MAML: &str = r#"[tasks]
-family = "triple_mnist"
-size = 42
-ways = 5
-shots = 1
-query = 15
-train_query = 5
-
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "maml"
-inner_lr = 0.4
-adaptation_steps = 3
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 4
-iterations = 2000
-
-[evaluation]
-steps = 5
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-minutes = 20
-"#;
-
-/// Photographs of a family, 5-way 1-shot.
-macro_rules! photographs {
-    ($family:literal) => {
+/// Digits side by side, 5-way 1-shot.
+macro_rules! numbers {
+    ($tasks:literal) => {
         concat!(
-            "[tasks]\nfamily = \"",
-            $family,
-            "\"\n",
-            r#"augment = ["crop", "flip"]
-ways = 5
+            "[tasks]\n",
+            $tasks,
+            r#"ways = 5
+shots = 1
+query = 15
+train_query = 5
+
+[model]
+kind = "conv4"
+filters = 32
+
+[algorithm]
+name = "maml"
+inner_lr = 0.4
+adaptation_steps = 3
+
+[outer]
+lr = 2e-3
+schedule = "cosine"
+meta_batch_size = 4
+iterations = 2000
+
+[evaluation]
+steps = 5
+validate_every = 250
+
+[run]
+checkpoint_every = 250
+minutes = 20
+"#
+        )
+    };
+}
+
+pub(super) const DOUBLE_MNIST_MAML: &str = numbers!("family = \"double_mnist\"\nsize = 32\n");
+pub(super) const TRIPLE_MNIST_MAML: &str = numbers!("family = \"triple_mnist\"\nsize = 42\n");
+
+/// Photographs, 5-way 1-shot.
+macro_rules! photographs {
+    ($tasks:literal) => {
+        concat!(
+            "[tasks]\n",
+            $tasks,
+            r#"ways = 5
 shots = 1
 query = 15
 train_query = 5
@@ -104,53 +79,36 @@ minutes = 20
     };
 }
 
-pub(super) const CIFAR_FS_MAML: &str = photographs!("cifar_fs");
-pub(super) const FC100_MAML: &str = photographs!("fc100");
-pub(super) const MINI_IMAGENET_MAML: &str = photographs!("mini_imagenet");
-
-pub(super) const IMAGES_MAML: &str = r#"[tasks]
-family = "images"
+pub(super) const CIFAR_FS_MAML: &str = photographs!(
+    r#"family = "cifar_fs"
+augment = ["crop", "flip"]
+"#
+);
+pub(super) const FC100_MAML: &str = photographs!(
+    r#"family = "fc100"
+augment = ["crop", "flip"]
+"#
+);
+pub(super) const MINI_IMAGENET_MAML: &str = photographs!(
+    r#"family = "mini_imagenet"
+augment = ["crop", "flip"]
+"#
+);
+pub(super) const IMAGES_MAML: &str = photographs!(
+    r#"family = "images"
 # A folder, or zip archive, with a folder of images for each class: --set tasks.data=...
 size = 32
 channels = 3
-ways = 5
-shots = 1
-query = 15
-train_query = 5
+"#
+);
 
-[model]
-kind = "conv4"
-filters = 32
-
-[algorithm]
-name = "maml"
-inner_lr = 0.1
-adaptation_steps = 3
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 4
-iterations = 2000
-
-[evaluation]
-steps = 5
-validate_every = 250
-
-[run]
-checkpoint_every = 250
-minutes = 20
-"#;
-
-pub(super) const OZONE_MAML: &str = r#"[tasks]
-family = "curves"
-file = "regression/ozone.csv"
-layout = "grid"
-shots = 10
-query = 62
-train_shots = 10
-train_query = 20
-
+/// Curves from a file.
+macro_rules! curves {
+    ($tasks:literal) => {
+        concat!(
+            "[tasks]\nfamily = \"curves\"\n",
+            $tasks,
+            r#"
 [model]
 kind = "mlp"
 hidden = [40, 40]
@@ -174,11 +132,23 @@ validate_every = 500
 checkpoint_every = 500
 log_every = 50
 minutes = 20
-"#;
+"#
+        )
+    };
+}
 
-pub(super) const GAPMINDER_MAML: &str = r#"[tasks]
-family = "curves"
-file = "regression/gapminder.csv"
+pub(super) const OZONE_MAML: &str = curves!(
+    r#"file = "regression/ozone.csv"
+layout = "grid"
+shots = 10
+query = 62
+train_shots = 10
+train_query = 20
+"#
+);
+
+pub(super) const GAPMINDER_MAML: &str = curves!(
+    r#"file = "regression/gapminder.csv"
 task_columns = ["country"]
 x_columns = ["year"]
 y_columns = ["lifeExp"]
@@ -186,35 +156,11 @@ shots = 4
 query = 8
 train_shots = 4
 train_query = 8
+"#
+);
 
-[model]
-kind = "mlp"
-hidden = [40, 40]
-
-[algorithm]
-name = "maml"
-inner_lr = 0.05
-adaptation_steps = 5
-
-[outer]
-lr = 1e-3
-schedule = "cosine"
-meta_batch_size = 20
-iterations = 3000
-
-[evaluation]
-steps = 10
-validate_every = 500
-
-[run]
-checkpoint_every = 500
-log_every = 50
-minutes = 20
-"#;
-
-pub(super) const SPRUCE_MAML: &str = r#"[tasks]
-family = "curves"
-file = "regression/Spruce.csv"
+pub(super) const SPRUCE_MAML: &str = curves!(
+    r#"file = "regression/Spruce.csv"
 task_columns = ["Tree"]
 x_columns = ["days"]
 y_columns = ["logSize"]
@@ -222,31 +168,8 @@ shots = 4
 query = 9
 train_shots = 4
 train_query = 9
-
-[model]
-kind = "mlp"
-hidden = [40, 40]
-
-[algorithm]
-name = "maml"
-inner_lr = 0.05
-adaptation_steps = 5
-
-[outer]
-lr = 1e-3
-schedule = "cosine"
-meta_batch_size = 20
-iterations = 3000
-
-[evaluation]
-steps = 10
-validate_every = 500
-
-[run]
-checkpoint_every = 500
-log_every = 50
-minutes = 20
-"#;
+"#
+);
 
 pub(super) const SINE_LINE_MAML: &str = r#"[tasks]
 family = "sine_line"

@@ -1,6 +1,7 @@
 //! Configurations by name. Each states only what differs from the defaults.
 
 mod data_sets;
+mod omniglot;
 mod rl;
 mod strokes;
 mod transfer;
@@ -29,14 +30,14 @@ pub fn all() -> impl Iterator<Item = &'static Preset> {
 /// Presets of a kind, in the order a list shows them.
 pub fn of(kind: Kind) -> impl Iterator<Item = &'static Preset> {
     let parts: &[&[Preset]] = match kind {
-        Kind::FewShot => &[strokes::ALL, OTHERS],
+        Kind::FewShot => &[strokes::ALL, SINUSOIDS, omniglot::ALL, DATA_SETS],
         Kind::Rl => &[rl::ALL],
         Kind::Transfer => &[transfer::ALL],
     };
     parts.iter().copied().flatten()
 }
 
-const OTHERS: &[Preset] = &[
+const SINUSOIDS: &[Preset] = &[
     Preset {
         name: "sinusoid-maml",
         about: "MAML on sinusoids from 10 points",
@@ -52,36 +53,9 @@ const OTHERS: &[Preset] = &[
         about: "the baseline: one network trained on all sinusoids together, then fine-tuned",
         text: SINUSOID_PRETRAINED,
     },
-    Preset {
-        name: "omniglot-5w1s-maml",
-        about: "MAML on Omniglot, 5-way 1-shot, within 20 minutes",
-        text: OMNIGLOT_MAML,
-    },
-    Preset {
-        name: "omniglot-5w1s-fomaml",
-        about: "first-order MAML on Omniglot, 5-way 1-shot, within 20 minutes",
-        text: OMNIGLOT_FOMAML,
-    },
-    Preset {
-        name: "omniglot-5w1s-reptile",
-        about: "Reptile on Omniglot, 5-way 1-shot, within 20 minutes",
-        text: OMNIGLOT_REPTILE,
-    },
-    Preset {
-        name: "omniglot-5w1s-anil",
-        about: "ANIL on Omniglot, 5-way 1-shot, within 20 minutes",
-        text: OMNIGLOT_ANIL,
-    },
-    Preset {
-        name: "omniglot-5w1s-meta-sgd",
-        about: "Meta-SGD on Omniglot, 5-way 1-shot, within 20 minutes",
-        text: OMNIGLOT_META_SGD,
-    },
-    Preset {
-        name: "omniglot-5w1s-protonet",
-        about: "prototypical networks on Omniglot, 5-way 1-shot, within 20 minutes",
-        text: OMNIGLOT_PROTONET,
-    },
+];
+
+const DATA_SETS: &[Preset] = &[
     Preset {
         name: "double-mnist-5w1s-maml",
         about: "MAML on Double MNIST at 32×32, 5-way 1-shot",
@@ -245,211 +219,4 @@ validate_every = 1000
 [run]
 checkpoint_every = 1000
 log_every = 50
-"#;
-
-const OMNIGLOT_MAML: &str = r#"[tasks]
-family = "omniglot"
-ways = 5
-shots = 1
-query = 15
-train_query = 2
-split = "vinyals"
-rotations = "train"
-
-[model]
-kind = "conv4"
-filters = 64
-variant = "max_pool"
-
-[algorithm]
-name = "maml"
-inner_lr = 0.4
-adaptation_steps = 1
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 10_000
-
-[evaluation]
-steps = 3
-validate_every = 2500
-validation_tasks = 200
-
-[run]
-minutes = 20
-"#;
-
-const OMNIGLOT_FOMAML: &str = r#"[tasks]
-family = "omniglot"
-ways = 5
-shots = 1
-query = 15
-train_query = 2
-split = "vinyals"
-rotations = "train"
-
-[model]
-kind = "conv4"
-filters = 64
-variant = "max_pool"
-
-[algorithm]
-name = "fomaml"
-inner_lr = 0.1
-adaptation_steps = 1
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 10_000
-
-[evaluation]
-steps = 3
-validate_every = 2500
-validation_tasks = 200
-
-[run]
-minutes = 20
-"#;
-
-const OMNIGLOT_REPTILE: &str = r#"[tasks]
-family = "omniglot"
-ways = 5
-shots = 1
-query = 15
-train_shots = 10
-train_query = 1
-split = "vinyals"
-rotations = "train"
-
-[model]
-kind = "conv4"
-filters = 64
-variant = "max_pool"
-
-[algorithm]
-name = "reptile"
-inner_lr = 0.001
-adaptation_steps = 5
-inner_batch = 10
-inner_optimizer = "adam"
-
-[outer]
-# One step of the whole way to the adapted weights, falling to none.
-optimizer = "sgd"
-lr = 1.0
-schedule = "linear"
-meta_batch_size = 5
-iterations = 10_000
-
-[evaluation]
-steps = 10
-validate_every = 2500
-validation_tasks = 200
-
-[run]
-minutes = 20
-"#;
-
-const OMNIGLOT_ANIL: &str = r#"[tasks]
-family = "omniglot"
-ways = 5
-shots = 1
-query = 15
-train_query = 2
-split = "vinyals"
-rotations = "train"
-
-[model]
-kind = "conv4"
-filters = 64
-variant = "max_pool"
-
-[algorithm]
-name = "anil"
-inner_lr = 0.4
-adaptation_steps = 1
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 10_000
-
-[evaluation]
-steps = 3
-validate_every = 2500
-validation_tasks = 200
-
-[run]
-minutes = 20
-"#;
-
-const OMNIGLOT_PROTONET: &str = r#"[tasks]
-family = "omniglot"
-ways = 5
-shots = 1
-query = 15
-train_query = 2
-split = "vinyals"
-rotations = "train"
-
-[model]
-kind = "conv4"
-filters = 64
-variant = "max_pool"
-
-[algorithm]
-name = "protonet"
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 10_000
-
-[evaluation]
-validate_every = 2500
-validation_tasks = 200
-
-[run]
-minutes = 20
-"#;
-
-const OMNIGLOT_META_SGD: &str = r#"[tasks]
-family = "omniglot"
-ways = 5
-shots = 1
-query = 15
-train_query = 2
-split = "vinyals"
-rotations = "train"
-
-[model]
-kind = "conv4"
-filters = 64
-variant = "max_pool"
-
-[algorithm]
-name = "meta_sgd"
-# Where every learned rate starts.
-inner_lr = 0.1
-adaptation_steps = 1
-
-[outer]
-lr = 2e-3
-schedule = "cosine"
-meta_batch_size = 8
-iterations = 10_000
-
-[evaluation]
-steps = 3
-validate_every = 2500
-validation_tasks = 200
-
-[run]
-minutes = 20
 "#;

@@ -42,6 +42,26 @@ pub(super) const ALL: &[Preset] = &[
         about: "a bound: one policy that sees the goal, trained with TRPO",
         text: ORACLE,
     },
+    Preset {
+        name: "half-cheetah-dir",
+        about: "MAML with TRPO on HalfCheetah, forward or backward; needs MuJoCo",
+        text: HALF_CHEETAH_DIR,
+    },
+    Preset {
+        name: "half-cheetah-vel",
+        about: "MAML with TRPO on HalfCheetah at a speed; needs MuJoCo",
+        text: HALF_CHEETAH_VEL,
+    },
+    Preset {
+        name: "ant-dir",
+        about: "MAML with TRPO on Ant, forward or backward; needs MuJoCo",
+        text: ANT_DIR,
+    },
+    Preset {
+        name: "ant-vel",
+        about: "MAML with TRPO on Ant at a speed; needs MuJoCo",
+        text: ANT_VEL,
+    },
 ];
 
 // Finn, Abbeel, Levine 2017, section 5.3 and their code: all of it is default.
@@ -156,3 +176,33 @@ adaptation_steps = 0
 [evaluation]
 steps = 0
 "#;
+
+// Finn, Abbeel, Levine 2017, section 5.3 and their code: 4,000 samples a step at test, and 40 episodes a step in
+// training with ant-dir alone.
+macro_rules! robot {
+    ($environment:literal, $trajectories:literal) => {
+        concat!(
+            "[rl]\nenvironment = \"",
+            $environment,
+            "\"\ntrajectories = ",
+            $trajectories,
+            r#"
+
+[algorithm]
+name = "maml"
+inner_lr = 0.1
+
+[outer]
+iterations = 800
+
+[evaluation]
+trajectories = 20
+"#
+        )
+    };
+}
+
+const HALF_CHEETAH_DIR: &str = robot!("half_cheetah_dir", 20);
+const HALF_CHEETAH_VEL: &str = robot!("half_cheetah_vel", 20);
+const ANT_DIR: &str = robot!("ant_dir", 40);
+const ANT_VEL: &str = robot!("ant_vel", 20);

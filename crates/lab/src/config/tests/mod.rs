@@ -143,7 +143,8 @@ fn every_key_survives_a_round_trip() {
         steps = 1
         tasks = 2
         validation_tasks = 3
-        validate_every = 0
+        validate_every = 9
+        ensemble = 2
         [run]
         dtype = "f64"
         threads = 2
@@ -192,6 +193,22 @@ fn every_key_survives_a_round_trip() {
     check_round_trip(
         &parse("outer = { optimizer = 'sgd', momentum = 0.9, schedule = 'linear' }").unwrap(),
     );
+}
+
+#[test]
+fn shots_distance_suits_the_outputs() {
+    let distance = |tasks: &str| {
+        let text = format!("tasks = {{ {tasks} }}\nalgorithm.regularizer = 'shot'");
+        match parse(&text).unwrap().algorithm.regularizer {
+            Regularizer::Shot(shot) => (shot.distance, shot.projector),
+            Regularizer::None => unreachable!("asked for"),
+        }
+    };
+    assert_eq!(distance("family = 'strokes'"), (ShotDistance::ReferenceToTarget, true));
+    let curves = "family = 'curves', file = 'f.csv', x_columns = ['x'], y_columns = ['y'], task_columns = ['t']";
+    for regression in ["family = 'sinusoid'", "family = 'sine_line'", curves] {
+        assert_eq!(distance(regression), (ShotDistance::Outputs, false), "{regression}");
+    }
 }
 
 fn flat_of(config: &Config) -> Vec<(String, String)> {

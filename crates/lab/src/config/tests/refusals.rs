@@ -18,7 +18,8 @@ fn a_slip_in_a_name_gets_a_suggestion() {
     check_text("lr = 1", "unknown key `lr`; did you mean `outer.lr`?");
     check_text(
         "[evaluation]\nxyzzy = 1",
-        "unknown key `evaluation.xyzzy`; known in [evaluation]: steps, tasks, validation_tasks, validate_every",
+        "unknown key `evaluation.xyzzy`; known in [evaluation]: steps, tasks, validation_tasks, validate_every, \
+         ensemble",
     );
     check_text(
         "xyzzy = 1",
@@ -117,6 +118,7 @@ fn numbers_out_of_range_are_refused() {
         ("evaluation.tasks", "1", "a whole number from 2 to 1000000000"),
         ("evaluation.validation_tasks", "0", "a whole number from 2 to 1000000000"),
         ("evaluation.validate_every", "1000000001", "a whole number from 0 to 1000000000"),
+        ("evaluation.ensemble", "0", "a whole number from 1 to 1000"),
         ("run.threads", "4097", "a whole number from 0 to 4096"),
         ("run.checkpoint_every", "0", "a whole number from 1 to 1000000000"),
         ("run.minutes", "-1", from_zero),
@@ -273,10 +275,18 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          \"target\"",
     );
     check_text(
-        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_distance = 'cross_entropy' }",
-        "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": sinusoid tasks have \
-         no classes",
+        "evaluation = { ensemble = 5, validate_every = 0 }",
+        "evaluation.ensemble is 5, expected 1 with evaluation.validate_every = 0: validations tell which are best",
     );
+    for family in ["sinusoid", "sine_line"] {
+        check_text(
+            &format!(
+                "tasks.family = '{family}'\nalgorithm = {{ regularizer = 'shot', shot_distance = 'cross_entropy' }}"
+            ),
+            "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": tasks of regression \
+             have no classes",
+        );
+    }
     check_text(
         "algorithm.frozen = ['']",
         "algorithm.frozen is a list with \"\", expected names of tensors: the empty name begins every other, and \

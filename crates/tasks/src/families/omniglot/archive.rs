@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use zip::ZipArchive;
 
 use super::alphabets::Alphabet;
 use super::splits::class_name;
 use super::{PUBLISHED, Part, SAMPLES};
-use crate::files::{entries, open_zip};
+use crate::files::{SharedFile, entries, open_zip};
 use crate::{Error, ErrorKind};
 
 /// No published image comes near this many bytes; what a damaged header claims is not believed.
@@ -28,7 +27,7 @@ pub(super) struct Archive {
 
 #[derive(Clone)]
 enum Store {
-    Zip(ZipArchive<Cursor<Arc<[u8]>>>),
+    Zip(ZipArchive<SharedFile>),
     Folder,
 }
 

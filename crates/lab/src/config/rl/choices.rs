@@ -1,0 +1,158 @@
+//! What a run is made of, from its keys.
+
+use innerloop_engine::Dtype;
+use innerloop_meta::outer::Optimizer;
+use innerloop_rl::{Advantage, EsMaml, InnerLoop, Method, Outer, Settings, Trpo};
+
+use super::RlConfig;
+use super::keys::{
+    AlgorithmSection, DtypeName, MethodName, OptimizerName, OuterName, OuterSection,
+};
+
+/// Defaults of methods of policy gradients: those of the code of Finn et al. 2017.
+const TRAJECTORIES: usize = 20;
+const TEST_TRAJECTORIES: usize = 40;
+const META_BATCH_SIZE: usize = 40;
+const ADVANTAGE: Advantage = Advantage { discount: 0.99, gae_lambda: 1.0 };
+
+impl RlConfig {
+    /// What fixes the numbers of the run.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            seed: self.seed,
+            dtype: self.dtype(),
+            meta_batch_size: self.outer.meta_batch_size.unwrap_or(META_BATCH_SIZE),
+            trajectories: self.rl.trajectories.unwrap_or(TRAJECTORIES),
+            advantage: Advantage {
+                discount: self.rl.discount.unwrap_or(ADVANTAGE.discount),
+                gae_lambda: self.rl.gae_lambda.unwrap_or(ADVANTAGE.gae_lambda),
+            },
+            inner: InnerLoop {
+                method: self.algorithm.method(),
+                rate: self.algorithm.inner_lr,
+                steps: self.algorithm.adaptation_steps,
+            },
+            outer: self.outer.outer(),
+        }
+    }
+
+    /// What fixes the numbers of ES-MAML, beside the seed.
+    pub fn evolution(&self) -> EsMaml {
+        let default = EsMaml::default();
+        EsMaml {
+            sigma: self.algorithm.sigma.unwrap_or(default.sigma),
+            queries: self.algorithm.queries.unwrap_or(default.queries),
+            inner_rate: self.algorithm.inner_lr,
+            perturbations: self.outer.perturbations.unwrap_or(default.perturbations),
+            outer_rate: self.outer.lr.unwrap_or(default.outer_rate),
+            steps: self.algorithm.adaptation_steps,
+            dtype: self.dtype(),
+        }
+    }
+
+    /// Episodes of a test task for each step.
+    pub fn test_trajectories(&self) -> usize {
+        match self.algorithm.name {
+            MethodName::EsMaml => 1,
+            _ => self.evaluation.trajectories.unwrap_or(TEST_TRAJECTORIES),
+        }
+    }
+
+    /// Element type of parameters and programs.
+    pub fn dtype(&self) -> Dtype {
+        match self.run.dtype {
+            DtypeName::F32 => Dtype::F32,
+            DtypeName::F64 => Dtype::F64,
+        }
+    }
+
+    /// Writes the defaults that depend on choices.
+    pub(super) fn fill(&mut self) {
+        let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
+        if algorithm.name != MethodName::EsMaml {
+            rl.trajectories.get_or_insert(TRAJECTORIES);
+            rl.discount.get_or_insert(ADVANTAGE.discount);
+            rl.gae_lambda.get_or_insert(ADVANTAGE.gae_lambda);
+            outer.meta_batch_size.get_or_insert(META_BATCH_SIZE);
+            evaluation.trajectories.get_or_insert(TEST_TRAJECTORIES);
+        }
+        if algorithm.name == MethodName::MultiStep {
+            algorithm.window.get_or_insert(2);
+        }
+        match outer.method {
+            OuterName::Trpo => {
+                let trpo = Trpo::default();
+                outer.max_divergence.get_or_insert(trpo.max_divergence);
+                outer.cg_steps.get_or_insert(trpo.cg_steps);
+                outer.cg_damping.get_or_insert(trpo.damping);
+                outer.backtrack.get_or_insert(trpo.backtrack);
+                outer.tries.get_or_insert(trpo.tries);
+            }
+            OuterName::Es => {
+                let es = EsMaml::default();
+                algorithm.sigma.get_or_insert(es.sigma);
+                algorithm.queries.get_or_insert(es.queries);
+                outer.perturbations.get_or_insert(es.perturbations);
+                outer.lr.get_or_insert(es.outer_rate);
+            }
+            OuterName::Ppo | OuterName::Plain => {
+                if outer.method == OuterName::Ppo {
+                    outer.clip.get_or_insert(0.2);
+                    outer.epochs.get_or_insert(5);
+                }
+                let default = match algorithm.name {
+                    MethodName::Reptile => OptimizerName::Sgd,
+                    _ => OptimizerName::Adam,
+                };
+                let optimizer = *outer.optimizer.get_or_insert(default);
+                outer.lr.get_or_insert(if optimizer == OptimizerName::Adam { 0.01 } else { 1.0 });
+            }
+        }
+    }
+}
+
+impl AlgorithmSection {
+    fn method(&self) -> Method {
+        match self.name {
+            // Evolution has no method of gradients; [`RlConfig::evolution`] is its own.
+            MethodName::Maml | MethodName::EsMaml => Method::Maml,
+            MethodName::Fomaml => Method::Fomaml,
+            MethodName::Anil => Method::Anil,
+            MethodName::Reptile => Method::Reptile,
+            MethodName::MultiStep => Method::MultiStep { window: self.window.unwrap_or(1) },
+        }
+    }
+}
+
+impl OuterSection {
+    fn outer(&self) -> Outer {
+        let default = Trpo::default();
+        let optimizer = match self.optimizer {
+            None | Some(OptimizerName::Adam) => Optimizer::Adam {
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 0.0,
+                decoupled: false,
+            },
+            Some(OptimizerName::Sgd) => Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 },
+        };
+        let rate = self.lr.unwrap_or(0.01);
+        match self.method {
+            OuterName::Trpo => Outer::Trpo(Trpo {
+                max_divergence: self.max_divergence.unwrap_or(default.max_divergence),
+                cg_steps: self.cg_steps.unwrap_or(default.cg_steps),
+                damping: self.cg_damping.unwrap_or(default.damping),
+                backtrack: self.backtrack.unwrap_or(default.backtrack),
+                tries: self.tries.unwrap_or(default.tries),
+            }),
+            OuterName::Ppo => Outer::Ppo {
+                clip: self.clip.unwrap_or(0.2),
+                epochs: self.epochs.unwrap_or(5),
+                optimizer,
+                rate,
+            },
+            OuterName::Plain | OuterName::Es => Outer::Plain { optimizer, rate },
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Configurations of meta-reinforcement learning: those with a section `[rl]`.
+//!
+//! `keys.rs` has the sections, `choices.rs` what the method and the outer step make of them, `valid.rs` the checks.
+
+mod choices;
+mod keys;
+mod valid;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Difference, Kind, file, kind};
+use crate::Result;
+pub use keys::{
+    ActivationName, AlgorithmSection, DtypeName, Environment, EvaluationSection, MethodName,
+    OptimizerName, OuterName, OuterSection, PolicySection, RunSection, SightName, TasksSection,
+};
+
+/// A whole run. Every key has a default; keys that do not go with a choice made are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RlConfig {
+    /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
+    pub seed: u64,
+    /// `[rl]`
+    pub rl: TasksSection,
+    /// `[policy]`
+    pub policy: PolicySection,
+    /// `[algorithm]`
+    pub algorithm: AlgorithmSection,
+    /// `[outer]`
+    pub outer: OuterSection,
+    /// `[evaluation]`
+    pub evaluation: EvaluationSection,
+    /// `[run]`
+    pub run: RunSection,
+}
+
+impl Default for RlConfig {
+    fn default() -> RlConfig {
+        RlConfig {
+            seed: 1,
+            rl: TasksSection::default(),
+            policy: PolicySection::default(),
+            algorithm: AlgorithmSection::default(),
+            outer: OuterSection::default(),
+            evaluation: EvaluationSection::default(),
+            run: RunSection::default(),
+        }
+    }
+}
+
+impl RlConfig {
+    /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
+    /// configuration is refused.
+    pub fn load(preset_or_path: &str, sets: &[String]) -> Result<RlConfig> {
+        RlConfig::checked(kind::load(Kind::Rl, preset_or_path, sets)?, preset_or_path)
+    }
+
+    /// Reads TOML text; `source` names it in messages.
+    pub fn parse(text: &str, source: &str) -> Result<RlConfig> {
+        RlConfig::checked(kind::parse(Kind::Rl, text, source)?, source)
+    }
+
+    /// The whole configuration as TOML, every applicable key written; [`RlConfig::parse`] gives it back.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is tables of plain values")
+    }
+
+    /// Settings that differ, key by key, in order of their names.
+    pub fn differences(&self, other: &RlConfig) -> Vec<Difference> {
+        super::differences(&file::flat(self), &file::flat(other))
+    }
+
+    /// Defaults that depend on choices are filled in, and everything is checked.
+    fn checked(mut config: RlConfig, source: &str) -> Result<RlConfig> {
+        config.fill();
+        config.check(source)?;
+        Ok(config)
+    }
+}
