@@ -6,7 +6,8 @@ use std::sync::Arc;
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor};
 use innerloop_meta::outer::{Optimizer, OptimizerState, Schedule, Shape};
 use innerloop_meta::{
-    Learner, MetaGradient, MetaState, Problem, Setup, Sharing, Strategy, TaskData, minibatch,
+    Learner, MetaGradient, MetaState, Problem, Setup, Sharing, Strategy, TaskData, TaskResult,
+    minibatch,
 };
 use innerloop_nn::{ParamSpec, Staged, initialise};
 
@@ -57,6 +58,18 @@ pub struct Settings {
     pub meta_lr: f64,
     /// Its weight decay, coupled.
     pub meta_weight_decay: f64,
+}
+
+impl Settings {
+    fn rule(&self, sharing: Sharing, meta_gradient: MetaGradient) -> L2tWw {
+        let Settings { lr, momentum, weight_decay, .. } = *self;
+        L2tWw { lr, momentum, weight_decay, sharing, meta_gradient }
+    }
+
+    /// The rule of the target's own step, which no one differentiates.
+    fn own_step(&self) -> L2tWw {
+        self.rule(Sharing::None, MetaGradient::Displacement)
+    }
 }
 
 /// A method on a network, compiled.
@@ -134,28 +147,21 @@ impl Course {
             matching: if method.matches() { matching.clone() } else { Matching::none() },
             stage,
         };
-        let rule = |meta_gradient| L2tWw {
-            lr: settings.lr,
-            momentum: settings.momentum,
-            weight_decay: settings.weight_decay,
-            sharing: settings.sharing,
-            meta_gradient,
-        };
         let outer = match method {
             Method::L2tWw => Some(MetaGradient::Exact),
             Method::FirstOrder => Some(MetaGradient::FirstOrder),
             Method::Scratch | Method::FineTune | Method::Uniform => None,
         };
         let joint = problem(Stage::Joint);
-        let alone = L2tWw { sharing: Sharing::None, ..rule(MetaGradient::Displacement) };
         let setup = |steps| Setup { strategy: settings.strategy, ..Setup::new(steps) };
         Course {
             method,
             settings,
-            joint: Learner::new(&joint, &alone, setup(1)),
+            joint: Learner::new(&joint, &settings.own_step(), setup(1)),
             outer: outer.map(|kind| {
                 let setup = setup(settings.transfer_steps + 1);
-                Learner::new(&problem(Stage::Apart), &rule(kind), setup)
+                let rule = settings.rule(settings.sharing, kind);
+                Learner::new(&problem(Stage::Apart), &rule, setup)
             }),
             frozen: Frozen::new(target.as_ref(), image, false),
             problem: joint,
@@ -187,13 +193,7 @@ impl Course {
     /// two parameters, is left out.
     pub fn trial(&self, key: Key, source: Option<&Params<Tensor>>) -> Trial {
         let specs = self.problem.specs();
-        let rule = L2tWw {
-            lr: self.settings.lr,
-            momentum: self.settings.momentum,
-            weight_decay: self.settings.weight_decay,
-            sharing: Sharing::None,
-            meta_gradient: MetaGradient::Displacement,
-        };
+        let rule = self.settings.own_step();
         let theta = initialise(&specs, key.with_stream("target"), Dtype::F32);
         let mut meta = MetaState::new(&self.problem, &rule, 1, theta);
         let mut running = self.problem.target.statistics().map_named(|name, shape| {
@@ -238,9 +238,7 @@ impl Course {
             self.joint.run(&mut worker, &trial.meta, task, &mut result);
             let mut loss = result.support_losses[0];
             sum += loss;
-            trial.meta.omega = trial.meta.omega.overlay(&result.fast);
-            trial.meta.inner_state = result.inner_state.clone();
-            trial.follow(&result.statistics);
+            trial.take_over(&result);
             if let Some((outer, worker, result, sums)) = &mut outer {
                 // The trial itself stays where it is: that is the rollback.
                 outer.run(worker, &trial.meta, task, result);
@@ -332,6 +330,18 @@ impl Trial {
         self.meta.omega.values_mut()[at].set(0, rate);
     }
 
+    /// Takes the step whose results these are.
+    fn take_over(&mut self, result: &TaskResult) {
+        let MetaState { omega, inner_state, .. } = &mut self.meta;
+        for (name, value) in result.fast.iter() {
+            let at = omega.position(name).expect("weights that move are meta-parameters");
+            copy(&mut omega.values_mut()[at], value);
+        }
+        let state = inner_state.values_mut().iter_mut();
+        state.zip(result.inner_state.values()).for_each(|(to, from)| copy(to, from));
+        self.follow(&result.statistics);
+    }
+
     /// Moves the running statistics towards those of a step, the first row. Variances are biased ones.
     fn follow(&mut self, statistics: &Params<Tensor>) {
         for (running, of_steps) in self.running.values_mut().iter_mut().zip(statistics.values()) {
@@ -346,6 +356,11 @@ impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the loss is {} in iteration {}", self.loss, self.iteration)
     }
+}
+
+/// Copies single-precision numbers into a tensor of the same shape.
+fn copy(to: &mut Tensor, from: &Tensor) {
+    to.as_f32_mut().copy_from_slice(from.as_f32());
 }
 
 fn norm(gradient: &Params<Tensor>) -> f64 {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::images::Images;
-use super::source::{EPS, Source, resnet};
+use super::source::{self, EPS, Source, resnet};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::TransferConfig;
 use crate::config::transfer::{MethodName, NetworkName};
@@ -117,7 +117,10 @@ pub fn train(
     let images = Images::open(&config.transfer)?;
     let mut writer = match resume {
         true => RunWriter::resume(out, &config)?,
-        false => RunWriter::create(out, &config)?,
+        false => {
+            source::check(&config)?;
+            RunWriter::create(out, &config)?
+        }
     };
     let pool = thread_pool(config.run.threads)?;
     let source = Source::new(&config, &images, writer.dir().path())?;

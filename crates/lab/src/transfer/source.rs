@@ -76,6 +76,14 @@ impl Source {
     }
 }
 
+/// Reads the file configured, if there is one, so that a bad one leaves no run folder behind.
+pub(super) fn check(config: &TransferConfig) -> Result<()> {
+    match config.source.weights.as_str() {
+        "" => Ok(()),
+        file => checkpoint::load(Path::new(file)).map(drop),
+    }
+}
+
 /// A residual network as He et al. initialise it.
 pub(super) fn resnet(
     image: [usize; 3],
