@@ -38,14 +38,15 @@ pub(super) fn of(
     }
     let new = |label: &str, rule| Approximation { label: label.into(), base: algorithm(), rule };
     let rule = |label: &str, kind| new(label, Rule::Of(kind, Sharing::None));
+    // As configured by default.
     let similarity = GradientSimilarity {
         inner: InnerLoop::new(0.0),
         cosine: 1.0,
         l2: 0.0,
         magnitude: 1.0,
-        strength: 0.2,
+        strength: 0.5,
         decay: Decay::Constant,
-        comparison: Comparison::Whole,
+        comparison: Comparison::PerTensor,
     };
     let mut others = Vec::new();
     if own != Exact || base.companion(steps).is_some() || base.sharing() != Sharing::None {
@@ -53,7 +54,7 @@ pub(super) fn of(
     }
     others.push(rule("first order", FirstOrder));
     others.push(rule("displacement", Displacement));
-    others.push(new("gradient similarity, 0.2", Rule::Similarity(similarity)));
+    others.push(new("gradient similarity, 0.5", Rule::Similarity(similarity)));
     for epsilon in [1.0, 0.01, 0.001] {
         others.push(rule(&format!("differences, epsilon {epsilon}"), Differences { epsilon }));
     }

@@ -419,14 +419,11 @@ impl Memory {
         to: impl Fn(&mut TaskResult, f64),
     ) {
         for (member, result) in results.iter_mut().enumerate() {
-            to(
-                result,
-                if self.grouped {
-                    self.workspace.read_number(output, member)
-                } else {
-                    self.workspace.read_scalar(output)
-                },
-            );
+            let value = match self.grouped {
+                true => self.workspace.read_number(output, member),
+                false => self.workspace.read_scalar(output),
+            };
+            to(result, value);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the diagnostics say, on quadratics where all of it is known, and for every algorithm.
 
 use innerloop_engine::Dtype;
-use innerloop_meta::algorithms::{Fomaml, InnerLoop, Maml};
+use innerloop_meta::algorithms::{Comparison, Fomaml, GradientSimilarity, InnerLoop, Maml};
 use innerloop_meta::diagnostics::{Alignment, Diagnostics, LINE, TaskDiagnosis};
 use innerloop_meta::{Algorithm, Setup};
 
@@ -135,10 +135,15 @@ fn approximations_of_the_gradient_on_a_quadratic() {
         close(name, ratio, (dot(&gradient, &gradient) / dot(&exact, &exact)).sqrt());
     }
     assert!(of("first order").cosine < 1.0 - 1e-6, "a degenerate problem");
-    let corrected = case.run(&similarity(InnerLoop::new(rate)), Setup::new(steps));
+    let by_default = GradientSimilarity {
+        strength: 0.5,
+        comparison: Comparison::PerTensor,
+        ..similarity(InnerLoop::new(rate))
+    };
+    let corrected = case.run(&by_default, Setup::new(steps));
     let corrected: Vec<f64> = flat(&corrected.gradient).iter().collect();
     let corrected: Vector = corrected.try_into().unwrap();
-    close("similarity", of("gradient similarity, 0.2").cosine, cosine(&corrected, &exact));
+    close("similarity", of("gradient similarity, 0.5").cosine, cosine(&corrected, &exact));
 }
 
 #[test]
