@@ -17,7 +17,7 @@ const ROBOTS: [Robot; 2] = [Robot::HalfCheetah, Robot::Ant];
 fn file(robot: Robot) -> Option<PathBuf> {
     let folder = std::env::var_os("INNERLOOP_MUJOCO_MODELS");
     if folder.is_none() {
-        println!("skipped: INNERLOOP_MUJOCO_MODELS does not name the folder of Gymnasium's models");
+        eprintln!("skipped: INNERLOOP_MUJOCO_MODELS does not name the folder of Gymnasium's models");
     }
     folder.map(|folder| PathBuf::from(folder).join(robot.file()))
 }
@@ -90,7 +90,7 @@ fn states_and_rewards_are_those_of_gymnasium() {
     for robot in ROBOTS {
         let Some(file) = file(robot) else { return };
         let (worst, ends_alike) = replay(robot, &file, 0.0);
-        println!("{robot:?}: observations differ by {:e}, rewards by {:e}", worst[0], worst[1]);
+        eprintln!("{robot:?}: observations differ by {:e}, rewards by {:e}", worst[0], worst[1]);
         assert!(worst.iter().all(|error| *error <= 1e-10), "{robot:?}: {worst:?}");
         assert!(ends_alike, "{robot:?} ends elsewhere");
         let ends = Recorded::new(robot).rows("terminated");
