@@ -1,8 +1,8 @@
 //! Episodes drawn, and memory of image sets: `cargo bench -p innerloop-tasks --bench episodes [-- filter]`.
 //!
 //! Real sets are those in the folder that `INNERLOOP_DATA` names; what is not there is left out. `max alloc` is what the
-//! reading thread takes at most; images in folders and archives are decoded on others, whose memory it does not count. The made miniImageNet has all 60,000 images of 84x84, each of one colour:
-//! 1.18 GiB of pixels. Set `INNERLOOP_CACHE=` (empty) to time decoding.
+//! reading thread takes at most; images in folders and archives are decoded on others, whose memory it does not count.
+//! The made miniImageNet has all 60,000 images of 84x84, each of one colour: 1.18 GiB of pixels. Set `INNERLOOP_CACHE=` (empty) to time decoding.
 
 use std::fs;
 use std::hint::black_box;

@@ -17,7 +17,9 @@ const ROBOTS: [Robot; 2] = [Robot::HalfCheetah, Robot::Ant];
 fn file(robot: Robot) -> Option<PathBuf> {
     let folder = std::env::var_os("INNERLOOP_MUJOCO_MODELS");
     if folder.is_none() {
-        eprintln!("skipped: INNERLOOP_MUJOCO_MODELS does not name the folder of Gymnasium's models");
+        eprintln!(
+            "skipped: INNERLOOP_MUJOCO_MODELS does not name the folder of Gymnasium's models"
+        );
     }
     folder.map(|folder| PathBuf::from(folder).join(robot.file()))
 }
