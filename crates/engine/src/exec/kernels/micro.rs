@@ -174,13 +174,15 @@ fn gather_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         }
         rows_times_panel::<T, FMA, R, C>(&mut acc, rows, panel, C);
     }
-    if columns - j0 >= C {
-        for (place, row) in places.iter().zip(&acc) {
-            save_whole(&mut out[place.out + j0..], row);
-        }
-    } else {
-        for (place, row) in places.iter().zip(&acc) {
-            save(&mut out[place.out + j0..][..columns - j0], row);
+    // Rows by constant numbers: an index that varies would put the block into memory.
+    for r in 0..R {
+        let Some(place) = places.get(r) else { break };
+        let to = &mut out[place.out + j0..];
+        if columns - j0 >= C {
+            save_whole(to, &acc[r]);
+        } else {
+            let row = acc[r];
+            save(&mut to[..columns - j0], &row);
         }
     }
 }
@@ -252,17 +254,20 @@ pub(super) fn add_rows<T: Elem, const R: usize, const C: usize>(
     step: usize,
     columns: usize,
 ) {
-    let rows = acc[..rows.min(R)].iter().zip(sum.chunks_mut(step));
-    if columns == C {
-        for (acc, sum) in rows {
+    // Rows by constant numbers: an index that varies would put the block into memory.
+    for r in 0..R {
+        if r >= rows {
+            break;
+        }
+        let sum = &mut sum[r * step..];
+        if columns == C {
             let sum: &mut [T; C] = sum.first_chunk_mut().expect("a whole row");
             for j in 0..C {
-                sum[j] += acc[j];
+                sum[j] += acc[r][j];
             }
-        }
-    } else {
-        for (acc, sum) in rows {
-            for (sum, &acc) in sum[..columns].iter_mut().zip(acc) {
+        } else {
+            let row = acc[r];
+            for (sum, acc) in sum[..columns].iter_mut().zip(row) {
                 *sum += acc;
             }
         }

@@ -23,6 +23,27 @@ impl Frame {
         self.size[1] * self.channels
     }
 
+    /// What lies under the frame, and elements from one row to the next: in place if all of it is on the
+    /// image and as wide, or else in a copy.
+    pub(super) fn view<'s, T: Elem>(
+        &self,
+        image: &'s [T],
+        extents: [usize; 2],
+        c: usize,
+        copy: &'s mut [T],
+    ) -> (&'s [T], usize) {
+        let [top, left] = self.start;
+        let inside = |axis: usize| {
+            let start = self.start[axis];
+            start >= 0 && start as usize + self.size[axis] <= extents[axis]
+        };
+        if self.channels == c && inside(0) && inside(1) {
+            return (&image[(top as usize * extents[1] + left as usize) * c..], extents[1] * c);
+        }
+        self.copy(image, extents, c, copy);
+        (copy, self.row())
+    }
+
     /// Copies what lies under the frame, of an image with `c` channels, and zeros elsewhere.
     pub(super) fn copy<T: Elem>(
         &self,

@@ -1,92 +1,139 @@
-//! The transforms of Winograd's algorithm, a register of channels at a time: sums and halves of the rows and
-//! the columns of tiles.
+//! The transforms of Winograd's F(4×4, 3×3), a register of channels at a time.
 //!
-//! `Bᵀ = [1 0 −1 0; 0 1 1 0; 0 −1 1 0; 0 1 0 −1]`, `G = [1 0 0; ½ ½ ½; ½ −½ ½; 0 0 1]`,
-//! `Aᵀ = [1 1 1 0; 0 1 −1 −1]`.
+//! With the points 0, ±a, ±b and ∞, `s = a² + b²` and `p = a² b²`:
+//!
+//! ```text
+//!      ⎡ p    0   −s   0  1  0 ⎤       ⎡ 1/p      0      0     ⎤        ⎡ 1  1   1   1   1   0 ⎤
+//!      ⎢ 0  −ab² −b²   a  1  0 ⎥       ⎢ 1/m     a/m    a²/m   ⎥   Aᵀ = ⎢ 0  a  −a   b  −b   0 ⎥
+//! Bᵀ = ⎢ 0   ab² −b²  −a  1  0 ⎥   G = ⎢ 1/m    −a/m    a²/m   ⎥        ⎢ 0  a²  a²  b²  b²  0 ⎥
+//!      ⎢ 0  −a²b −a²   b  1  0 ⎥       ⎢ 1/n     b/n    b²/n   ⎥        ⎣ 0  a³ −a³  b³ −b³  1 ⎦
+//!      ⎢ 0   a²b −a²  −b  1  0 ⎥       ⎢ 1/n    −b/n    b²/n   ⎥
+//!      ⎣ 0    p    0  −s  0  1 ⎦       ⎣  0       0      1     ⎦   m = 2a²(a² − b²), n = 2b²(b² − a²)
+//! ```
 
 use super::super::super::elem::Elem;
 use super::super::dispatch;
-use super::super::micro::{MOST_LANES, blocked};
+use super::super::micro::{MOST_LANES, blocked, fma};
 use super::correlate::{Correlation, pack_tap};
-use super::winograd::{POSITIONS, Tiles, plane};
+use super::winograd::{POINTS, SIDE, Tiles, plane};
+
+/// The points, numbers that single precision holds exactly, as it does `s` and `p`.
+const A: f64 = 5.0 / 8.0;
+const B: f64 = 3.0 / 2.0;
+const A2: f64 = A * A;
+const B2: f64 = B * B;
+const S: f64 = A2 + B2;
+const P: f64 = A2 * B2;
+const M: f64 = 2.0 * A2 * (A2 - B2);
+const N: f64 = 2.0 * B2 * (B2 - A2);
+
+/// Taps of the kernel along an axis.
+const TAPS: usize = 3;
 
 type Lanes<T, const L: usize> = [T; L];
 
-#[inline(always)]
-fn add<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
-    for l in 0..L {
-        a[l] += b[l];
-    }
-    a
-}
-
-#[inline(always)]
-fn sub<T: Elem, const L: usize>(mut a: Lanes<T, L>, b: Lanes<T, L>) -> Lanes<T, L> {
-    for l in 0..L {
-        a[l] = a[l] - b[l];
-    }
-    a
-}
-
-#[inline(always)]
-fn half<T: Elem, const L: usize>(mut a: Lanes<T, L>) -> Lanes<T, L> {
-    for x in &mut a {
-        *x = *x * T::from_f64(0.5);
-    }
-    a
-}
-
-/// Applies a transform of four values along the columns and the rows of a 4×4 tile.
-#[inline(always)]
-fn both<T: Elem, const L: usize>(
-    mut tile: [Lanes<T, L>; 16],
-    f: impl Fn([Lanes<T, L>; 4]) -> [Lanes<T, L>; 4],
-) -> [Lanes<T, L>; 16] {
-    for j in 0..4 {
-        [tile[j], tile[4 + j], tile[8 + j], tile[12 + j]] =
-            f([tile[j], tile[4 + j], tile[8 + j], tile[12 + j]]);
-    }
-    for i in 0..4 {
-        let i = 4 * i;
-        [tile[i], tile[i + 1], tile[i + 2], tile[i + 3]] =
-            f([tile[i], tile[i + 1], tile[i + 2], tile[i + 3]]);
-    }
-    tile
-}
-
 /// `Bᵀ`.
 #[inline(always)]
-fn input<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    [sub(a, c), add(b, c), sub(c, b), sub(b, d)]
+fn input<T: Elem, const FMA: bool>(d: [T; POINTS]) -> [T; POINTS] {
+    let [a, b, a2, b2, s, p] = [A, B, A2, B2, S, P].map(T::from_f64);
+    let (even_a, odd_a) = (fma::<T, FMA>(-b2, d[2], d[4]), fma::<T, FMA>(-b2, d[1], d[3]));
+    let (even_b, odd_b) = (fma::<T, FMA>(-a2, d[2], d[4]), fma::<T, FMA>(-a2, d[1], d[3]));
+    [
+        fma::<T, FMA>(p, d[0], fma::<T, FMA>(-s, d[2], d[4])),
+        fma::<T, FMA>(a, odd_a, even_a),
+        fma::<T, FMA>(-a, odd_a, even_a),
+        fma::<T, FMA>(b, odd_b, even_b),
+        fma::<T, FMA>(-b, odd_b, even_b),
+        fma::<T, FMA>(p, d[1], fma::<T, FMA>(-s, d[3], d[5])),
+    ]
 }
 
 /// `G`.
 #[inline(always)]
-fn kernel<T: Elem, const L: usize>([a, b, c]: [Lanes<T, L>; 3]) -> [Lanes<T, L>; 4] {
-    let (even, odd) = (half(add(a, c)), half(b));
-    [a, add(even, odd), sub(even, odd), c]
+fn kernel<T: Elem, const FMA: bool>(w: [T; TAPS]) -> [T; POINTS] {
+    let n = T::from_f64;
+    let even_a = fma::<T, FMA>(n(A2 / M), w[2], n(1.0 / M) * w[0]);
+    let even_b = fma::<T, FMA>(n(B2 / N), w[2], n(1.0 / N) * w[0]);
+    [
+        n(1.0 / P) * w[0],
+        fma::<T, FMA>(n(A / M), w[1], even_a),
+        fma::<T, FMA>(n(-A / M), w[1], even_a),
+        fma::<T, FMA>(n(B / N), w[1], even_b),
+        fma::<T, FMA>(n(-B / N), w[1], even_b),
+        w[2],
+    ]
 }
 
-/// `Gᵀ`, in the first three values.
+/// `Gᵀ`.
 #[inline(always)]
-fn kernel_adjoint<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    let (even, odd) = (half(add(b, c)), half(sub(b, c)));
-    [add(a, even), odd, add(even, d), [T::ZERO; L]]
+fn kernel_adjoint<T: Elem, const FMA: bool>(m: [T; POINTS]) -> [T; TAPS] {
+    let n = T::from_f64;
+    let (even_a, odd_a, even_b, odd_b) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]);
+    let first = fma::<T, FMA>(n(1.0 / N), even_b, n(1.0 / P) * m[0]);
+    [
+        fma::<T, FMA>(n(1.0 / M), even_a, first),
+        fma::<T, FMA>(n(A / M), odd_a, n(B / N) * odd_b),
+        fma::<T, FMA>(n(A2 / M), even_a, fma::<T, FMA>(n(B2 / N), even_b, m[5])),
+    ]
 }
 
-/// `Aᵀ`, in the first two values.
+/// `Aᵀ`.
 #[inline(always)]
-fn output<T: Elem, const L: usize>([a, b, c, d]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    [add(add(a, b), c), sub(sub(b, c), d), [T::ZERO; L], [T::ZERO; L]]
+fn output<T: Elem, const FMA: bool>(m: [T; POINTS]) -> [T; SIDE] {
+    let n = T::from_f64;
+    let (even_a, odd_a, even_b, odd_b) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]);
+    [
+        m[0] + even_a + even_b,
+        fma::<T, FMA>(n(A), odd_a, n(B) * odd_b),
+        fma::<T, FMA>(n(A2), even_a, n(B2) * even_b),
+        fma::<T, FMA>(n(A * A2), odd_a, fma::<T, FMA>(n(B * B2), odd_b, m[5])),
+    ]
 }
 
-/// `A`, of the first two values.
+/// `A`.
 #[inline(always)]
-fn output_adjoint<T: Elem, const L: usize>([a, b, ..]: [Lanes<T, L>; 4]) -> [Lanes<T, L>; 4] {
-    [a, add(a, b), sub(a, b), sub([T::ZERO; L], b)]
+fn output_adjoint<T: Elem, const FMA: bool>(g: [T; SIDE]) -> [T; POINTS] {
+    let [a, b, a2, b2] = [A, B, A2, B2].map(T::from_f64);
+    let (even_a, odd_a) = (fma::<T, FMA>(a2, g[2], g[0]), fma::<T, FMA>(a2, g[3], g[1]));
+    let (even_b, odd_b) = (fma::<T, FMA>(b2, g[2], g[0]), fma::<T, FMA>(b2, g[3], g[1]));
+    [
+        g[0],
+        fma::<T, FMA>(a, odd_a, even_a),
+        fma::<T, FMA>(-a, odd_a, even_a),
+        fma::<T, FMA>(b, odd_b, even_b),
+        fma::<T, FMA>(-b, odd_b, even_b),
+        g[3],
+    ]
 }
 
-/// The kernel in panels, at nine of the positions: `[position, panel, channel, column]`.
+/// Applies a transform of `I` to `O` values to registers, one each, read and written by the expressions after
+/// them. A macro, because functions passed as arguments are not compiled for wide registers; along one axis
+/// at a time, because the compiler takes the positions of a whole tile for lanes of a register; and between
+/// arrays of its own, which are known not to overlap.
+macro_rules! line {
+    ($f:ident, $I:ident, |$i:ident| $from:expr => $O:ident, |$o:ident| $to:expr) => {
+        let mut from = [[T::ZERO; L]; $I];
+        for $i in 0..$I {
+            from[$i] = $from;
+        }
+        let mut to = [[T::ZERO; L]; $O];
+        for l in 0..L {
+            let mut line = [T::ZERO; $I];
+            for i in 0..$I {
+                line[i] = from[i][l];
+            }
+            let line = $f::<T, FMA>(line);
+            for o in 0..$O {
+                to[o][l] = line[o];
+            }
+        }
+        for $o in 0..$O {
+            $to = to[$o];
+        }
+    };
+}
+
+/// The kernel in panels, at the first three of three rows of positions: `[position, panel, channel, column]`.
 #[inline(always)]
 fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
@@ -98,14 +145,13 @@ fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     for a in 0..3 {
         for b in 0..3 {
             let tap = if job.adjoint { [2 - a, 2 - b] } else { [a, b] };
-            pack_tap::<T, NR, L>(job, w, tap, extents, 0, &mut packed[(4 * a + b) * step..]);
+            pack_tap::<T, NR, L>(job, w, tap, extents, 0, &mut packed[(POINTS * a + b) * step..]);
         }
     }
 }
 
-/// `G w Gᵀ` in place, from the nine positions that hold the kernel.
+/// `G w Gᵀ` in place, from the positions that hold the kernel.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "the index runs along all rows at once")]
 fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     packed: &mut [T],
     step: usize,
@@ -113,19 +159,16 @@ fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
 ) {
     let n = len / L;
     let mut planes = packed.chunks_exact_mut(step);
-    let mut rows: [&mut [[T; L]]; POSITIONS] = Default::default();
-    for row in &mut rows {
+    let mut rows: [[&mut [Lanes<T, L>]; POINTS]; POINTS] = Default::default();
+    for row in rows.as_flattened_mut() {
         *row = registers_mut(planes.next().expect("a plane per position"), n);
     }
     for k in 0..n {
-        // Four rows of three columns, then four of four.
-        let column = |j: usize| kernel::<T, L>([rows[j][k], rows[4 + j][k], rows[8 + j][k]]);
-        let (left, middle, right) = (column(0), column(1), column(2));
-        for i in 0..4 {
-            let row = kernel::<T, L>([left[i], middle[i], right[i]]);
-            for j in 0..4 {
-                rows[4 * i + j][k] = row[j];
-            }
+        for j in 0..TAPS {
+            line!(kernel, TAPS, |i| rows[i][j][k] => POINTS, |i| rows[i][j][k]);
+        }
+        for row in &mut rows {
+            line!(kernel, TAPS, |j| row[j][k] => POINTS, |j| row[j][k]);
         }
     }
 }
@@ -142,86 +185,69 @@ fn registers_mut<T, const L: usize>(row: &mut [T], n: usize) -> &mut [[T; L]] {
     &mut row.as_chunks_mut().0[..n]
 }
 
-/// For every tile the rows of all positions, each in the plane of its own.
+/// Rows of `len` elements, `step` apart.
 #[inline(always)]
-fn rows_mut<T>(
-    planes: &mut [T],
+fn rows<T, const L: usize, const N: usize>(
+    values: &[T],
     step: usize,
-    width: usize,
-) -> [std::slice::ChunksExactMut<'_, T>; POSITIONS] {
-    let mut planes = planes.chunks_exact_mut(step);
-    std::array::from_fn(|_| planes.next().expect("a plane per position").chunks_exact_mut(width))
+    len: usize,
+) -> [&[Lanes<T, L>]; N] {
+    let mut rows: [&[Lanes<T, L>]; N] = [&[]; N];
+    for i in 0..N {
+        rows[i] = registers(&values[i * step..], len / L);
+    }
+    rows
+}
+
+/// The same, to be written to.
+#[inline(always)]
+fn rows_mut<T, const L: usize, const N: usize>(
+    values: &mut [T],
+    step: usize,
+    len: usize,
+) -> [&mut [Lanes<T, L>]; N]
+where
+    for<'a> [&'a mut [Lanes<T, L>]; N]: Default,
+{
+    let mut rows: [&mut [Lanes<T, L>]; N] = Default::default();
+    let mut values = values;
+    for row in &mut rows {
+        let (first, rest) = values.split_at_mut(step.min(values.len()));
+        (*row, values) = (registers_mut(first, len / L), rest);
+    }
+    rows
 }
 
 /// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
 #[inline(always)]
 fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     tiles: &Tiles<'_>,
-    frames: &[T],
+    source: &[T],
     spread: &mut [T],
+    copy: &mut [T],
+    half: &mut [T],
 ) {
-    let (tiling, [step, _]) = (tiles.tiling, tiles.planes());
-    let (channels, row) = (tiling.frame.channels, tiling.frame.row());
+    let ([channels, _], [step, _]) = (tiles.channels(), tiles.planes());
     let n = channels / L;
-    let mut rows = rows_mut(spread, step, channels);
-    for t in 0..tiles.n {
-        let [image, y, x] = tiling.place(tiles.first + t);
-        let pixels = &frames[image * tiling.frame.len() + 2 * (y * row + x * channels)..];
-        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
-        for i in 0..4 {
-            let pixels = &pixels[i * row..][..4 * channels];
-            for j in 0..4 {
-                from[4 * i + j] = registers(&pixels[j * channels..], n);
+    for run in tiles.runs() {
+        let (pixels, row) = tiles.under(&run, source, copy);
+        let width = (SIDE * run.n + 2) * channels;
+        let from = rows::<T, L, POINTS>(pixels, row, width);
+        let to = rows_mut::<T, L, POINTS>(half, width, width);
+        for k in 0..width / L {
+            line!(input, POINTS, |i| from[i][k] => POINTS, |i| to[i][k]);
+        }
+        let planes = spread.chunks_exact_mut(POINTS * step);
+        for (half, planes) in half.chunks_exact(width).zip(planes) {
+            let from = registers(half, width / L);
+            let to = &mut planes[run.tile * channels..];
+            let to = rows_mut::<T, L, POINTS>(to, step, run.n * channels);
+            for t in 0..run.n {
+                for k in 0..n {
+                    let (at, tile) = (t * SIDE * n + k, t * n + k);
+                    line!(input, POINTS, |j| from[at + j * n] => POINTS, |j| to[j][tile]);
+                }
             }
-        }
-        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
-        for p in 0..POSITIONS {
-            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
-        }
-        for k in 0..n {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            for p in 0..POSITIONS {
-                tile[p] = from[p][k];
-            }
-            tile = both::<T, L>(tile, input);
-            for p in 0..POSITIONS {
-                to[p][k] = tile[p];
-            }
-        }
-    }
-}
-
-/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map; `quad` holds one tile.
-#[inline(always)]
-fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
-    tiles: &Tiles<'_>,
-    products: &[T],
-    out: &mut [T],
-    quad: &mut [T],
-) {
-    let (width, [_, step]) = (tiles.width(), tiles.planes());
-    let n = width / L;
-    for t in 0..tiles.n {
-        let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
-        for p in 0..POSITIONS {
-            from[p] = registers(&products[p * step + t * width..], n);
-        }
-        let (to, _) = quad[..4 * width].as_chunks_mut::<L>();
-        let (to0, rest) = to.split_at_mut(n);
-        let (to1, rest) = rest.split_at_mut(n);
-        let (to2, to3) = rest.split_at_mut(n);
-        let to3 = &mut to3[..n];
-        for k in 0..n {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            for p in 0..POSITIONS {
-                tile[p] = from[p][k];
-            }
-            tile = both::<T, L>(tile, output);
-            (to0[k], to1[k], to2[k], to3[k]) = (tile[0], tile[1], tile[4], tile[5]);
-        }
-        let columns = tiles.job.columns;
-        for (pixel, at) in tiles.pixels(t) {
-            out[at..at + columns].copy_from_slice(&quad[pixel * width..][..columns]);
         }
     }
 }
@@ -232,37 +258,113 @@ fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usiz
     tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
-    quad: &mut [T],
+    copy: &mut [T],
+    half: &mut [T],
 ) {
-    let (width, [_, step]) = (tiles.width(), tiles.planes());
-    let n = width / L;
-    let columns = tiles.job.columns;
-    let mut rows = rows_mut(spread, step, width);
-    for t in 0..tiles.n {
-        let quad = &mut quad[..4 * width];
-        quad.fill(T::ZERO);
-        for (pixel, at) in tiles.pixels(t) {
-            quad[pixel * width..][..columns].copy_from_slice(&g[at..at + columns]);
+    let ([_, columns], [_, step]) = (tiles.channels(), tiles.planes());
+    let n = columns / L;
+    for run in tiles.runs() {
+        let (pixels, row) = tiles.over(&run, g, copy);
+        let width = SIDE * run.n * columns;
+        let from = rows::<T, L, SIDE>(pixels, row, width);
+        let to = rows_mut::<T, L, POINTS>(half, width, width);
+        for k in 0..width / L {
+            line!(output_adjoint, SIDE, |i| from[i][k] => POINTS, |i| to[i][k]);
         }
-        let (from, _) = quad.as_chunks::<L>();
-        let (from0, from1) = (&from[..n], &from[n..][..n]);
-        let (from2, from3) = (&from[2 * n..][..n], &from[3 * n..][..n]);
-        let mut to: [&mut [[T; L]]; POSITIONS] = Default::default();
-        for p in 0..POSITIONS {
-            to[p] = registers_mut(rows[p].next().expect("a row per tile"), n);
-        }
-        for k in 0..n {
-            let mut tile = [[T::ZERO; L]; POSITIONS];
-            (tile[0], tile[1], tile[4], tile[5]) = (from0[k], from1[k], from2[k], from3[k]);
-            tile = both::<T, L>(tile, output_adjoint);
-            for p in 0..POSITIONS {
-                to[p][k] = tile[p];
+        let planes = spread.chunks_exact_mut(POINTS * step);
+        for (half, planes) in half.chunks_exact(width).zip(planes) {
+            let from = registers(half, width / L);
+            let to = &mut planes[run.tile * columns..];
+            let to = rows_mut::<T, L, POINTS>(to, step, run.n * columns);
+            for t in 0..run.n {
+                for k in 0..n {
+                    let (at, tile) = (t * SIDE * n + k, t * n + k);
+                    line!(output_adjoint, SIDE, |j| from[at + j * n] => POINTS, |j| to[j][tile]);
+                }
             }
         }
     }
 }
 
-/// `Gᵀ m G`.
+/// `Aᵀ m A` of the products of all tiles, written where a tile lies on the map.
+#[inline(always)]
+fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
+    tiles: &Tiles<'_>,
+    products: &[T],
+    out: &mut [T],
+    pixels: &mut [T],
+    half: &mut [T],
+) {
+    let ([_, width], [_, step]) = (tiles.channels(), tiles.planes());
+    let n = width / L;
+    let ([h, w], columns) = (tiles.job.out, tiles.job.columns);
+    for run in tiles.runs() {
+        let all = run.n * width;
+        // Along the rows, `[pixel of a row, row of positions, tile]`.
+        for i in 0..POINTS {
+            let from = &products[i * POINTS * step + run.tile * width..];
+            let from = rows::<T, L, POINTS>(from, step, all);
+            let to = rows_mut::<T, L, SIDE>(&mut half[i * all..], POINTS * all, all);
+            for k in 0..all / L {
+                line!(output, POINTS, |j| from[j][k] => SIDE, |j| to[j][k]);
+            }
+        }
+        // Along the columns, into rows of pixels.
+        let row = SIDE * all;
+        for (j, half) in half.chunks_exact(POINTS * all).take(SIDE).enumerate() {
+            let from = rows::<T, L, POINTS>(half, all, all);
+            let to = rows_mut::<T, L, SIDE>(pixels, row, row);
+            for t in 0..run.n {
+                for k in 0..n {
+                    let (tile, at) = (t * n + k, (t * SIDE + j) * n + k);
+                    line!(output, POINTS, |i| from[i][tile] => SIDE, |i| to[i][at]);
+                }
+            }
+        }
+        let [image, y, x] = run.at;
+        let lines = out[image * h * w * columns..].chunks_exact_mut(w * columns).take(h).skip(y);
+        for (line, row) in lines.zip(pixels.chunks_exact(row).take(SIDE)) {
+            let line = &mut line[x * columns..][..(SIDE * run.n).min(w - x) * columns];
+            if width == columns {
+                line.copy_from_slice(&row[..line.len()]);
+                continue;
+            }
+            for (to, from) in line.chunks_exact_mut(columns).zip(row.chunks_exact(width)) {
+                to.copy_from_slice(&from[..columns]);
+            }
+        }
+    }
+}
+
+/// `Gᵀ m G` of the sums from `first` on, as far as whole registers reach; where that is.
+#[inline(always)]
+fn finish<T: Elem, const FMA: bool, const L: usize>(
+    sum: &[T],
+    step: usize,
+    gw: &mut [T],
+    [first, size]: [usize; 2],
+) -> usize {
+    let n = (size - first) / L;
+    let mut taps: [&mut [Lanes<T, L>]; TAPS * TAPS] = Default::default();
+    for (to, tap) in taps.iter_mut().zip(gw.chunks_exact_mut(size)) {
+        *to = registers_mut(&mut tap[first..], n);
+    }
+    let mut sums: [[&[Lanes<T, L>]; POINTS]; POINTS] = [[&[]; POINTS]; POINTS];
+    for (i, sums) in sums.iter_mut().enumerate() {
+        *sums = rows::<T, L, POINTS>(&sum[i * POINTS * step + first..], step, n * L);
+    }
+    for k in 0..n {
+        let mut half = [[[T::ZERO; L]; POINTS]; TAPS];
+        for j in 0..POINTS {
+            line!(kernel_adjoint, POINTS, |i| sums[i][j][k] => TAPS, |i| half[i][j]);
+        }
+        for i in 0..TAPS {
+            line!(kernel_adjoint, POINTS, |j| half[i][j] => TAPS, |j| taps[i * TAPS + j][k]);
+        }
+    }
+    first + n * L
+}
+
 #[inline(always)]
 fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
@@ -270,36 +372,9 @@ fn finish_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     gw: &mut [T],
 ) {
     let size = job.depth * job.columns;
-    let (step, n) = (plane(size), size / L);
-    let mut from: [&[[T; L]]; POSITIONS] = [&[]; POSITIONS];
-    for p in 0..POSITIONS {
-        from[p] = registers(&sum[p * step..], n);
-    }
-    let mut taps = gw.chunks_exact_mut(size);
-    let mut to: [&mut [[T; L]]; 9] = Default::default();
-    for to in &mut to {
-        *to = registers_mut(taps.next().expect("nine taps"), n);
-    }
-    for k in 0..n {
-        let mut tile = [[T::ZERO; L]; POSITIONS];
-        for p in 0..POSITIONS {
-            tile[p] = from[p][k];
-        }
-        tile = both::<T, L>(tile, kernel_adjoint);
-        for p in 0..9 {
-            to[p][k] = tile[4 * (p / 3) + p % 3];
-        }
-    }
-    for k in n * L..size {
-        let mut tile = [[T::ZERO; 1]; POSITIONS];
-        for p in 0..POSITIONS {
-            tile[p] = [sum[p * step + k]];
-        }
-        tile = both::<T, 1>(tile, kernel_adjoint);
-        for p in 0..9 {
-            [gw[p * size + k]] = tile[4 * (p / 3) + p % 3];
-        }
-    }
+    let step = plane(size);
+    let done = finish::<T, FMA, L>(sum, step, gw, [0, size]);
+    finish::<T, FMA, 1>(sum, step, gw, [done, size]);
 }
 
 #[inline(always)]
@@ -323,10 +398,12 @@ fn transform_body<T: Elem, const FMA: bool, const BYTES: usize>(
 #[inline(always)]
 fn read_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
-    frames: &[T],
+    source: &[T],
     spread: &mut [T],
+    copy: &mut [T],
+    half: &mut [T],
 ) {
-    blocked!(read_lanes(tiles, frames, spread));
+    blocked!(read_lanes(tiles, source, spread, copy, half));
 }
 
 #[inline(always)]
@@ -334,9 +411,10 @@ fn write_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     products: &[T],
     out: &mut [T],
-    quad: &mut [T],
+    pixels: &mut [T],
+    half: &mut [T],
 ) {
-    blocked!(write_lanes(tiles, products, out, quad));
+    blocked!(write_lanes(tiles, products, out, pixels, half));
 }
 
 #[inline(always)]
@@ -344,9 +422,10 @@ fn read_cotangent_body<T: Elem, const FMA: bool, const BYTES: usize>(
     tiles: &Tiles<'_>,
     g: &[T],
     spread: &mut [T],
-    quad: &mut [T],
+    copy: &mut [T],
+    half: &mut [T],
 ) {
-    blocked!(read_cotangent_lanes(tiles, g, spread, quad));
+    blocked!(read_cotangent_lanes(tiles, g, spread, copy, half));
 }
 
 #[inline(always)]
@@ -367,18 +446,21 @@ dispatch! {
 }
 
 dispatch! {
-    fn read<T: Elem, BYTES>(tiles: &Tiles<'_>, frames: &[T], spread: &mut [T]) => read_body
+    fn read<T: Elem, BYTES>(
+        tiles: &Tiles<'_>, source: &[T], spread: &mut [T], copy: &mut [T], half: &mut [T],
+    ) => read_body
 }
 
 dispatch! {
     fn write<T: Elem, BYTES>(
-        tiles: &Tiles<'_>, products: &[T], out: &mut [T], quad: &mut [T],
+        tiles: &Tiles<'_>, products: &[T], out: &mut [T], pixels: &mut [T],
+        half: &mut [T],
     ) => write_body
 }
 
 dispatch! {
     fn read_cotangent<T: Elem, BYTES>(
-        tiles: &Tiles<'_>, g: &[T], spread: &mut [T], quad: &mut [T],
+        tiles: &Tiles<'_>, g: &[T], spread: &mut [T], copy: &mut [T], half: &mut [T],
     ) => read_cotangent_body
 }
 

@@ -7,7 +7,7 @@ use super::super::{
     ConvRole, ConvSizes, Isa, conv, conv_input_grad, conv_input_grad_pack, conv_pack,
     conv_weight_grad_add, conv_weight_grad_finish, conv_weight_grad_start,
 };
-use super::{Scene, check, indices, isas, run, whole};
+use super::{Scene, check, check_within, indices, isas, run, whole};
 use crate::check::random;
 use crate::graph::{Var, Window};
 use crate::key::Key;
@@ -64,12 +64,28 @@ fn operands(scene: &Scene, o: usize, numbers: impl Fn(Key, &[usize]) -> Tensor) 
     ]
 }
 
+/// Whether single precision may go by Winograd's algorithm.
+fn by_winograd(scene: &Scene, o: usize) -> bool {
+    let Window { size, stride, .. } = scene.window;
+    size == [3; 2] && stride == [1; 2] && scene.image[3].min(o) >= 16
+}
+
+fn largest(sizes: &Tensor) -> f64 {
+    (0..sizes.len()).map(|i| sizes.get(i)).fold(0.0, f64::max)
+}
+
+/// Exact on whole numbers, but by Winograd's algorithm, whose factors are no whole numbers: there within a few
+/// units of rounding of the largest result, far less than a term more or less.
 #[track_caller]
 fn check_convolutions(scene: Scene, o: usize) {
     let [x, w, g] = operands(&scene, o, whole);
-    let Convolutions { y: [y, _], gx: [gx, _], gw: [gw, _] } = convolutions(&scene, o, &x, &w, &g);
+    let Convolutions { y, gx, gw } = convolutions(&scene, o, &x, &w, &g);
+    let unit = if by_winograd(&scene, o) { 8.0 * f64::from(f32::EPSILON) } else { 0.0 };
+    let bounds = [&y, &gx, &gw].map(|[_, sizes]| unit * largest(sizes));
+    assert!(bounds.iter().all(|&bound| bound < 0.1), "{bounds:?}");
     let name = format!("{scene:?} to {o} channels");
-    check(&name, &[&x, &w, &g], &[y, gx, gw], |v| build_convolutions(&scene, v));
+    let [[y, _], [gx, _], [gw, _]] = [y, gx, gw];
+    check_within(&name, &[&x, &w, &g], &[y, gx, gw], &bounds, |v| build_convolutions(&scene, v));
 }
 
 const CHANNELS: [usize; 11] = [1, 2, 3, 5, 7, 8, 9, 16, 17, 33, 64];
@@ -129,7 +145,8 @@ fn convolutions_of_extreme_maps() {
     }
 }
 
-/// Rounding errors stay within a few units of the sum of the terms' absolute values.
+/// Rounding errors stay within a few units of the sum of the terms' absolute values; by Winograd's
+/// algorithm of the largest such sum, because a pixel at the border bears the errors of its whole tile.
 #[test]
 fn convolutions_round_as_sums_do() {
     for (c, o) in [(3, 64), (64, 64), (33, 5), (512, 16)] {
@@ -143,8 +160,11 @@ fn convolutions_round_as_sums_do() {
             for isa in isas() {
                 let got = run(&|v| build_convolutions(&scene, v), &[&x, &w, &g], dtype, isa);
                 for (got, [want, size]) in got.iter().zip([&y, &gx, &gw]) {
+                    let winograd = dtype == Dtype::F32 && by_winograd(&scene, o);
+                    let most = largest(size);
+                    let scale = |i| if winograd { most } else { size.get(i) };
                     let error = (0..got.len())
-                        .map(|i| (got.get(i) - want.get(i)).abs() / size.get(i))
+                        .map(|i| (got.get(i) - want.get(i)).abs() / scale(i))
                         .fold(0.0, |a: f64, b| if b <= a { a } else { b });
                     assert!(error <= 4.0 * unit, "{scene:?}, {dtype}, {isa:?}: {}", error / unit);
                 }
@@ -182,7 +202,7 @@ fn convolutions_carry_nan_and_do_not_spread_it() {
 }
 
 /// Many channels, kernel 3×3, stride 1: the sizes that go by Winograd's algorithm in single precision, on
-/// maps its tiles cover and maps they do not. Its halves of whole numbers are exact as well.
+/// maps its tiles cover and maps they do not.
 #[test]
 fn convolutions_of_many_channels() {
     let mut rng = Key::new(29).rng();
@@ -314,7 +334,7 @@ fn convolutions_in_parts() {
 }
 
 /// What Winograd's algorithm costs in precision: relative to the norm of the result, errors stay within a
-/// few units of rounding, as do those of direct products.
+/// dozen units of rounding.
 #[test]
 fn winograd_is_precise() {
     for (extent, channels) in [(14, 64), (21, 32), (7, 64)] {
@@ -329,7 +349,7 @@ fn winograd_is_precise() {
                 let square =
                     |f: &dyn Fn(usize) -> f64| (0..got.len()).map(|i| f(i).powi(2)).sum::<f64>();
                 let error = square(&|i| got.get(i) - want.get(i)) / square(&|i| want.get(i));
-                assert!(error.sqrt() <= 1e-6, "{scene:?}, {isa:?}: {}", error.sqrt());
+                assert!(error.sqrt() <= 1.5e-6, "{scene:?}, {isa:?}: {}", error.sqrt());
             }
         }
     }
