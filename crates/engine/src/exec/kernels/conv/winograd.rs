@@ -27,7 +27,7 @@ pub(super) const POINTS: usize = SIDE + 2;
 /// Products per tile and pair of channels.
 pub(super) const POSITIONS: usize = POINTS * POINTS;
 /// Tiles worked on at a time: transformed, they fit the second-level cache beside the kernel.
-const TILES: usize = 24;
+const TILES: usize = 36;
 /// Neighbours among them that are transformed together: their pixels fit the first-level cache.
 const RUN: usize = 6;
 /// With fewer channels the transforms outweigh the products saved.
