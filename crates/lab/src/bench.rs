@@ -218,15 +218,15 @@ impl Workload {
             crate::config::Network::Conv4(conv4) => {
                 let shape = if conv4.filters == 32 { [84, 84, 3] } else { [28, 28, 1] };
                 let per_class = sizes.shots + sizes.query;
-                let images = noise(shape, sizes.ways + 1, per_class)?;
+                let images = noise(shape, sizes.ways, per_class)?;
                 Box::new(ImageTasks::new("noise", images, sizes, Rotations::None)?)
             }
         })
     }
 }
 
-/// Images of random bytes, so many classes in training and the fewest that will do elsewhere.
-fn noise(shape: [usize; 3], classes: usize, samples: usize) -> Result<ImageClasses> {
+/// Images of random bytes: one class more than a task has in training, and the fewest that will do elsewhere.
+fn noise(shape: [usize; 3], ways: usize, samples: usize) -> Result<ImageClasses> {
     let mut rng = Key::new(0).with_stream("noise").rng();
     let bytes = shape.iter().product::<usize>() * samples;
     let mut class = |i: usize| {
@@ -234,10 +234,13 @@ fn noise(shape: [usize; 3], classes: usize, samples: usize) -> Result<ImageClass
         rng.fill_bytes(&mut pixels);
         Class { name: format!("class {i}"), pixels }
     };
-    let count = 3 * classes;
-    let all = (0..count).map(&mut class).collect();
-    let part = |i: usize| (i * classes..(i + 1) * classes).collect();
-    let splits = SplitLists { train: part(0), validation: part(1), test: part(2) };
+    let train = ways + 1;
+    let all = (0..train + 2 * ways).map(&mut class).collect();
+    let splits = SplitLists {
+        train: (0..train).collect(),
+        validation: (train..train + ways).collect(),
+        test: (train + ways..train + 2 * ways).collect(),
+    };
     Ok(ImageClasses::new(shape, all, splits)?)
 }
 
