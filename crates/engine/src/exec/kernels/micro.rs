@@ -153,6 +153,7 @@ fn gather_blocks<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "constant numbers keep the block in registers")]
 fn gather_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
     product: &Gather<'_, T>,
     places: &[Place],

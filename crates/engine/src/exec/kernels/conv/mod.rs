@@ -15,6 +15,7 @@
 mod correlate;
 mod frame;
 mod planar;
+mod points;
 mod transforms;
 mod weight_grad;
 mod winograd;

@@ -1,110 +1,13 @@
-//! The transforms of Winograd's F(4×4, 3×3), a register of channels at a time.
-//!
-//! With the points 0, ±a, ±b and ∞, `s = a² + b²` and `p = a² b²`:
-//!
-//! ```text
-//!      ⎡ p    0   −s   0  1  0 ⎤       ⎡ 1/p      0      0     ⎤        ⎡ 1  1   1   1   1   0 ⎤
-//!      ⎢ 0  −ab² −b²   a  1  0 ⎥       ⎢ 1/m     a/m    a²/m   ⎥   Aᵀ = ⎢ 0  a  −a   b  −b   0 ⎥
-//! Bᵀ = ⎢ 0   ab² −b²  −a  1  0 ⎥   G = ⎢ 1/m    −a/m    a²/m   ⎥        ⎢ 0  a²  a²  b²  b²  0 ⎥
-//!      ⎢ 0  −a²b −a²   b  1  0 ⎥       ⎢ 1/n     b/n    b²/n   ⎥        ⎣ 0  a³ −a³  b³ −b³  1 ⎦
-//!      ⎢ 0   a²b −a²  −b  1  0 ⎥       ⎢ 1/n    −b/n    b²/n   ⎥
-//!      ⎣ 0    p    0  −s  0  1 ⎦       ⎣  0       0      1     ⎦   m = 2a²(a² − b²), n = 2b²(b² − a²)
-//! ```
+//! The transforms of Winograd's algorithm along both axes of a tile, a register of channels at a time.
 
 use super::super::super::elem::Elem;
 use super::super::dispatch;
-use super::super::micro::{MOST_LANES, blocked, fma};
+use super::super::micro::{MOST_LANES, blocked};
 use super::correlate::{Correlation, pack_tap};
+use super::points::{TAPS, input, kernel, kernel_adjoint, output, output_adjoint};
 use super::winograd::{POINTS, SIDE, Tiles, plane};
 
-/// The points, numbers that single precision holds exactly, as it does `s` and `p`.
-const A: f64 = 5.0 / 8.0;
-const B: f64 = 3.0 / 2.0;
-const A2: f64 = A * A;
-const B2: f64 = B * B;
-const S: f64 = A2 + B2;
-const P: f64 = A2 * B2;
-const M: f64 = 2.0 * A2 * (A2 - B2);
-const N: f64 = 2.0 * B2 * (B2 - A2);
-
-/// Taps of the kernel along an axis.
-const TAPS: usize = 3;
-
 type Lanes<T, const L: usize> = [T; L];
-
-/// `Bᵀ`.
-#[inline(always)]
-fn input<T: Elem, const FMA: bool>(d: [T; POINTS]) -> [T; POINTS] {
-    let [a, b, a2, b2, s, p] = [A, B, A2, B2, S, P].map(T::from_f64);
-    let (even_a, odd_a) = (fma::<T, FMA>(-b2, d[2], d[4]), fma::<T, FMA>(-b2, d[1], d[3]));
-    let (even_b, odd_b) = (fma::<T, FMA>(-a2, d[2], d[4]), fma::<T, FMA>(-a2, d[1], d[3]));
-    [
-        fma::<T, FMA>(p, d[0], fma::<T, FMA>(-s, d[2], d[4])),
-        fma::<T, FMA>(a, odd_a, even_a),
-        fma::<T, FMA>(-a, odd_a, even_a),
-        fma::<T, FMA>(b, odd_b, even_b),
-        fma::<T, FMA>(-b, odd_b, even_b),
-        fma::<T, FMA>(p, d[1], fma::<T, FMA>(-s, d[3], d[5])),
-    ]
-}
-
-/// `G`.
-#[inline(always)]
-fn kernel<T: Elem, const FMA: bool>(w: [T; TAPS]) -> [T; POINTS] {
-    let n = T::from_f64;
-    let even_a = fma::<T, FMA>(n(A2 / M), w[2], n(1.0 / M) * w[0]);
-    let even_b = fma::<T, FMA>(n(B2 / N), w[2], n(1.0 / N) * w[0]);
-    [
-        n(1.0 / P) * w[0],
-        fma::<T, FMA>(n(A / M), w[1], even_a),
-        fma::<T, FMA>(n(-A / M), w[1], even_a),
-        fma::<T, FMA>(n(B / N), w[1], even_b),
-        fma::<T, FMA>(n(-B / N), w[1], even_b),
-        w[2],
-    ]
-}
-
-/// `Gᵀ`.
-#[inline(always)]
-fn kernel_adjoint<T: Elem, const FMA: bool>(m: [T; POINTS]) -> [T; TAPS] {
-    let n = T::from_f64;
-    let (even_a, odd_a, even_b, odd_b) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]);
-    let first = fma::<T, FMA>(n(1.0 / N), even_b, n(1.0 / P) * m[0]);
-    [
-        fma::<T, FMA>(n(1.0 / M), even_a, first),
-        fma::<T, FMA>(n(A / M), odd_a, n(B / N) * odd_b),
-        fma::<T, FMA>(n(A2 / M), even_a, fma::<T, FMA>(n(B2 / N), even_b, m[5])),
-    ]
-}
-
-/// `Aᵀ`.
-#[inline(always)]
-fn output<T: Elem, const FMA: bool>(m: [T; POINTS]) -> [T; SIDE] {
-    let n = T::from_f64;
-    let (even_a, odd_a, even_b, odd_b) = (m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]);
-    [
-        m[0] + even_a + even_b,
-        fma::<T, FMA>(n(A), odd_a, n(B) * odd_b),
-        fma::<T, FMA>(n(A2), even_a, n(B2) * even_b),
-        fma::<T, FMA>(n(A * A2), odd_a, fma::<T, FMA>(n(B * B2), odd_b, m[5])),
-    ]
-}
-
-/// `A`.
-#[inline(always)]
-fn output_adjoint<T: Elem, const FMA: bool>(g: [T; SIDE]) -> [T; POINTS] {
-    let [a, b, a2, b2] = [A, B, A2, B2].map(T::from_f64);
-    let (even_a, odd_a) = (fma::<T, FMA>(a2, g[2], g[0]), fma::<T, FMA>(a2, g[3], g[1]));
-    let (even_b, odd_b) = (fma::<T, FMA>(b2, g[2], g[0]), fma::<T, FMA>(b2, g[3], g[1]));
-    [
-        g[0],
-        fma::<T, FMA>(a, odd_a, even_a),
-        fma::<T, FMA>(-a, odd_a, even_a),
-        fma::<T, FMA>(b, odd_b, even_b),
-        fma::<T, FMA>(-b, odd_b, even_b),
-        g[3],
-    ]
-}
 
 /// Applies a transform of `I` to `O` values to registers, one each, read and written by the expressions after
 /// them. A macro, because functions passed as arguments are not compiled for wide registers; along one axis
@@ -152,6 +55,7 @@ fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
 
 /// `G w Gᵀ` in place, from the positions that hold the kernel.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the index runs along all rows at once")]
 fn transform_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     packed: &mut [T],
     step: usize,
@@ -218,6 +122,35 @@ where
     rows
 }
 
+/// Transforms a run of tiles of `I` by `I` pixels, given by their rows and the elements from one row to the next,
+/// along the columns and then the rows, into planes of so many elements with so many channels.
+macro_rules! spread {
+    (
+        $f:ident, $I:ident, $run:expr,
+        $pixels:expr => ($planes:expr, $step:expr, $channels:expr), $half:ident
+    ) => {
+        let ((pixels, row), run, channels) = ($pixels, $run, $channels);
+        let (n, width) = (channels / L, (SIDE * run.n + $I - SIDE) * channels);
+        let from = rows::<T, L, $I>(pixels, row, width);
+        let to = rows_mut::<T, L, POINTS>($half, width, width);
+        for k in 0..width / L {
+            line!($f, $I, |i| from[i][k] => POINTS, |i| to[i][k]);
+        }
+        let planes = $planes.chunks_exact_mut(POINTS * $step);
+        for (half, planes) in $half.chunks_exact(width).zip(planes) {
+            let from = registers(half, width / L);
+            let to = &mut planes[run.tile * channels..];
+            let to = rows_mut::<T, L, POINTS>(to, $step, run.n * channels);
+            for t in 0..run.n {
+                for k in 0..n {
+                    let (at, tile) = (t * SIDE * n + k, t * n + k);
+                    line!($f, $I, |j| from[at + j * n] => POINTS, |j| to[j][tile]);
+                }
+            }
+        }
+    };
+}
+
 /// `Bᵀ x B` of the pixels under all tiles: `[position, tile, channel]`.
 #[inline(always)]
 fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
@@ -228,27 +161,9 @@ fn read_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     half: &mut [T],
 ) {
     let ([channels, _], [step, _]) = (tiles.channels(), tiles.planes());
-    let n = channels / L;
     for run in tiles.runs() {
-        let (pixels, row) = tiles.under(&run, source, copy);
-        let width = (SIDE * run.n + 2) * channels;
-        let from = rows::<T, L, POINTS>(pixels, row, width);
-        let to = rows_mut::<T, L, POINTS>(half, width, width);
-        for k in 0..width / L {
-            line!(input, POINTS, |i| from[i][k] => POINTS, |i| to[i][k]);
-        }
-        let planes = spread.chunks_exact_mut(POINTS * step);
-        for (half, planes) in half.chunks_exact(width).zip(planes) {
-            let from = registers(half, width / L);
-            let to = &mut planes[run.tile * channels..];
-            let to = rows_mut::<T, L, POINTS>(to, step, run.n * channels);
-            for t in 0..run.n {
-                for k in 0..n {
-                    let (at, tile) = (t * SIDE * n + k, t * n + k);
-                    line!(input, POINTS, |j| from[at + j * n] => POINTS, |j| to[j][tile]);
-                }
-            }
-        }
+        let pixels = tiles.under(&run, source, copy);
+        spread!(input, POINTS, &run, pixels => (&mut *spread, step, channels), half);
     }
 }
 
@@ -262,27 +177,9 @@ fn read_cotangent_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usiz
     half: &mut [T],
 ) {
     let ([_, columns], [_, step]) = (tiles.channels(), tiles.planes());
-    let n = columns / L;
     for run in tiles.runs() {
-        let (pixels, row) = tiles.over(&run, g, copy);
-        let width = SIDE * run.n * columns;
-        let from = rows::<T, L, SIDE>(pixels, row, width);
-        let to = rows_mut::<T, L, POINTS>(half, width, width);
-        for k in 0..width / L {
-            line!(output_adjoint, SIDE, |i| from[i][k] => POINTS, |i| to[i][k]);
-        }
-        let planes = spread.chunks_exact_mut(POINTS * step);
-        for (half, planes) in half.chunks_exact(width).zip(planes) {
-            let from = registers(half, width / L);
-            let to = &mut planes[run.tile * columns..];
-            let to = rows_mut::<T, L, POINTS>(to, step, run.n * columns);
-            for t in 0..run.n {
-                for k in 0..n {
-                    let (at, tile) = (t * SIDE * n + k, t * n + k);
-                    line!(output_adjoint, SIDE, |j| from[at + j * n] => POINTS, |j| to[j][tile]);
-                }
-            }
-        }
+        let pixels = tiles.over(&run, g, copy);
+        spread!(output_adjoint, SIDE, &run, pixels => (&mut *spread, step, columns), half);
     }
 }
 
