@@ -60,7 +60,9 @@ fn maps_of_the_first_layer_are_never_stored() {
         stored += convolved + half + half / 4;
     }
     let [arena, larger] = [25, 75].map(|images| query(images).cost().arena_elements);
-    assert!(larger - arena <= 50 * stored, "{} an image, not {stored}", (larger - arena) / 50);
+    // A hundredth for gaps that packed kernels fill with 25 images and not with 75.
+    let most = 50 * (stored + stored / 100);
+    assert!(larger - arena <= most, "{} an image, not {stored}", (larger - arena) / 50);
     // What does not grow: parameters, and what a chunk needs.
     let fixed = arena - 25 * ((larger - arena) / 50);
     assert!(fixed < 1 << 20, "{fixed}");
