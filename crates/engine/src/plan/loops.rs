@@ -10,6 +10,9 @@ use crate::graph::{Binary, NodeId, Op, Unary};
 /// Elements of a register: 2 KiB in single precision, so that a dozen stay in the first-level cache.
 pub(crate) const TILE: usize = 512;
 
+/// Elements of a value that is not in the second-level cache when it is read again: a megabyte in single precision.
+const FAR: usize = 1 << 18;
+
 /// Where a tile lies that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -75,6 +78,9 @@ pub(crate) struct LoopPlan {
     pub(crate) stores: Vec<Store>,
     pub(crate) sums: Vec<Sum>,
     pub(crate) registers: usize,
+    /// Values over the domain that are too large for the second-level cache: the next tile of them is fetched
+    /// while one is worked on.
+    pub(crate) far: Vec<Slot>,
     /// Values read from and written to memory per element of the domain.
     pub(crate) traffic: usize,
 }
@@ -165,6 +171,7 @@ impl Builder {
             stores: Vec::new(),
             sums: Vec::new(),
             registers: 0,
+            far: Vec::new(),
             traffic: 0,
         };
         let last_use = self.last_uses(planner);
@@ -194,8 +201,12 @@ impl Builder {
             *acc += if deviation { 3 * len } else { len };
         }
         let outside = |id: NodeId| slot(id, true).reach != Reach::Local;
-        let read = self.reads(planner).into_iter().filter(|&(x, over)| over && outside(x)).count();
-        plan.traffic = read + self.stored.iter().filter(|&&id| outside(id)).count();
+        let over = self.reads(planner).into_iter().filter(|&(_, over)| over);
+        let read: Vec<Slot> =
+            over.filter(|&(x, _)| outside(x)).map(|(x, _)| slot(x, true)).collect();
+        let far = |slot: &Slot| slot.reach == Reach::Stored && slot.len * items >= FAR;
+        plan.far = read.iter().copied().filter(far).collect();
+        plan.traffic = read.len() + self.stored.iter().filter(|&&id| outside(id)).count();
         plan
     }
 

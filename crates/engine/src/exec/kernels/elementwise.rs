@@ -7,6 +7,7 @@ use super::super::Buffers;
 use super::super::carved::Carved;
 use super::super::elem::Elem;
 use super::dispatch;
+use super::prefetch::prefetch;
 use crate::graph::{Binary, Unary};
 use crate::plan::{Instr, Items, Load, LoopPlan, Place, Reach, Slot, Sum, TILE, Timing};
 
@@ -150,6 +151,10 @@ fn write<T: Elem>(sum: &Sum, n: usize, to: Range<usize>, buffers: &mut Buffers<T
 #[inline(always)]
 fn run_tile<T: Elem, const FMA: bool>(plan: &LoopPlan, tile: Tile, buffers: &mut Buffers<T>) {
     let Buffers { arena, registers, sums, row, .. } = buffers;
+    for &slot in &plan.far {
+        let next = tile.of(slot).end;
+        prefetch(&arena[next..arena.len().min(next + tile.len())]);
+    }
     for load in &plan.loads {
         if let Load::Repeat { from, strides, register, timing } = *load {
             let due = match timing {

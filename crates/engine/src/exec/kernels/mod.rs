@@ -8,6 +8,7 @@ mod layout;
 mod matmul;
 mod micro;
 mod pool;
+mod prefetch;
 mod sums;
 mod turn;
 
