@@ -6,7 +6,7 @@
 //! | file | what is there |
 //! |---|---|
 //! | `environment.rs`, `navigation.rs` | the trait, in the Gymnasium convention, and the tasks |
-//! | `locomotion/` | robots that run, in MuJoCo: with the feature `mujoco` |
+//! | `locomotion/` | robots that run, in MuJoCo, which is loaded where it is there |
 //! | `policy.rs` | the Gaussian policy |
 //! | `sampler.rs` | trajectories, all of a task's at a time |
 //! | `baseline.rs`, `batch.rs` | returns, linear baseline, advantages |

@@ -1,6 +1,6 @@
 //! Reinforcement learning.
 
-use crate::command::Place;
+use crate::command::{Place, Ran};
 
 const SMALL: [&str; 12] = [
     "--set",
@@ -41,4 +41,43 @@ fn navigation_is_trained_and_evaluated() {
     place
         .run(&["train", "nav2d-maml", "--set", "algorithm.name=reptile", "--out", "other"])
         .fails(3, &["outer.method is \"trpo\", expected \"plain\" with reptile"]);
+}
+
+const ROBOT: [&str; 4] = ["train", "half-cheetah-dir", "--out", "run"];
+
+#[test]
+fn without_mujoco_a_robot_says_what_to_do() {
+    let place = Place::new();
+    let folder = place.path("");
+    std::fs::write(place.path("half_cheetah.xml"), "<mujoco/>").unwrap();
+    std::fs::write(place.path("text"), "no library").unwrap();
+    let advice = ["pip install mujoco==3.17.0", "INNERLOOP_MUJOCO", "docs/reinforcement.md"];
+    for (library, models, words) in [
+        ("nowhere", "", "nowhere is not there"),
+        ("", "", "holds no "),
+        ("text", "", "MuJoCo's library cannot be loaded: "),
+        ("nowhere", "nowhere", "half_cheetah.xml is not there"),
+    ] {
+        let mut command = place.command(&ROBOT);
+        command.env("INNERLOOP_MUJOCO", folder.join(library));
+        command.env("INNERLOOP_MUJOCO_MODELS", folder.join(models));
+        Ran::of(command.output().unwrap()).fails(4, &[&[words], advice.as_slice()].concat());
+        assert!(!place.path("run").exists(), "no folder of a run that never was");
+    }
+}
+
+#[test]
+fn with_mujoco_a_robot_is_trained() {
+    let named = |name| std::env::var_os(name).is_some();
+    if !named("INNERLOOP_MUJOCO") || !named("INNERLOOP_MUJOCO_MODELS") {
+        eprintln!(
+            "with_mujoco_a_robot_is_trained skipped: INNERLOOP_MUJOCO and INNERLOOP_MUJOCO_MODELS are not both set"
+        );
+        return;
+    }
+    let place = Place::new();
+    let shown = place.run(&[ROBOT.as_slice(), &SMALL].concat()).ok();
+    for part in ["maml on HalfCheetah's direction", "2 of 2 iterations", "mean return"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
 }

@@ -9,6 +9,8 @@ use crate::config::rl::{Environment, SightName};
 use crate::data::data_folder;
 use crate::{Error, Result};
 
+/// Name of the environment variable with MuJoCo's library, or the folder that holds it.
+const LIBRARY_VARIABLE: &str = "INNERLOOP_MUJOCO";
 /// Name of the environment variable with the folder of MuJoCo's models.
 const MODELS_VARIABLE: &str = "INNERLOOP_MUJOCO_MODELS";
 
@@ -45,5 +47,6 @@ pub(super) fn environments(config: &RlConfig) -> Result<MakeEnvironment> {
         folder.map_or_else(|| data_folder("").join("mujoco"), PathBuf::from).join(robot.file())
     };
     let model = config.rl.model.clone().unwrap_or_else(in_folder);
-    Locomotion { robot, target, sight }.load(&model).map_err(Error::data)
+    let library = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
+    Locomotion { robot, target, sight }.load(library.as_deref(), &model).map_err(Error::data)
 }

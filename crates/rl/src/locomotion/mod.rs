@@ -16,7 +16,7 @@
 //! HalfCheetah-v5 and Ant-v5. The paper's code has rllab's models of the same robots, with other time steps; it
 //! takes the velocity of the centre of mass, and shows that centre to the policy.
 
-#[cfg(feature = "mujoco")]
+mod library;
 mod simulator;
 
 use std::path::Path;
@@ -56,8 +56,12 @@ pub struct Locomotion {
 }
 
 /// Steps of an episode.
-#[cfg(feature = "mujoco")]
 const HORIZON: usize = 200;
+
+/// What to do where library or model is missing.
+const ADVICE: &str = "`pip install mujoco==3.17.0 gymnasium` has library and models: name the packages' folders \
+    `mujoco` in the environment variable INNERLOOP_MUJOCO and `gymnasium/envs/mujoco/assets` in \
+    INNERLOOP_MUJOCO_MODELS (docs/reinforcement.md)";
 
 impl Robot {
     /// Name of the model's file in Gymnasium's package.
@@ -69,7 +73,6 @@ impl Robot {
     }
 
     /// Positions, velocities, actuators and bodies, the world included.
-    #[cfg(feature = "mujoco")]
     fn sizes(self) -> [usize; 4] {
         match self {
             Robot::HalfCheetah => [9, 9, 6, 8],
@@ -87,22 +90,11 @@ impl Robot {
 }
 
 impl Locomotion {
-    /// Makes environments with a model's file, Gymnasium's by rights. An error says what is missing.
-    #[cfg(feature = "mujoco")]
-    pub fn load(self, model: &Path) -> Result<MakeEnvironment, String> {
-        let runner = simulator::Runner::new(self, model)?;
-        let model = runner.model();
-        Ok(Box::new(move || Box::new(simulator::Runner::with(self, model.clone()))))
-    }
-
-    /// Says that this program has no MuJoCo.
-    #[cfg(not(feature = "mujoco"))]
-    pub fn load(self, model: &Path) -> Result<MakeEnvironment, String> {
-        Err(format!(
-            "{} needs MuJoCo, which this innerloop was built without; docs/reinforcement.md says how to build with \
-             --features mujoco against the library of `pip install mujoco==3.17.0`",
-            model.display()
-        ))
+    /// Makes environments with MuJoCo's library, in a file or folder or where the system finds it, and a model's file,
+    /// Gymnasium's by rights. An error says what was found and what to do.
+    pub fn load(self, library: Option<&Path>, model: &Path) -> Result<MakeEnvironment, String> {
+        let model = simulator::model(self.robot, library, model)?;
+        Ok(Box::new(move || Box::new(simulator::Runner::new(self, model.clone()))))
     }
 
     /// Direction or speed of the task with this key.
@@ -116,7 +108,6 @@ impl Locomotion {
     }
 
     /// Reward of a step: `squares` are those of the action and, of Ant, of the contact forces.
-    #[cfg(any(feature = "mujoco", test))]
     fn reward(self, target: f64, velocity: f64, squares: [f64; 2]) -> f64 {
         let [action, contact] = squares;
         let run = match self.target {
@@ -180,12 +171,5 @@ mod tests {
                 assert!(targets.iter().all(|t| t.abs() == 1.0), "{family:?}");
             }
         }
-    }
-
-    #[cfg(not(feature = "mujoco"))]
-    #[test]
-    fn without_mujoco_a_robot_says_what_it_needs() {
-        let error = family(ALL[0]).load(Path::new("half_cheetah.xml")).err().expect("no MuJoCo");
-        assert!(error.contains("--features mujoco"), "{error}");
     }
 }

@@ -4,85 +4,105 @@ use std::path::Path;
 use std::sync::Arc;
 
 use innerloop_engine::Key;
-use mujoco_rs::wrappers::{MjData, MjModel};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{HORIZON, Locomotion, Robot};
+use super::library::{Model, Mujoco, Part, Simulation};
+use super::{ADVICE, HORIZON, Locomotion, Robot};
 use crate::{Environment, Sight, Space, Step};
 
 /// Steps of the simulation in one of the environment.
 const FRAMES: usize = 5;
 /// Reach of the uniform noise on initial positions, deviation of the normal one on velocities.
 const NOISE: f64 = 0.1;
+/// Ant's torso among the bodies.
+const TORSO: usize = 1;
+
+/// A robot's model, in this file, for the library in that place.
+pub(super) fn model(
+    robot: Robot,
+    library: Option<&Path>,
+    file: &Path,
+) -> Result<Arc<Model>, String> {
+    let name = robot.file();
+    if !file.is_file() {
+        return Err(format!(
+            "{} is not there, expected Gymnasium's {name}, in rl.model or its folder in INNERLOOP_MUJOCO_MODELS; {ADVICE}",
+            file.display(),
+        ));
+    }
+    let model = Model::load(Mujoco::open(library)?, file)
+        .map_err(|cause| format!("{}: MuJoCo cannot read it: {cause}", file.display()))?;
+    let parts = [Part::Positions, Part::Velocities, Part::Controls].map(|part| model.len(part));
+    let found = [parts[0], parts[1], parts[2], model.bodies()];
+    if found != robot.sizes() {
+        return Err(format!(
+            "{}: positions, velocities, actuators and bodies are {found:?}, expected {:?} as in Gymnasium's {name}",
+            file.display(),
+            robot.sizes(),
+        ));
+    }
+    Ok(Arc::new(model))
+}
 
 /// A robot at one task, in one episode.
 pub(super) struct Runner {
     family: Locomotion,
-    model: Arc<MjModel>,
-    data: MjData<Arc<MjModel>>,
+    simulation: Simulation,
+    /// Seconds a step of the environment takes.
+    duration: f64,
+    /// As the simulation has them.
+    positions: Vec<f64>,
+    velocities: Vec<f64>,
+    controls: Vec<f64>,
     target: f64,
     steps: usize,
 }
 
 impl Runner {
-    /// With the model in a file.
-    pub(super) fn new(family: Locomotion, file: &Path) -> Result<Runner, String> {
-        if !file.is_file() {
-            return Err(format!(
-                "{} is not there, expected Gymnasium's {}; name the file in rl.model, or its folder in the environment \
-                 variable INNERLOOP_MUJOCO_MODELS: `pip install gymnasium` puts it in gymnasium/envs/mujoco/assets",
-                file.display(),
-                family.robot.file()
-            ));
-        }
-        let model = MjModel::from_xml(file)
-            .map_err(|cause| format!("{}: MuJoCo cannot read it: {cause}", file.display()))?;
-        let runner = Runner::with(family, Arc::new(model));
-        let data = &runner.data;
-        let found = [data.qpos().len(), data.qvel().len(), data.ctrl().len(), data.xpos().len()];
-        if found != family.robot.sizes() {
-            return Err(format!(
-                "{}: positions, velocities, actuators and bodies are {found:?}, expected {:?} as in Gymnasium's {}",
-                file.display(),
-                family.robot.sizes(),
-                family.robot.file()
-            ));
-        }
-        Ok(runner)
-    }
-
-    /// With a model that [`Runner::new`] has found good.
-    pub(super) fn with(family: Locomotion, model: Arc<MjModel>) -> Runner {
-        Runner { family, data: MjData::new(model.clone()), model, target: 0.0, steps: 0 }
-    }
-
-    pub(super) fn model(&self) -> Arc<MjModel> {
-        self.model.clone()
+    /// With a model that [`model`] has found good.
+    pub(super) fn new(family: Locomotion, model: Arc<Model>) -> Runner {
+        let zeros = |part| vec![0.0; model.len(part)];
+        let (positions, velocities, controls) =
+            (zeros(Part::Positions), zeros(Part::Velocities), zeros(Part::Controls));
+        let mut simulation = Simulation::new(model);
+        // Time starts at zero: after a step it is the time step.
+        simulation.step();
+        let mut time = [0.0];
+        simulation.read(Part::Time, &mut time);
+        let duration = time[0] * FRAMES as f64;
+        let (target, steps) = (0.0, 0);
+        Runner { family, simulation, duration, positions, velocities, controls, target, steps }
     }
 
     /// Starts an episode in a state, and writes its observation.
-    pub(super) fn start(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) {
-        self.data.reset();
-        self.data.qpos_mut().copy_from_slice(qpos);
-        self.data.qvel_mut().copy_from_slice(qvel);
-        self.data.forward();
+    pub(super) fn start(&mut self, positions: &[f64], velocities: &[f64], observation: &mut [f64]) {
+        self.simulation.reset();
+        self.simulation.write(Part::Positions, positions);
+        self.simulation.write(Part::Velocities, velocities);
+        self.simulation.forward();
         self.steps = 0;
+        self.read();
         self.observe(observation);
     }
 
+    fn read(&mut self) {
+        self.simulation.read(Part::Positions, &mut self.positions);
+        self.simulation.read(Part::Velocities, &mut self.velocities);
+    }
+
     /// Where the robot is along x.
-    fn place(&self) -> f64 {
+    fn place(&mut self) -> f64 {
         match self.family.robot {
-            Robot::HalfCheetah => self.data.qpos()[0],
+            Robot::HalfCheetah => self.positions[0],
             // The torso's frame as the last frame of the simulation began.
-            Robot::Ant => self.data.xpos()[1][0],
+            Robot::Ant => self.simulation.body_position(TORSO)[0],
         }
     }
 
     /// Forces on a body, clipped to ±1.
     fn contact(&self) -> impl Iterator<Item = f64> {
-        self.data.cfrc_ext().iter().flatten().map(|force| force.clamp(-1.0, 1.0))
+        self.simulation.contact_forces().iter().map(|force| force.clamp(-1.0, 1.0))
     }
 
     fn observe(&self, observation: &mut [f64]) {
@@ -90,7 +110,7 @@ impl Runner {
             Robot::HalfCheetah => 1,
             Robot::Ant => 2,
         };
-        let state = self.data.qpos()[hidden..].iter().chain(self.data.qvel()).copied();
+        let state = self.positions[hidden..].iter().chain(&self.velocities).copied();
         // Places last: a zip whose first iterator ends takes nothing from the second.
         let mut places = observation.iter_mut();
         state.zip(places.by_ref()).for_each(|(value, place)| *place = value);
@@ -105,8 +125,8 @@ impl Runner {
 
     /// Whether Ant stands.
     fn healthy(&self) -> bool {
-        let mut state = self.data.qpos().iter().chain(self.data.qvel());
-        state.all(|value| value.is_finite()) && (0.2..=1.0).contains(&self.data.qpos()[2])
+        let mut state = self.positions.iter().chain(&self.velocities);
+        state.all(|value| value.is_finite()) && (0.2..=1.0).contains(&self.positions[2])
     }
 }
 
@@ -121,7 +141,7 @@ impl Environment for Runner {
     }
 
     fn action_space(&self) -> Space {
-        Space::uniform(self.data.ctrl().len(), -1.0, 1.0)
+        Space::uniform(self.controls.len(), -1.0, 1.0)
     }
 
     fn horizon(&self) -> usize {
@@ -134,32 +154,35 @@ impl Environment for Runner {
 
     fn reset(&mut self, key: Key, observation: &mut [f64]) {
         let mut rng = key.with_stream("start").rng();
-        self.data.reset();
+        self.simulation.reset();
+        self.read();
         let uniform = |start: &f64| start + NOISE * (2.0 * rng.random::<f64>() - 1.0);
-        let qpos: Vec<f64> = self.data.qpos().iter().map(uniform).collect();
+        let positions: Vec<f64> = self.positions.iter().map(uniform).collect();
         let normal = |start: &f64| {
             let z: f64 = StandardNormal.sample(&mut rng);
             start + NOISE * z
         };
-        let qvel: Vec<f64> = self.data.qvel().iter().map(normal).collect();
-        self.start(&qpos, &qvel, observation);
+        let velocities: Vec<f64> = self.velocities.iter().map(normal).collect();
+        self.start(&positions, &velocities, observation);
     }
 
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
         let before = self.place();
-        for (ctrl, action) in self.data.ctrl_mut().iter_mut().zip(action) {
-            *ctrl = action.clamp(-1.0, 1.0);
+        for (control, action) in self.controls.iter_mut().zip(action) {
+            *control = action.clamp(-1.0, 1.0);
         }
+        self.simulation.write(Part::Controls, &self.controls);
         for _ in 0..FRAMES {
-            self.data.step();
+            self.simulation.step();
         }
         // Contact forces are computed on demand alone.
-        self.data.rne_post_constraint();
+        self.simulation.compute_contact_forces();
+        self.read();
         self.steps += 1;
-        let velocity = (self.place() - before) / (self.model.opt().timestep * FRAMES as f64);
+        let velocity = (self.place() - before) / self.duration;
         let square = |sum: f64, x: f64| sum + x * x;
         let squares =
-            [self.data.ctrl().iter().copied().fold(0.0, square), self.contact().fold(0.0, square)];
+            [self.controls.iter().copied().fold(0.0, square), self.contact().fold(0.0, square)];
         self.observe(observation);
         let terminated = self.family.robot == Robot::Ant && !self.healthy();
         Step {

@@ -1,6 +1,6 @@
-//! Against Gymnasium's own rollouts, which `docs/verify/make_rollout.py` records, and against itself. The models are
-//! Gymnasium's files in the folder that `INNERLOOP_MUJOCO_MODELS` names; without it, what needs them says so and does
-//! nothing.
+//! Against Gymnasium's own rollouts, which `docs/verify/make_rollout.py` records, and against itself. The library is
+//! where `INNERLOOP_MUJOCO` says or the system finds it, the models are Gymnasium's files in the folder that
+//! `INNERLOOP_MUJOCO_MODELS` names; without either, what needs them says so and does nothing.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,31 @@ use crate::{Advantage, InnerLoop, MetaRl, Method, Outer, Policy, Settings, Trpo}
 
 const ROBOTS: [Robot; 2] = [Robot::HalfCheetah, Robot::Ant];
 
+/// Where the library is, where the variable is set.
+fn library() -> Option<PathBuf> {
+    std::env::var_os("INNERLOOP_MUJOCO").map(PathBuf::from)
+}
+
+/// File of a robot's model, if there is a library for it. A library that is named but does not load is an error.
 fn file(robot: Robot) -> Option<PathBuf> {
-    let folder = std::env::var_os("INNERLOOP_MUJOCO_MODELS");
-    if folder.is_none() {
+    let Some(folder) = std::env::var_os("INNERLOOP_MUJOCO_MODELS") else {
         eprintln!(
             "skipped: INNERLOOP_MUJOCO_MODELS does not name the folder of Gymnasium's models"
         );
+        return None;
+    };
+    match Mujoco::open(library().as_deref()) {
+        Ok(_) => Some(PathBuf::from(folder).join(robot.file())),
+        Err(error) => {
+            assert!(library().is_none(), "{error}");
+            eprintln!("skipped: {error}");
+            None
+        }
     }
-    folder.map(|folder| PathBuf::from(folder).join(robot.file()))
+}
+
+fn runner(family: Locomotion, file: &Path) -> Runner {
+    Runner::new(family, model(family.robot, library().as_deref(), file).unwrap())
 }
 
 fn family(robot: Robot, target: Target) -> Locomotion {
@@ -67,7 +84,7 @@ fn replay(robot: Robot, file: &Path, off: f64) -> ([f64; 2], bool) {
     };
     let targets = [(Target::Direction, -1.0), (Target::Direction, 1.0), (Target::Velocity, 1.5)];
     for (column, (target, value)) in targets.into_iter().enumerate() {
-        let mut runner = Runner::new(family(robot, target), file).unwrap();
+        let mut runner = runner(family(robot, target), file);
         runner.target = value;
         let mut seen = vec![f64::NAN; runner.observation_space().len()];
         for episode in 0..qpos.len() {
@@ -113,7 +130,7 @@ fn another_rollout_is_noticed() {
 fn an_episode_is_a_function_of_its_keys() {
     for robot in ROBOTS {
         let Some(file) = file(robot) else { return };
-        let mut runner = Runner::new(family(robot, Target::Velocity), &file).unwrap();
+        let mut runner = runner(family(robot, Target::Velocity), &file);
         let n = runner.observation_space().len();
         let mut episode = |key: Key| {
             let mut states = vec![vec![0.0; n]; 12];
@@ -135,7 +152,7 @@ fn an_oracle_sees_the_target() {
     for robot in ROBOTS {
         let Some(file) = file(robot) else { return };
         let family = Locomotion { sight: Sight::Goal, ..family(robot, Target::Velocity) };
-        let mut runner = Runner::new(family, &file).unwrap();
+        let mut runner = runner(family, &file);
         let mut seen = vec![f64::NAN; runner.observation_space().len()];
         runner.set_task(Key::new(3));
         runner.reset(Key::new(3), &mut seen);
@@ -160,7 +177,8 @@ fn any_number_of_threads_gives_the_same_bits() {
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let policy = Policy::new(17, &[8], 6, Activation::Relu);
-        let mut run = MetaRl::new(settings, policy, family.load(&file).unwrap(), pool);
+        let mut run =
+            MetaRl::new(settings, policy, family.load(library().as_deref(), &file).unwrap(), pool);
         (run.step().unwrap(), run.theta)
     };
     let ((one, theta), (three, other)) = (run(1), run(3));
@@ -170,15 +188,34 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn a_model_that_is_missing_or_another_is_refused() {
+fn a_model_or_library_that_is_missing_is_refused() {
     let family = family(Robot::Ant, Target::Direction);
-    let missing = family.load(Path::new("nowhere/ant.xml")).err().unwrap();
+    let nowhere = Path::new("nowhere");
+    let missing = family.load(Some(nowhere), &nowhere.join("ant.xml")).err().unwrap();
     assert!(missing.contains("nowhere/ant.xml is not there"), "{missing}");
     assert!(missing.contains("INNERLOOP_MUJOCO_MODELS"), "{missing}");
     let toml = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let other = family.load(&toml).err().unwrap();
-    assert!(other.contains("MuJoCo cannot read it"), "{other}");
+    let missing = family.load(Some(nowhere), &toml).err().unwrap();
+    assert!(missing.contains("nowhere is not there, expected libmujoco"), "{missing}");
+}
+
+#[test]
+fn another_model_is_refused() {
     let Some(cheetah) = file(Robot::HalfCheetah) else { return };
-    let wrong = family.load(&cheetah).err().unwrap();
+    let family = family(Robot::Ant, Target::Direction);
+    let wrong = family.load(library().as_deref(), &cheetah).err().unwrap();
     assert!(wrong.contains("[9, 9, 6, 8], expected [15, 14, 8, 14]"), "{wrong}");
+    let toml = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let other = family.load(library().as_deref(), &toml).err().unwrap();
+    assert!(other.contains("MuJoCo cannot read it: "), "{other}");
+}
+
+#[test]
+fn a_step_takes_five_of_the_models_time_steps() {
+    for robot in ROBOTS {
+        let Some(file) = file(robot) else { return };
+        let runner = runner(family(robot, Target::Direction), &file);
+        // Both files say 0.01 s.
+        assert_eq!(runner.duration, 0.01 * 5.0, "{robot:?}");
+    }
 }
