@@ -125,6 +125,7 @@ impl Evaluator {
         split: Split,
         tasks: usize,
     ) -> Result<Report> {
+        experiment.family.check(split)?;
         let over_members = 1.0 / members.len() as f64;
         let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
             // A pool larger than the number of workers shares them.

@@ -49,6 +49,7 @@ pub fn nearest_mean(
     tasks: usize,
     distance: Distance,
 ) -> Result<Score, Error> {
+    family.check(split)?;
     let spec = family.spec(split);
     let Target::Classes(ways) = spec.target else {
         let message = format!(

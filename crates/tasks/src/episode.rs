@@ -205,6 +205,12 @@ pub trait TaskFamily: Send + Sync {
     /// [`spec`](TaskFamily::spec)`(split)`.
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode);
 
+    /// Whether a split can fill its episodes; to be asked before the first is drawn from the validation split, which
+    /// may have fewer classes than a task takes. The other splits are checked when the family is made.
+    fn check(&self, _split: Split) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// One line for people: sizes and source.
     fn describe(&self) -> String;
 }

@@ -32,6 +32,7 @@ pub fn contact_sheet(
     tasks: usize,
 ) -> Result<ContactSheet, Error> {
     assert!(tasks > 0, "a contact sheet of no tasks");
+    family.check(split)?;
     let spec = family.spec(split);
     let (&[h, w, c @ (1 | 3)], Target::Classes(ways)) = (spec.x.as_slice(), spec.target) else {
         let message = format!(

@@ -162,7 +162,8 @@ struct Prober {
 
 impl Prober {
     fn new(experiment: &Experiment, settings: Settings) -> Result<Prober> {
-        let Experiment { config, train, evaluate, .. } = experiment;
+        let Experiment { config, train, evaluate, family, .. } = experiment;
+        family.check(settings.split)?;
         let problem = if settings.split == Split::Train { train } else { evaluate };
         let setup = experiment.setup(Losses::Training);
         let outputs = problem.spec.outputs();

@@ -3,7 +3,10 @@
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_lab::{Estimate, Evaluator, Experiment, Measure, Report, thread_pool};
 use innerloop_meta::MetaState;
-use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
+use innerloop_tasks::{
+    Class, Episode, EpisodeSpec, FewShot, ImageClasses, ImageTasks, Rotations, Split, SplitLists,
+    Target, TaskFamily,
+};
 
 use crate::runs::tiny;
 
@@ -78,6 +81,27 @@ fn accuracy_of(members: &[[f64; 9]]) -> f64 {
 
 const RIGHT: [f64; 9] = [2., 0., 0., 0., 2., 0., 0., 0., 2.];
 const WRONG: [f64; 9] = [0., 2., 0., 0., 0., 2., 2., 0., 0.];
+
+#[test]
+fn without_validation_its_split_may_be_short_of_classes() {
+    let experiment = |validate_every: &str| {
+        let class = |c: u8| Class { name: format!("c{c}"), pixels: (0..12).map(|i| i * c).collect() };
+        let splits = SplitLists { train: vec![0, 1, 2], validation: vec![3], test: vec![4, 5, 6] };
+        let images = ImageClasses::new([2, 2, 1], (0..7).map(class).collect(), splits).unwrap();
+        let tasks = ImageTasks::new("toy", images, FewShot::new(3, 1, 2), Rotations::None).unwrap();
+        let config = tiny("strokes-maml", &["model.kind=mlp", "model.hidden=[]", validate_every]);
+        Experiment::with_family(config, Box::new(tasks))
+    };
+    let short = "toy: the validation split has 1 classes, but a 3-way task needs 3";
+    let refused = experiment("evaluation.validate_every=1").map(drop).unwrap_err().to_string();
+    assert!(refused.contains(short) && refused.contains("validate_every = 0"), "{refused}");
+
+    let experiment = experiment("evaluation.validate_every=0").unwrap();
+    let evaluator = Evaluator::new(&experiment, 2, 1);
+    let run = |split| evaluator.run(&experiment, &experiment.initial_state(), split, 5);
+    assert_eq!(run(Split::Test).unwrap().tasks, 5);
+    assert!(run(Split::Validation).unwrap_err().to_string().contains(short));
+}
 
 #[test]
 fn accuracy_counts_what_is_right() {
