@@ -146,7 +146,21 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     let (mut steps, mut rate) = (of.adaptation_steps, of.inner_lr);
     match method {
         "cavia" => (steps, rate) = (steps.max(2), 1.0),
-        "meta_sgd" => rate = 0.25 * of.inner_lr,
+        // On curves, which have no batch norm, rates learned for some steps make those after them diverge.
+        "meta_sgd" => {
+            rate = 0.25 * of.inner_lr;
+            if regression {
+                set("evaluation.steps", steps.to_string());
+            }
+        }
+        // A last layer trained for one step overshoots in later ones.
+        "anil" if regression => steps = steps.max(5),
+        // As many as its paper takes, at test as well; without a limit the first learned rates run away.
+        "maml_plus_plus" if regression => {
+            steps = steps.max(5);
+            set("outer.clip_norm", "10.0".into());
+            set("evaluation.steps", steps.to_string());
+        }
         // What every weight moves in a step.
         "sign_maml" => (steps, rate) = (steps.max(3), 0.0035),
         "truncated_maml" | "multi_step" | SHOT => (steps, rate) = several(3),
@@ -280,6 +294,22 @@ mod tests {
         let corrected = &on("omniglot-5w1s-maml", &["gradient-similarity"], &[]).unwrap()[0].config;
         assert_eq!(corrected.algorithm.inner_lr, preset.algorithm.inner_lr);
         assert_eq!(all[1].name, "meta_curvature");
+    }
+
+    #[test]
+    fn on_curves_methods_are_trained_for_the_steps_they_can_take() {
+        let steps = |base: &str, method: &str| {
+            let config = &on(base, &[method], &[]).unwrap()[0].config;
+            [config.algorithm.adaptation_steps, config.evaluation.steps]
+        };
+        assert_eq!(steps("sinusoid-maml", "maml"), [1, 10]);
+        assert_eq!(steps("sinusoid-maml", "anil"), [5, 10]);
+        assert_eq!(steps("sinusoid-maml", "meta_sgd"), [1, 1]);
+        assert_eq!(steps("sinusoid-maml", "maml_plus_plus"), [5, 5]);
+        assert_eq!(steps("omniglot-5w1s-maml", "maml_plus_plus"), [1, 3]);
+        assert_eq!(steps("omniglot-5w1s-maml", "boil"), [1, 3]);
+        let given = on("sinusoid-maml", &["meta_sgd"], &["evaluation.steps=3"]).unwrap();
+        assert_eq!(given[0].config.evaluation.steps, 3, "--set comes last");
     }
 
     #[test]
