@@ -17,7 +17,7 @@ filters = 32
 
 [algorithm]
 name = "maml"
-inner_lr = 0.4
+inner_lr = 0.03
 adaptation_steps = 3
 
 [outer]
