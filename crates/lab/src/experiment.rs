@@ -100,7 +100,8 @@ impl Experiment {
         };
         if config.evaluation.validate_every > 0 {
             family.check(Split::Validation).map_err(|error| {
-                Error::from(error).context("validation (evaluation.validate_every = 0 leaves it out)")
+                Error::from(error)
+                    .context("validation (evaluation.validate_every = 0 leaves it out)")
             })?;
         }
         let train = problem(Split::Train, Phase::Train)?;

@@ -85,7 +85,8 @@ const WRONG: [f64; 9] = [0., 2., 0., 0., 0., 2., 2., 0., 0.];
 #[test]
 fn without_validation_its_split_may_be_short_of_classes() {
     let experiment = |validate_every: &str| {
-        let class = |c: u8| Class { name: format!("c{c}"), pixels: (0..12).map(|i| i * c).collect() };
+        let class =
+            |c: u8| Class { name: format!("c{c}"), pixels: (0..12).map(|i| i * c).collect() };
         let splits = SplitLists { train: vec![0, 1, 2], validation: vec![3], test: vec![4, 5, 6] };
         let images = ImageClasses::new([2, 2, 1], (0..7).map(class).collect(), splits).unwrap();
         let tasks = ImageTasks::new("toy", images, FewShot::new(3, 1, 2), Rotations::None).unwrap();
