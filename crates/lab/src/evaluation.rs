@@ -1,6 +1,7 @@
 //! Accuracy, or squared error, on tasks of a split, after every number of inner steps.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Dtype, Tensor};
 use innerloop_meta::{AdaptWorker, Adapter, Evaluation as Losses, MetaState, TaskData};
@@ -125,6 +126,19 @@ impl Evaluator {
         split: Split,
         tasks: usize,
     ) -> Result<Report> {
+        let never = AtomicBool::new(false);
+        let report = self.run_until(experiment, members, (split, tasks), &never)?;
+        Ok(report.expect("nothing stops it"))
+    }
+
+    /// The same, or nothing when `stop` turns true before the last task has begun.
+    pub(crate) fn run_until(
+        &self,
+        experiment: &Experiment,
+        members: &[&MetaState],
+        (split, tasks): (Split, usize),
+        stop: &AtomicBool,
+    ) -> Result<Option<Report>> {
         experiment.family.check(split)?;
         let over_members = 1.0 / members.len() as f64;
         let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
@@ -161,7 +175,11 @@ impl Evaluator {
             };
             (outputs.iter_mut().map(mean).collect(), losses)
         };
-        let results: Vec<(Vec<f64>, Vec<f64>)> = (0..tasks).into_par_iter().map(one).collect();
+        let unless_stopped = |task| (!stop.load(Ordering::Relaxed)).then(|| one(task));
+        let results = (0..tasks).into_par_iter().map(unless_stopped);
+        let Some(results) = results.collect::<Option<Vec<(Vec<f64>, Vec<f64>)>>>() else {
+            return Ok(None);
+        };
         let (scores, losses): (Vec<_>, Vec<_>) = results.into_iter().unzip();
         let column = |rows: &[Vec<f64>], k: usize| {
             let values: Vec<f64> = rows.iter().map(|row| row[k]).collect();
@@ -176,7 +194,7 @@ impl Evaluator {
             )));
         }
         let scores = (0..=self.steps).map(|k| column(&scores, k)).collect();
-        Ok(Report { measure: self.measure, scores, losses, tasks })
+        Ok(Some(Report { measure: self.measure, scores, losses, tasks }))
     }
 }
 

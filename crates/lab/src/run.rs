@@ -114,8 +114,8 @@ pub struct Session<'a> {
 
 /// Trains into a folder and evaluates. With `resume` goes on where the folder's last checkpoint stands.
 ///
-/// When `stop` turns true the current iteration is finished, a checkpoint written, and an
-/// [`crate::ErrorKind::Interrupted`] error returned.
+/// When `stop` turns true the current iteration, or the tasks that are being evaluated, are finished, a checkpoint
+/// written, and an [`crate::ErrorKind::Interrupted`] error returned. What goes on from there ends in the same bits.
 pub fn train(
     config: Config,
     out: &Path,
@@ -139,15 +139,17 @@ pub fn train_experiment(
         RunWriter::create(out, &experiment.config)?
     };
     let trainer = Trainer::new(experiment)?;
-    let mut run = Run { trainer, writer, best: None, seconds: 0.0, training_seconds: 0.0 };
+    let mut run =
+        Run { trainer, writer, best: None, validated: 0, seconds: 0.0, training_seconds: 0.0 };
     if session.resume && run.writer.dir().last_path().exists() {
         run.restore()?;
     }
     run.writer.keep_until(run.trainer.iteration)?;
+    run.validated = last_validation(&run.writer.dir().metrics()?);
     let pool = Arc::clone(run.trainer.pool());
     pool.install(|| run.train(session, sink))?;
     sink.event(Event::Evaluating);
-    run.evaluate()
+    run.evaluate(session.stop)
 }
 
 struct Run {
@@ -155,6 +157,8 @@ struct Run {
     writer: RunWriter,
     /// Best validation score so far.
     best: Option<f64>,
+    /// Iteration of the last validation, or 0.
+    validated: u64,
     /// Seconds of training before and in this session.
     seconds: f64,
     /// Those in outer iterations.
@@ -172,7 +176,10 @@ impl Run {
         let before = self.seconds;
         let start = Instant::now();
         let last = config.outer.iterations as u64;
-        while self.trainer.iteration < last {
+        // What is resumed may have been stopped before its validation, or have come to its end.
+        let mut over =
+            self.trainer.iteration > 0 && self.settle(evaluator.as_ref(), session, sink)?;
+        while !over {
             let step_start = Instant::now();
             let step = self.trainer.step()?;
             self.training_seconds += step_start.elapsed().as_secs_f64();
@@ -182,40 +189,64 @@ impl Run {
             if done.is_multiple_of(config.run.log_every as u64) || done == last {
                 self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
             }
-            let out_of_time = config.run.minutes > 0.0 && self.seconds >= 60.0 * config.run.minutes
-                || session.budget.is_some_and(|budget| self.training_seconds >= budget);
-            let ends = done == last || out_of_time;
-            if let Some(evaluator) = &evaluator
-                && (done.is_multiple_of(every) || ends)
-            {
-                self.validate(evaluator, sink)?;
-            }
-            let keeps = config.run.snapshot_every as u64;
-            if keeps > 0 && done.is_multiple_of(keeps) {
-                checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
-            }
-            let stopped = session.stop.load(Ordering::Relaxed);
-            if done.is_multiple_of(config.run.checkpoint_every as u64) || ends || stopped {
-                checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
-            }
-            if stopped {
-                return Err(Error::interrupted(format!(
-                    "stopped after iteration {done} of {last}; go on with --resume and --out {}",
-                    self.writer.dir().path().display()
-                )));
-            }
-            if out_of_time {
-                break;
-            }
+            over = self.settle(evaluator.as_ref(), session, sink)?;
         }
         Ok(())
     }
 
-    fn validate(&mut self, evaluator: &Evaluator, sink: &mut dyn Sink) -> Result<()> {
+    /// What follows an iteration: validation, snapshot, checkpoint. Whether training is over.
+    fn settle(
+        &mut self,
+        evaluator: Option<&Evaluator>,
+        session: Session<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<bool> {
+        let Config { run, evaluation, outer, .. } = &self.trainer.experiment.config;
+        let (done, last) = (self.trainer.iteration, outer.iterations as u64);
+        let due = |every: usize| every > 0 && done.is_multiple_of(every as u64);
+        let out_of_time = run.minutes > 0.0 && self.seconds >= 60.0 * run.minutes
+            || session.budget.is_some_and(|budget| self.training_seconds >= budget);
+        let ends = done == last || out_of_time;
+        let keeps = due(run.snapshot_every);
+        let saves = ends || due(run.checkpoint_every);
+        let validates = self.validated < done && (ends || due(evaluation.validate_every));
+        let validated = match evaluator.filter(|_| validates) {
+            Some(evaluator) => self.validate(evaluator, session.stop, sink)?,
+            None => true,
+        };
+        // Without its validation an iteration is not complete; the next session makes up for it.
+        if keeps && validated {
+            checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
+        }
+        let stopped = !validated || session.stop.load(Ordering::Relaxed);
+        if saves || stopped {
+            checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
+        }
+        match stopped {
+            true => {
+                let during = if validated { "" } else { ", during its validation" };
+                Err(self.interrupted(&format!("after iteration {done} of {last}{during}")))
+            }
+            false => Ok(ends),
+        }
+    }
+
+    fn interrupted(&self, at: &str) -> Error {
+        let folder = self.writer.dir().path().display();
+        Error::interrupted(format!("stopped {at}; go on with --resume and --out {folder}"))
+    }
+
+    /// Whether it was not stopped.
+    fn validate(
+        &mut self,
+        evaluator: &Evaluator,
+        stop: &AtomicBool,
+        sink: &mut dyn Sink,
+    ) -> Result<bool> {
         let Trainer { experiment, meta, iteration, .. } = &self.trainer;
-        let tasks = experiment.config.evaluation.validation_tasks;
-        let run = || evaluator.run(experiment, meta, Split::Validation, tasks);
-        let report = self.trainer.pool().install(run)?;
+        let tasks = (Split::Validation, experiment.config.evaluation.validation_tasks);
+        let run = || evaluator.run_until(experiment, &[meta], tasks, stop);
+        let Some(report) = self.trainer.pool().install(run)? else { return Ok(false) };
         let score = report.last();
         let best = self.best.is_none_or(|best| report.measure.better(score.mean, best));
         let line = Line::Validation {
@@ -230,7 +261,9 @@ impl Run {
             self.best = Some(score.mean);
             checkpoint::save(&self.writer.dir().best_path(), &self.checkpoint())?;
         }
-        self.keep_member(report.measure)
+        self.validated = self.trainer.iteration;
+        self.keep_member(report.measure)?;
+        Ok(true)
     }
 
     /// Keeps this checkpoint if its score is among the best, in place of the worst of those.
@@ -290,7 +323,7 @@ impl Run {
     }
 
     /// The final evaluation, of the best meta-parameters on validation if there was any.
-    fn evaluate(mut self) -> Result<Outcome> {
+    fn evaluate(mut self, stop: &AtomicBool) -> Result<Outcome> {
         let training_peak_memory = peak_memory();
         let config = self.trainer.experiment.config.clone();
         let iterations = self.trainer.iteration;
@@ -318,9 +351,11 @@ impl Run {
         let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
         let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
         let (test, untrained) = self.trainer.pool().install(|| -> Result<_> {
-            let test = evaluator.run_ensemble(experiment, &members, Split::Test, tasks)?;
+            let split = (Split::Test, tasks);
+            let test = evaluator.run_until(experiment, &members, split, stop)?;
             let start = experiment.initial_state();
-            Ok((test, evaluator.run(experiment, &start, Split::Test, tasks)?))
+            let untrained = evaluator.run_until(experiment, &[&start], split, stop)?;
+            test.zip(untrained).ok_or_else(|| self.interrupted("during the final evaluation"))
         })?;
         let nearest_mean = match experiment.evaluate.spec.target {
             Target::Values(_) => None,
@@ -404,6 +439,12 @@ fn state_at(experiment: &Experiment, path: &Path) -> Result<(MetaState, u64)> {
     let checkpoint = checkpoint::load(path)?;
     load_meta((experiment, &mut meta), &checkpoint, path)?;
     Ok((meta, number(&checkpoint, "iteration", path)?))
+}
+
+/// Iteration of the last validation among the lines, or 0.
+fn last_validation(metrics: &[Value]) -> u64 {
+    let last = metrics.iter().rfind(|line| line["kind"] == "validation");
+    last.and_then(|line| line["iteration"].as_u64()).unwrap_or(0)
 }
 
 /// Iterations of the validations with the best scores, so many at most, the best first and among equals the earlier.

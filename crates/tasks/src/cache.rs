@@ -3,7 +3,7 @@
 //! ```text
 //! magic, version         "innerloop images", u32
 //! key                    SHA-256 of where the sources lie, of their names, sizes and times of modification, of the
-//!                        classes, and of the form of the images
+//!                        classes, and of how files became bytes
 //! h, w, c, classes       u32 each
 //! of each class          length of its name (u32), name, bytes of its images (u64)
 //! images                 one after another
@@ -31,7 +31,7 @@ const VARIABLE: &str = "INNERLOOP_CACHE";
 const WORTHWHILE: usize = 10_000;
 const MAGIC: &[u8; 16] = b"innerloop images";
 /// To be raised with every change of this format or of how images are decoded.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Whether images decoded in an earlier run will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,39 @@ pub(crate) enum Reading {
     Anew,
 }
 
+/// How files became bytes. What one made is never taken for what another would make of the same files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Decoding {
+    /// That of [`crate::picture`].
+    Picture(Form),
+    /// Omniglot's, which has one form alone.
+    Omniglot,
+}
+
+/// Files, those of each class among them, and how they become bytes.
+pub(crate) type Sources<'a> = (&'a Tree, &'a [Listed], Decoding);
+
 /// Extents of an image, and the classes.
 pub(crate) type Images = ([usize; 3], Vec<Class>);
 
+/// The images of some sources: those that are kept, if they will do, or else those that `decode` makes.
+pub(crate) fn load<E>(
+    sources: Sources<'_>,
+    reading: Reading,
+    decode: impl FnOnce() -> Result<Images, E>,
+) -> Result<Images, E> {
+    let images = sources.1.iter().map(|class| class.files.len()).sum();
+    let folder = (reading == Reading::Kept).then(|| folder(images)).flatten();
+    let Some(folder) = folder else { return decode() };
+    let (images, note) = through(&folder, sources, decode);
+    if let Some(note) = note {
+        eprintln!("note: {note}");
+    }
+    images
+}
+
 /// The folder, for a set of so many images, if it is worthwhile and there is one.
-pub(crate) fn folder(images: usize) -> Option<PathBuf> {
+fn folder(images: usize) -> Option<PathBuf> {
     if images < WORTHWHILE {
         return None;
     }
@@ -60,7 +88,7 @@ pub(crate) fn folder(images: usize) -> Option<PathBuf> {
 /// could not be.
 pub(crate) fn through<E>(
     folder: &Path,
-    sources: (&Tree, &[Listed], Form),
+    sources: Sources<'_>,
     decode: impl FnOnce() -> Result<Images, E>,
 ) -> (Result<Images, E>, Option<String>) {
     let Ok((name, key)) = identify(sources, sources.0.stamp()) else { return (decode(), None) };
@@ -90,12 +118,12 @@ pub(crate) fn through<E>(
 /// The cache file's name, which follows from where the sources lie, and the key, which follows from what they are. An
 /// archive is told by a stamp.
 fn identify(
-    (tree, classes, form): (&Tree, &[Listed], Form),
+    (tree, classes, decoding): Sources<'_>,
     archive: Option<[u8; 24]>,
 ) -> io::Result<(String, [u8; 32])> {
     let place = fs::canonicalize(tree.place())?;
     let mut place = place.into_os_string().into_encoded_bytes();
-    place.extend(format!(" {form:?}").into_bytes());
+    place.extend(format!(" {decoding:?}").into_bytes());
     let name: String =
         Sha256::digest(&place).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let mut hash = Sha256::new();

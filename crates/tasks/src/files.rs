@@ -33,7 +33,7 @@ enum Store {
 
 /// A file that is read in pieces. Clones read it each from a place of its own.
 #[derive(Clone)]
-pub(crate) struct SharedFile {
+struct SharedFile {
     file: Arc<Mutex<File>>,
     length: u64,
     at: u64,
@@ -126,24 +126,27 @@ impl Tree {
 
     /// The bytes of the file at a position among the names.
     pub(crate) fn read(&mut self, file: usize) -> Result<Vec<u8>, Error> {
-        let (name, index) = &self.files[file];
-        let mut bytes = Vec::new();
-        let result = match &mut self.store {
-            Store::Zip(zip) => zip
-                .by_index(*index)
-                .map_err(std::io::Error::from)
-                .and_then(|f| f.take(LARGEST_FILE).read_to_end(&mut bytes)),
-            Store::Folder => fs::File::open(self.place.join(name))
-                .and_then(|f| f.take(LARGEST_FILE).read_to_end(&mut bytes)),
-        };
-        result.map_err(|cause| {
+        self.bytes(file).map_err(|cause| {
             let message = format!(
                 "{}: cannot be read ({cause}): expected a whole file that this user may read; copy or \
                  download it again",
                 self.full_name(file)
             );
             Error::new(ErrorKind::Corrupt, message)
-        })?;
+        })
+    }
+
+    /// The same, for those who have advice of their own.
+    pub(crate) fn bytes(&mut self, file: usize) -> io::Result<Vec<u8>> {
+        let (name, index) = &self.files[file];
+        let mut bytes = Vec::new();
+        match &mut self.store {
+            Store::Zip(zip) => zip.by_index(*index)?.take(LARGEST_FILE).read_to_end(&mut bytes)?,
+            Store::Folder => {
+                let file = File::open(self.place.join(name))?;
+                file.take(LARGEST_FILE).read_to_end(&mut bytes)?
+            }
+        };
         Ok(bytes)
     }
 
@@ -210,7 +213,7 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
 }
 
 /// A zip archive, of which the list of contents alone is in memory.
-pub(crate) fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
+fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
     let file = SharedFile::open(place).map_err(|cause| cannot_read(place, &cause))?;
     let size = file.length;
     ZipArchive::new(file).map_err(|cause| {

@@ -8,7 +8,7 @@ use std::thread;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader};
 
-use crate::cache::{self, Images, Reading};
+use crate::cache::{self, Decoding, Images, Reading};
 use crate::files::Tree;
 use crate::pickle::Array;
 use crate::{Class, Error, ErrorKind};
@@ -58,15 +58,8 @@ pub(crate) fn load(
     form: Form,
     reading: Reading,
 ) -> Result<Images, Error> {
-    let images = classes.iter().map(|class| class.files.len()).sum();
-    let decode = || decode_all(tree, classes, form);
-    let folder = (reading == Reading::Kept).then(|| cache::folder(images)).flatten();
-    let Some(folder) = folder else { return decode() };
-    let (images, note) = cache::through(&folder, (tree, classes, form), decode);
-    if let Some(note) = note {
-        eprintln!("note: {note}");
-    }
-    images
+    let sources = (tree, classes, Decoding::Picture(form));
+    cache::load(sources, reading, || decode_all(tree, classes, form))
 }
 
 /// Decodes all images of the classes.
@@ -79,41 +72,43 @@ pub(crate) fn decode_all(tree: &Tree, classes: &[Listed], form: Form) -> Result<
         return Err(Error::new(ErrorKind::TooFew, message));
     };
     let shape = decode(&mut tree.clone(), first, form)?.0;
-    // One contiguous share per thread: the first error is the same whatever the number of threads.
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = classes.len().div_ceil(threads);
-    let decoded: Vec<Result<Vec<Class>, Error>> = thread::scope(|scope| {
-        let decode = |share| {
-            let mut tree = tree.clone();
-            move || decode_share(&mut tree, share, form, (first, shape))
-        };
-        let workers: Vec<_> =
-            classes.chunks(share).map(|share| scope.spawn(decode(share))).collect();
-        workers.into_iter().map(|w| w.join().expect("decoding reports errors")).collect()
-    });
-    let shares = decoded.into_iter().collect::<Result<Vec<_>, Error>>()?;
-    Ok((shape, shares.into_iter().flatten().collect()))
+    let append = |tree: &mut Tree, file: usize, pixels: &mut Vec<u8>| {
+        let (found, image) = decode(tree, file, form)?;
+        if found != shape {
+            return Err(mixed(tree, (file, found), (first, shape)));
+        }
+        pixels.extend_from_slice(&image);
+        Ok(())
+    };
+    Ok((shape, append_all(tree, classes, shape.iter().product(), append)?))
 }
 
-fn decode_share(
-    tree: &mut Tree,
+/// The classes, of whose files `append` puts each at the end of a class's pixels, as so many bytes.
+pub(crate) fn append_all(
+    tree: &Tree,
     classes: &[Listed],
-    form: Form,
-    (first, expected): (usize, [usize; 3]),
+    size: usize,
+    append: impl Fn(&mut Tree, usize, &mut Vec<u8>) -> Result<(), Error> + Sync,
 ) -> Result<Vec<Class>, Error> {
-    let mut decode_class = |class: &Listed| {
-        let size: usize = expected.iter().product();
+    let one = |tree: &mut Tree, class: &Listed| {
         let mut pixels = Vec::with_capacity(class.files.len() * size);
-        for &file in &class.files {
-            let (shape, image) = decode(tree, file, form)?;
-            if shape != expected {
-                return Err(mixed(tree, (file, shape), (first, expected)));
-            }
-            pixels.extend_from_slice(&image);
-        }
+        class.files.iter().try_for_each(|&file| append(tree, file, &mut pixels))?;
         Ok(Class { name: class.name.clone(), pixels })
     };
-    classes.iter().map(&mut decode_class).collect()
+    // One contiguous share per thread: the first error is the same whatever the number of threads.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = classes.len().div_ceil(threads).max(1);
+    let shares: Vec<Result<Vec<Class>, Error>> = thread::scope(|scope| {
+        let decode = |share: &'_ [Listed]| -> Result<Vec<Class>, Error> {
+            let mut tree = tree.clone();
+            share.iter().map(|class| one(&mut tree, class)).collect()
+        };
+        let decode = &decode;
+        let workers: Vec<_> =
+            classes.chunks(share).map(|share| scope.spawn(move || decode(share))).collect();
+        workers.into_iter().map(|w| w.join().expect("decoding reports errors")).collect()
+    });
+    Ok(shares.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect())
 }
 
 fn mixed(

@@ -118,7 +118,7 @@ pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
             // Asked twice: leave at once; the last checkpoint is whole.
             std::process::exit(130);
         }
-        eprintln!("stopping after this iteration; once more to leave at once");
+        eprintln!("stopping after this iteration or task; once more to leave at once");
     })?;
     Ok(stop)
 }

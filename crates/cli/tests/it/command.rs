@@ -54,10 +54,11 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// The command, not yet started, without data sets from the environment.
+    /// The command, not yet started, without data sets from the environment, and with a cache in the folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_innerloop"));
         command.args(arguments).current_dir(self.folder.path()).env_remove("INNERLOOP_DATA");
+        command.env("INNERLOOP_CACHE", self.path("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -67,6 +67,7 @@ fn omniglot_is_whole_and_trains() {
     };
     let report = run(&["data", "verify", "omniglot"]);
     assert!(report.contains("1028 training, 172 validation, 423 test classes"), "{report}");
+    assert!(!place.path("cache").exists(), "nothing is kept when all is read");
     let sets = [
         "model.filters=4",
         "outer.meta_batch_size=2",
@@ -79,6 +80,8 @@ fn omniglot_is_whole_and_trains() {
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     let train = [&["train", "omniglot-5w1s-maml", "--out", "run"], &sets[..]].concat();
     let shown = run(&train);
+    let kept = fs::read_dir(place.path("cache")).unwrap().count();
+    assert_eq!(kept, 2, "a file for each archive");
     for part in ["maml: 3 of 3 iterations", "omniglot/vinyals", "split test; 3 tasks"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }

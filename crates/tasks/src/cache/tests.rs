@@ -26,7 +26,7 @@ fn listed() -> Vec<Listed> {
 fn load_as(sources: &Path, kept: &Path, classes: &[Listed], form: Form) -> (Images, bool, String) {
     let tree = Tree::open(sources).unwrap();
     let mut decoded = false;
-    let (images, note) = through(kept, (&tree, classes, form), || {
+    let (images, note) = through(kept, (&tree, classes, Decoding::Picture(form)), || {
         decoded = true;
         picture::decode_all(&tree, classes, form)
     });
@@ -115,7 +115,7 @@ fn errors_are_passed_on_and_nothing_is_kept() {
     let tree = Tree::open(sources.path()).unwrap();
     let classes = listed();
     let decode = || picture::decode_all(&tree, &classes, FORM);
-    let (result, note) = through(kept.path(), (&tree, &classes, FORM), decode);
+    let (result, note) = through(kept.path(), (&tree, &classes, Decoding::Picture(FORM)), decode);
     assert_eq!((result.unwrap_err().kind(), note), (ErrorKind::Corrupt, None));
     assert_eq!(fs::read_dir(kept.path()).unwrap().count(), 0);
     assert_eq!(folder(WORTHWHILE - 1), None);

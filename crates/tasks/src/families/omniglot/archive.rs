@@ -1,53 +1,19 @@
-//! Reading one part of the data set, from its zip archive or its folder.
+//! One part of the data set, in its zip archive or its folder.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
-
-use zip::ZipArchive;
 
 use super::alphabets::Alphabet;
 use super::splits::class_name;
-use super::{PUBLISHED, Part, SAMPLES};
-use crate::files::{SharedFile, entries, open_zip};
+use super::{PUBLISHED, Part, SAMPLES, SIDE};
+use crate::cache::Images;
+use crate::files::Tree;
+use crate::picture::{self, Listed};
+use crate::resize::Shrink;
 use crate::{Error, ErrorKind};
 
-/// No published image comes near this many bytes; what a damaged header claims is not believed.
-const LARGEST_FILE: u64 = 1 << 20;
 const AGAIN: &str = "download it again from github.com/brendenlake/omniglot (folder python)";
-
-/// An open archive or folder. Clones share the bytes.
-#[derive(Clone)]
-pub(super) struct Archive {
-    part: Part,
-    place: PathBuf,
-    store: Store,
-}
-
-#[derive(Clone)]
-enum Store {
-    Zip(ZipArchive<SharedFile>),
-    Folder,
-}
-
-/// One class and where its images are, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Character {
-    /// `Alphabet/characterNN`.
-    pub(super) name: String,
-    /// Its 20 images, by file name.
-    pub(super) images: Vec<Image>,
-}
-
-/// Where one image is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Image {
-    /// `Alphabet/characterNN/IIII_DD.png`.
-    name: String,
-    /// Position in the zip archive.
-    index: usize,
-}
 
 /// The archive or, failing that, the folder of a part below `root`.
 pub(super) fn find(root: &Path, part: Part) -> Option<PathBuf> {
@@ -56,145 +22,110 @@ pub(super) fn find(root: &Path, part: Part) -> Option<PathBuf> {
     if archive.is_file() { Some(archive) } else { folder.is_dir().then_some(folder) }
 }
 
-impl Archive {
-    pub(super) fn open(root: &Path, part: Part) -> Result<Archive, Error> {
-        let Some(place) = find(root, part) else {
-            let name = part.folder();
-            let message = format!(
-                "{}: {name} not found: expected {name}.zip or the folder it unpacks to; download it \
-                 from github.com/brendenlake/omniglot (folder python)",
-                root.display()
-            );
-            return Err(Error::new(ErrorKind::NotFound, message));
-        };
-        if place.is_dir() {
-            return Ok(Archive { part, place, store: Store::Folder });
-        }
-        let zip = open_zip(&place)?;
-        Ok(Archive { part, place, store: Store::Zip(zip) })
-    }
-
-    /// Where it was found.
-    pub(super) fn place(&self) -> &Path {
-        &self.place
-    }
-
-    /// The characters of this part's alphabets in the table, in its order, after checking that they
-    /// are all there with 20 images each.
-    pub(super) fn characters(&self, table: &[Alphabet]) -> Result<Vec<Character>, Error> {
-        let mut found: BTreeMap<String, Vec<Image>> = BTreeMap::new();
-        for image in self.images()? {
-            if let Some((class, _)) = image.name.rsplit_once('/') {
-                found.entry(class.to_owned()).or_default().push(image);
-            }
-        }
-        let mut characters = Vec::new();
-        for alphabet in table.iter().filter(|alphabet| alphabet.part == self.part) {
-            let prefix = format!("{}/", alphabet.name);
-            let count = found.keys().filter(|class| class.starts_with(&prefix)).count();
-            if count != alphabet.characters() {
-                return Err(self.wrong_alphabet(alphabet, count));
-            }
-            for number in 1..=count {
-                let name = class_name(alphabet.name, number);
-                let mut images = found.remove(&name).unwrap_or_default();
-                if images.len() != SAMPLES {
-                    return Err(self.wrong_samples(&name, images.len()));
-                }
-                images.sort();
-                characters.push(Character { name, images });
-            }
-        }
-        match found.into_keys().next() {
-            Some(class) => Err(self.unknown_class(&class)),
-            None => Ok(characters),
-        }
-    }
-
-    /// Decodes one image: `[105, 105]`, ink 0 on 255.
-    pub(super) fn read(&mut self, image: &Image) -> Result<Vec<u8>, Error> {
-        let name = format!("{}: {}", self.place.display(), image.name);
-        let mut bytes = Vec::new();
-        let result = match &mut self.store {
-            Store::Zip(zip) => zip
-                .by_index(image.index)
-                .map_err(std::io::Error::from)
-                .and_then(|f| f.take(LARGEST_FILE).read_to_end(&mut bytes)),
-            Store::Folder => fs::File::open(self.place.join(&image.name))
-                .and_then(|f| f.take(LARGEST_FILE).read_to_end(&mut bytes)),
-        };
-        match result {
-            Ok(_) => decode(&name, &bytes),
-            Err(cause) => {
-                let message = format!(
-                    "{name}: cannot be read ({cause}): the archive is probably damaged; {AGAIN}"
-                );
-                Err(Error::new(ErrorKind::Corrupt, message))
-            }
-        }
-    }
-
-    fn images(&self) -> Result<Vec<Image>, Error> {
-        let mut images = Vec::new();
-        match &self.store {
-            Store::Zip(zip) => {
-                let names = (0..zip.len()).map(|index| (index, zip.name_for_index(index)));
-                for (index, name) in names {
-                    let Some(Ok(name)) = name else { continue };
-                    // Archives made on a Mac hold a shadow copy of every file.
-                    if name.ends_with(".png") && !name.starts_with("__MACOSX") {
-                        images.push(Image { name: last_three(&name), index });
-                    }
-                }
-            }
-            Store::Folder => {
-                for alphabet in entries(&self.place)?.iter().filter(|path| path.is_dir()) {
-                    for character in entries(alphabet)?.iter().filter(|path| path.is_dir()) {
-                        for file in entries(character)? {
-                            if file.extension().is_some_and(|extension| extension == "png") {
-                                let name = last_three(&file.to_string_lossy().replace('\\', "/"));
-                                images.push(Image { name, index: 0 });
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(images)
-    }
-
-    fn wrong_alphabet(&self, alphabet: &Alphabet, count: usize) -> Error {
-        let place = self.place.display();
-        let Alphabet { name, .. } = alphabet;
-        let expected = alphabet.characters();
-        let (kind, found) = match count {
-            0 => (ErrorKind::NotFound, format!("alphabet {name} is missing")),
-            _ => (ErrorKind::TooFew, format!("alphabet {name} has {count} characters")),
-        };
-        Error::new(kind, format!("{place}: {found}: expected its {expected} characters; {AGAIN}"))
-    }
-
-    fn wrong_samples(&self, class: &str, found: usize) -> Error {
-        let place = self.place.display();
-        let message =
-            format!("{place}: class {class} has {found} images: expected {SAMPLES}; {AGAIN}");
-        Error::new(ErrorKind::TooFew, message)
-    }
-
-    fn unknown_class(&self, class: &str) -> Error {
+/// The files of a part below `root`.
+pub(super) fn open(root: &Path, part: Part) -> Result<Tree, Error> {
+    let Some(place) = find(root, part) else {
+        let name = part.folder();
         let message = format!(
-            "{}: found class {class}: expected the published alphabets and nothing else; keep other \
-             images elsewhere",
-            self.place.display()
+            "{}: {name} not found: expected {name}.zip or the folder it unpacks to; download it \
+             from github.com/brendenlake/omniglot (folder python)",
+            root.display()
         );
-        Error::new(ErrorKind::Unknown, message)
+        return Err(Error::new(ErrorKind::NotFound, message));
+    };
+    Tree::open(&place)
+}
+
+/// The characters `Alphabet/characterNN` of a part's alphabets in the table, in its order, after checking that they are
+/// all there with 20 images each.
+pub(super) fn list(tree: &Tree, part: Part, table: &[Alphabet]) -> Result<Vec<Listed>, Error> {
+    let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (file, name) in tree.names().enumerate().filter(|(_, name)| name.ends_with(".png")) {
+        if let Some(class) = class_of(name) {
+            found.entry(class).or_default().push(file);
+        }
+    }
+    let mut classes = Vec::new();
+    for alphabet in table.iter().filter(|alphabet| alphabet.part == part) {
+        let prefix = format!("{}/", alphabet.name);
+        let count = found.keys().filter(|class| class.starts_with(&prefix)).count();
+        if count != alphabet.characters() {
+            return Err(wrong_alphabet(tree, alphabet, count));
+        }
+        for number in 1..=count {
+            let name = class_name(alphabet.name, number);
+            let files = found.remove(name.as_str()).unwrap_or_default();
+            if files.len() != SAMPLES {
+                return Err(wrong_samples(tree, &name, files.len()));
+            }
+            classes.push(Listed { name, files });
+        }
+    }
+    match found.into_keys().next() {
+        Some(class) => Err(unknown_class(tree, class)),
+        None => Ok(classes),
     }
 }
 
-/// `Alphabet/characterNN/file.png`, whatever stands before it.
-fn last_three(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').collect();
-    parts[parts.len().saturating_sub(3)..].join("/")
+/// `Alphabet/characterNN` of `Alphabet/characterNN/file.png`, whatever stands before it.
+fn class_of(name: &str) -> Option<&str> {
+    let (folder, _) = name.rsplit_once('/')?;
+    let start = folder.rmatch_indices('/').nth(1).map_or(0, |(at, _)| at + 1);
+    Some(&folder[start..])
+}
+
+fn wrong_alphabet(tree: &Tree, alphabet: &Alphabet, count: usize) -> Error {
+    let place = tree.place().display();
+    let Alphabet { name, .. } = alphabet;
+    let expected = alphabet.characters();
+    let (kind, found) = match count {
+        0 => (ErrorKind::NotFound, format!("alphabet {name} is missing")),
+        _ => (ErrorKind::TooFew, format!("alphabet {name} has {count} characters")),
+    };
+    Error::new(kind, format!("{place}: {found}: expected its {expected} characters; {AGAIN}"))
+}
+
+fn wrong_samples(tree: &Tree, class: &str, found: usize) -> Error {
+    let place = tree.place().display();
+    let message = format!("{place}: class {class} has {found} images: expected {SAMPLES}; {AGAIN}");
+    Error::new(ErrorKind::TooFew, message)
+}
+
+fn unknown_class(tree: &Tree, class: &str) -> Error {
+    let message = format!(
+        "{}: found class {class}: expected the published alphabets and nothing else; keep other \
+         images elsewhere",
+        tree.place().display()
+    );
+    Error::new(ErrorKind::Unknown, message)
+}
+
+/// The classes' images as `[28, 28, 1]`, ink 255 on 0.
+pub(super) fn decode_all(tree: &Tree, classes: &[Listed]) -> Result<Images, Error> {
+    let shrink = Shrink::new(PUBLISHED, SIDE);
+    let append = |tree: &mut Tree, file: usize, pixels: &mut Vec<u8>| {
+        let mut published = read(tree, file)?;
+        published.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
+        shrink.append(&published, pixels);
+        Ok(())
+    };
+    let classes = picture::append_all(tree, classes, SIDE * SIDE, append)?;
+    Ok(([SIDE, SIDE, 1], classes))
+}
+
+/// One image: `[105, 105]`, ink 0 on 255.
+fn read(tree: &mut Tree, file: usize) -> Result<Vec<u8>, Error> {
+    let result = tree.bytes(file);
+    let name = tree.full_name(file);
+    match result {
+        Ok(bytes) => decode(&name, &bytes),
+        Err(cause) => {
+            let message = format!(
+                "{name}: cannot be read ({cause}): the archive is probably damaged; {AGAIN}"
+            );
+            Err(Error::new(ErrorKind::Corrupt, message))
+        }
+    }
 }
 
 fn decode(name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {

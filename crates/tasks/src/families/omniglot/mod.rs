@@ -11,14 +11,11 @@ mod archive;
 mod splits;
 
 use std::fmt;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 
-use crate::resize::Shrink;
+use crate::cache::{self, Decoding, Reading};
 use crate::{Class, Error, ErrorKind, FewShot, ImageClasses, ImageTasks, Rotations, Split};
 use alphabets::{ALPHABETS, Alphabet};
-use archive::{Archive, Character};
 pub use splits::OmniglotSplit;
 
 /// Side of a published image, in pixels.
@@ -115,12 +112,25 @@ pub fn tasks(
 /// `dir` holds the two archives or folders, directly or in `omniglot` or `omniglot-py`; where both an
 /// archive and its folder are present, the archive is read.
 pub fn load(dir: &Path, split: OmniglotSplit, ink: Ink) -> Result<ImageClasses, Error> {
+    read(dir, split, ink, Reading::Kept)
+}
+
+fn read(
+    dir: &Path,
+    split: OmniglotSplit,
+    ink: Ink,
+    reading: Reading,
+) -> Result<ImageClasses, Error> {
     let root = find_root(dir)?;
     let mut classes = Vec::new();
     for part in Part::ALL {
-        classes.append(&mut load_part(&root, part, &ALPHABETS, ink)?.1);
+        classes.append(&mut load_part(&root, part, &ALPHABETS, reading)?.1);
     }
     classes.sort_by(|a, b| a.name.cmp(&b.name));
+    if ink == Ink::Zero {
+        let pixels = classes.iter_mut().flat_map(|class| &mut class.pixels);
+        pixels.for_each(|pixel| *pixel = 255 - *pixel);
+    }
     ImageClasses::new([SIDE, SIDE, 1], classes, split.lists())
 }
 
@@ -137,7 +147,7 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
 }
 
 fn verify_part(root: &Path, part: Part, table: &[Alphabet]) -> Result<PartReport, Error> {
-    let (place, classes) = load_part(root, part, table, Ink::One)?;
+    let (place, classes) = load_part(root, part, table, Reading::Anew)?;
     Ok(PartReport {
         place,
         alphabets: table.iter().filter(|alphabet| alphabet.part == part).count(),
@@ -166,51 +176,18 @@ fn find_root(dir: &Path) -> Result<PathBuf, Error> {
     Err(Error::new(ErrorKind::NotFound, message))
 }
 
-/// Where the part was found, and its classes in the table's order.
+/// Where the part was found, and its classes in the table's order, ink 255 on 0.
 fn load_part(
     root: &Path,
     part: Part,
     table: &[Alphabet],
-    ink: Ink,
+    reading: Reading,
 ) -> Result<(PathBuf, Vec<Class>), Error> {
-    let archive = Archive::open(root, part)?;
-    let characters = archive.characters(table)?;
-    // One contiguous share per thread: the first error is the same whatever the number of threads.
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = characters.len().div_ceil(threads).max(1);
-    let shrink = Shrink::new(PUBLISHED, SIDE);
-    let decoded: Vec<Result<Vec<Class>, Error>> = thread::scope(|scope| {
-        let decode = |share| {
-            let (mut archive, shrink) = (archive.clone(), &shrink);
-            move || decode_share(&mut archive, share, shrink, ink)
-        };
-        let workers: Vec<_> =
-            characters.chunks(share).map(|share| scope.spawn(decode(share))).collect();
-        workers.into_iter().map(|w| w.join().expect("decoding reports errors")).collect()
-    });
-    let shares = decoded.into_iter().collect::<Result<Vec<_>, Error>>()?;
-    Ok((archive.place().to_path_buf(), shares.into_iter().flatten().collect()))
-}
-
-fn decode_share(
-    archive: &mut Archive,
-    characters: &[Character],
-    shrink: &Shrink,
-    ink: Ink,
-) -> Result<Vec<Class>, Error> {
-    let decode = |character: &Character| {
-        let mut pixels = Vec::with_capacity(SAMPLES * SIDE * SIDE);
-        for image in &character.images {
-            let mut published = archive.read(image)?;
-            published.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
-            shrink.append(&published, &mut pixels);
-        }
-        if ink == Ink::Zero {
-            pixels.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
-        }
-        Ok(Class { name: character.name.clone(), pixels })
-    };
-    characters.iter().map(decode).collect()
+    let tree = archive::open(root, part)?;
+    let listed = archive::list(&tree, part, table)?;
+    let sources = (&tree, listed.as_slice(), Decoding::Omniglot);
+    let (_, classes) = cache::load(sources, reading, || archive::decode_all(&tree, &listed))?;
+    Ok((tree.place().to_path_buf(), classes))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{Cursor, Write};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use zip::ZipWriter;
@@ -7,6 +8,9 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 use crate::check_failure;
+use crate::picture::{self, Fit, Form};
+
+mod real;
 
 /// Two alphabets in place of fifty.
 const TABLE: [Alphabet; 3] = [
@@ -67,14 +71,31 @@ fn with_folder(files: &Files) -> TempDir {
     dir
 }
 
-fn read(dir: &TempDir) -> Result<Vec<Class>, Error> {
-    load_part(dir.path(), Part::Background, &TABLE, Ink::One).map(|(_, classes)| classes)
+fn read_part(dir: &TempDir) -> Result<Vec<Class>, Error> {
+    load_part(dir.path(), Part::Background, &TABLE, Reading::Anew).map(|(_, classes)| classes)
+}
+
+/// A part through images kept in a folder, and whether it was decoded.
+fn read_kept(root: &Path, part: Part, table: &[Alphabet], kept: &Path) -> (Vec<Class>, bool) {
+    let tree = archive::open(root, part).unwrap();
+    let listed = archive::list(&tree, part, table).unwrap();
+    let mut decoded = false;
+    let (images, note) = cache::through(kept, (&tree, &listed, Decoding::Omniglot), || {
+        decoded = true;
+        archive::decode_all(&tree, &listed)
+    });
+    assert_eq!(note, None);
+    let (shape, classes) = images.unwrap();
+    assert_eq!(shape, [SIDE, SIDE, 1]);
+    (classes, decoded)
 }
 
 #[test]
 fn archives_and_folders_hold_the_same() {
-    let (zip, folder) =
-        (read(&with_zip(&zipped(&files()))).unwrap(), read(&with_folder(&files())).unwrap());
+    let (zip, folder) = (
+        read_part(&with_zip(&zipped(&files()))).unwrap(),
+        read_part(&with_folder(&files())).unwrap(),
+    );
     assert_eq!(zip, folder);
     assert_eq!(zip.iter().map(|class| class.name.as_str()).collect::<Vec<_>>(), CLASSES);
     for (s, image) in zip[2].pixels.chunks_exact(SIDE * SIDE).enumerate() {
@@ -87,6 +108,61 @@ fn archives_and_folders_hold_the_same() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_kept_is_what_was_decoded() {
+    let kept = tempfile::tempdir().unwrap();
+    for dir in [with_zip(&zipped(&files())), with_folder(&files())] {
+        let through = || read_kept(dir.path(), Part::Background, &TABLE, kept.path());
+        let fresh = read_part(&dir).unwrap();
+        assert_eq!(through(), (fresh.clone(), true));
+        assert_eq!(through(), (fresh, false));
+    }
+}
+
+#[test]
+fn a_changed_drawing_is_decoded_anew() {
+    let mut changed = files();
+    changed[30].1 = png(PUBLISHED, |_, j| j < 50);
+    let expected = read_part(&with_folder(&changed)).unwrap();
+    for zip in [false, true] {
+        let dir = if zip { with_zip(&zipped(&files())) } else { with_folder(&files()) };
+        let kept = tempfile::tempdir().unwrap();
+        let through = || read_kept(dir.path(), Part::Background, &TABLE, kept.path());
+        let (before, _) = through();
+        let (name, bytes) = match zip {
+            true => ("images_background.zip".into(), zipped(&changed)),
+            false => (format!("images_background/{}", changed[30].0), changed[30].1.clone()),
+        };
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(5);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        let (after, decoded) = through();
+        assert!(decoded && after == expected, "zip: {zip}");
+        assert_eq!((&after[0], &after[2]), (&before[0], &before[2]));
+        assert_ne!(after[1], before[1]);
+    }
+}
+
+/// The same files in the same classes, as a folder of one's own images at 28x28: ink is then 0.
+#[test]
+fn images_of_another_family_are_not_taken() {
+    let (dir, kept) = (with_folder(&files()), tempfile::tempdir().unwrap());
+    let (ours, _) = read_kept(dir.path(), Part::Background, &TABLE, kept.path());
+    let tree = archive::open(dir.path(), Part::Background).unwrap();
+    let listed = archive::list(&tree, Part::Background, &TABLE).unwrap();
+    let form = Form { side: Some(SIDE), fit: Fit::Crop, channels: Some(1) };
+    let sources = (&tree, listed.as_slice(), Decoding::Picture(form));
+    let decode = || picture::decode_all(&tree, &listed, form);
+    let (shape, theirs) = cache::through(kept.path(), sources, decode).0.unwrap();
+    assert!(shape == [SIDE, SIDE, 1] && theirs[0] != ours[0]);
+    assert_eq!(
+        read_kept(dir.path(), Part::Background, &TABLE, kept.path()),
+        (ours, false),
+        "each has a file of its own"
+    );
 }
 
 #[test]
@@ -105,7 +181,7 @@ fn any_encoding_of_grey_is_read() {
     files[0].1 = png(PUBLISHED, |i, _| i < 40);
     files[1].1 = encoded(png::ColorType::Grayscale);
     files[2].1 = encoded(png::ColorType::Rgb);
-    let classes = read(&with_zip(&zipped(&files))).unwrap();
+    let classes = read_part(&with_zip(&zipped(&files))).unwrap();
     let images: Vec<&[u8]> = classes[0].pixels.chunks_exact(SIDE * SIDE).collect();
     assert_eq!(images[0], images[1]);
     assert_eq!(images[0], images[2]);
@@ -147,7 +223,7 @@ fn a_truncated_archive_is_corrupt() {
     let words =
         ["images_background.zip", "bytes that are not a whole zip archive", "download it again"];
     for size in [0, 100, bytes.len() / 2, bytes.len() - 10] {
-        check_failure(read(&with_zip(&bytes[..size])), ErrorKind::Corrupt, &words);
+        check_failure(read_part(&with_zip(&bytes[..size])), ErrorKind::Corrupt, &words);
     }
 }
 
@@ -157,8 +233,12 @@ fn a_damaged_member_is_corrupt() {
     // Inside the first member's data, past its 30 byte header and its name.
     let at = 30 + "images_background/Elvish/character01/0001_01.png".len() + 60;
     bytes[at] ^= 0x55;
-    let words = ["images_background.zip: Elvish/character01/0001_01.png", "download it again"];
-    check_failure(read(&with_zip(&bytes)), ErrorKind::Corrupt, &words);
+    let words = [
+        "images_background.zip: images_background/Elvish/character01/0001_01.png",
+        "the archive is probably damaged",
+        "download it again from github.com",
+    ];
+    check_failure(read_part(&with_zip(&bytes)), ErrorKind::Corrupt, &words);
 }
 
 #[test]
@@ -170,8 +250,8 @@ fn a_damaged_image_is_corrupt() {
         files[25].1 = bytes;
         let words =
             ["Elvish/character02/0001_06.png", "not a whole PNG image", "download it again"];
-        check_failure(read(&with_zip(&zipped(&files))), ErrorKind::Corrupt, &words);
-        check_failure(read(&with_folder(&files)), ErrorKind::Corrupt, &words);
+        check_failure(read_part(&with_zip(&zipped(&files))), ErrorKind::Corrupt, &words);
+        check_failure(read_part(&with_folder(&files)), ErrorKind::Corrupt, &words);
     }
 }
 
@@ -181,14 +261,14 @@ fn an_image_of_another_size_is_refused() {
     files[59].1 = png(28, |_, _| true);
     let words =
         ["Runic/character01/0001_20.png: the image is 28x28", "expected 105x105", "original"];
-    check_failure(read(&with_folder(&files)), ErrorKind::Shape, &words);
+    check_failure(read_part(&with_folder(&files)), ErrorKind::Shape, &words);
 }
 
 #[test]
 fn missing_samples_characters_and_alphabets_are_named() {
     let without = |drop: &dyn Fn(&str) -> bool| {
         let kept: Files = files().into_iter().filter(|(name, _)| !drop(name)).collect();
-        read(&with_zip(&zipped(&kept)))
+        read_part(&with_zip(&zipped(&kept)))
     };
     check_failure(
         without(&|name| name.ends_with("character02/0001_07.png")),
@@ -212,7 +292,7 @@ fn classes_that_were_not_published_are_named() {
     let mut files = files();
     files.push(("Klingon/character01/0001_01.png".into(), png(PUBLISHED, |_, _| false)));
     let words = ["found class Klingon/character01", "expected the published alphabets"];
-    check_failure(read(&with_zip(&zipped(&files))), ErrorKind::Unknown, &words);
+    check_failure(read_part(&with_zip(&zipped(&files))), ErrorKind::Unknown, &words);
 }
 
 #[test]

@@ -1,13 +1,10 @@
 //! The real data set, where there is one: the environment variable `INNERLOOP_DATA` names the folder
-//! that holds `omniglot/`.
+//! that holds `omniglot/`. Nothing is read from the user's cache, or written to it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use innerloop_tasks::omniglot::{self, Ink, OmniglotSplit};
-use innerloop_tasks::{
-    Distance, FewShot, ImageSet, ImageTasks, Rotations, Split, TaskFamily, nearest_mean,
-};
+use super::*;
+use crate::{Distance, ImageSet, TaskFamily, nearest_mean};
 
 fn data(test: &str) -> Option<PathBuf> {
     let data = std::env::var_os("INNERLOOP_DATA").map(PathBuf::from);
@@ -17,10 +14,26 @@ fn data(test: &str) -> Option<PathBuf> {
     data
 }
 
+fn load_anew(dir: &Path, split: OmniglotSplit, ink: Ink) -> ImageClasses {
+    read(dir, split, ink, Reading::Anew).unwrap()
+}
+
+#[test]
+fn the_published_set_is_kept_as_decoded() {
+    let Some(dir) = data("the_published_set_is_kept_as_decoded") else { return };
+    let (root, kept) = (find_root(&dir).unwrap(), tempfile::tempdir().unwrap());
+    for part in Part::ALL {
+        let through = || read_kept(&root, part, &ALPHABETS, kept.path());
+        let (_, fresh) = load_part(&root, part, &ALPHABETS, Reading::Anew).unwrap();
+        assert!(through() == (fresh.clone(), true), "{part:?}: decoded");
+        assert!(through() == (fresh, false), "{part:?}: kept");
+    }
+}
+
 #[test]
 fn the_published_set_is_whole() {
     let Some(dir) = data("the_published_set_is_whole") else { return };
-    let report = omniglot::verify(&dir).unwrap();
+    let report = verify(&dir).unwrap();
     let counts: Vec<_> = report.parts.iter().map(|p| (p.alphabets, p.classes, p.samples)).collect();
     assert_eq!(counts, [(30, 964, 19_280), (20, 659, 13_180)]);
     let text = report.to_string();
@@ -36,9 +49,9 @@ fn the_published_set_is_whole() {
 #[test]
 fn raw_pixels_score_as_expected() {
     let Some(dir) = data("raw_pixels_score_as_expected") else { return };
-    let family =
-        omniglot::tasks(&dir, OmniglotSplit::Lake, FewShot::new(5, 1, 15), Rotations::None)
-            .unwrap();
+    let data = load_anew(&dir, OmniglotSplit::Lake, Ink::One);
+    let few_shot = FewShot::new(5, 1, 15);
+    let family = ImageTasks::new("omniglot", data, few_shot, Rotations::None).unwrap();
     let score = nearest_mean(&family, Split::Test, 1, 400, Distance::Cosine).unwrap();
     assert!((score.mean - 0.478).abs() <= 0.03, "{score:?}");
 }
@@ -46,8 +59,8 @@ fn raw_pixels_score_as_expected() {
 #[test]
 fn the_two_kinds_of_ink_are_negatives() {
     let Some(dir) = data("the_two_kinds_of_ink_are_negatives") else { return };
-    let one = omniglot::load(&dir, OmniglotSplit::Vinyals, Ink::One).unwrap();
-    let zero = omniglot::load(&dir, OmniglotSplit::Vinyals, Ink::Zero).unwrap();
+    let one = load_anew(&dir, OmniglotSplit::Vinyals, Ink::One);
+    let zero = load_anew(&dir, OmniglotSplit::Vinyals, Ink::Zero);
     assert_eq!(one.splits(), zero.splits());
     for (one, zero) in one.classes().iter().zip(zero.classes()) {
         assert_eq!(one.name, zero.name);
@@ -62,7 +75,7 @@ fn the_two_kinds_of_ink_are_negatives() {
 #[test]
 fn rotated_training_classes_are_those_of_the_literature() {
     let Some(dir) = data("rotated_training_classes_are_those_of_the_literature") else { return };
-    let data = omniglot::load(&dir, OmniglotSplit::Vinyals, Ink::One).unwrap();
+    let data = load_anew(&dir, OmniglotSplit::Vinyals, Ink::One);
     let few_shot = FewShot::new(20, 5, 15);
     let family = ImageTasks::new("omniglot", data, few_shot, Rotations::All).unwrap();
     assert_eq!(Split::ALL.map(|split| family.n_classes(split)), [4112, 688, 1692]);
