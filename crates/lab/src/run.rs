@@ -350,13 +350,15 @@ impl Run {
         let member = |&at: &u64| Ok(state_at(experiment, &dir.member_path(at))?.0);
         let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
         let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
-        let (test, untrained) = self.trainer.pool().install(|| -> Result<_> {
+        let reports = self.trainer.pool().install(|| -> Result<Option<(Report, Report)>> {
             let split = (Split::Test, tasks);
             let test = evaluator.run_until(experiment, &members, split, stop)?;
             let start = experiment.initial_state();
             let untrained = evaluator.run_until(experiment, &[&start], split, stop)?;
-            test.zip(untrained).ok_or_else(|| self.interrupted("during the final evaluation"))
+            Ok(test.zip(untrained))
         })?;
+        let (test, untrained) =
+            reports.ok_or_else(|| self.interrupted("during the final evaluation"))?;
         let nearest_mean = match experiment.evaluate.spec.target {
             Target::Values(_) => None,
             Target::Classes(_) => {

@@ -90,7 +90,7 @@ pub(crate) fn append_all(
     size: usize,
     append: impl Fn(&mut Tree, usize, &mut Vec<u8>) -> Result<(), Error> + Sync,
 ) -> Result<Vec<Class>, Error> {
-    let one = |tree: &mut Tree, class: &Listed| {
+    let one = |tree: &mut Tree, class: &Listed| -> Result<Class, Error> {
         let mut pixels = Vec::with_capacity(class.files.len() * size);
         class.files.iter().try_for_each(|&file| append(tree, file, &mut pixels))?;
         Ok(Class { name: class.name.clone(), pixels })
@@ -98,14 +98,15 @@ pub(crate) fn append_all(
     // One contiguous share per thread: the first error is the same whatever the number of threads.
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = classes.len().div_ceil(threads).max(1);
+    let decode = |mut tree: Tree, share: &[Listed]| -> Result<Vec<Class>, Error> {
+        share.iter().map(|class| one(&mut tree, class)).collect()
+    };
     let shares: Vec<Result<Vec<Class>, Error>> = thread::scope(|scope| {
-        let decode = |share: &'_ [Listed]| -> Result<Vec<Class>, Error> {
-            let mut tree = tree.clone();
-            share.iter().map(|class| one(&mut tree, class)).collect()
+        let spawn = |share| {
+            let (tree, decode) = (tree.clone(), &decode);
+            scope.spawn(move || decode(tree, share))
         };
-        let decode = &decode;
-        let workers: Vec<_> =
-            classes.chunks(share).map(|share| scope.spawn(move || decode(share))).collect();
+        let workers: Vec<_> = classes.chunks(share).map(spawn).collect();
         workers.into_iter().map(|w| w.join().expect("decoding reports errors")).collect()
     });
     Ok(shares.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect())

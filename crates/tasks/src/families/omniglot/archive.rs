@@ -103,7 +103,7 @@ fn unknown_class(tree: &Tree, class: &str) -> Error {
 /// The classes' images as `[28, 28, 1]`, ink 255 on 0.
 pub(super) fn decode_all(tree: &Tree, classes: &[Listed]) -> Result<Images, Error> {
     let shrink = Shrink::new(PUBLISHED, SIDE);
-    let append = |tree: &mut Tree, file: usize, pixels: &mut Vec<u8>| {
+    let append = |tree: &mut Tree, file: usize, pixels: &mut Vec<u8>| -> Result<(), Error> {
         let mut published = read(tree, file)?;
         published.iter_mut().for_each(|pixel| *pixel = 255 - *pixel);
         shrink.append(&published, pixels);
