@@ -43,12 +43,21 @@ pub(crate) enum Reading {
 }
 
 /// How files became bytes. What one made is never taken for what another would make of the same files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) enum Decoding {
     /// That of [`crate::picture`].
     Picture(Form),
     /// Omniglot's, which has one form alone.
     Omniglot,
+}
+
+impl Decoding {
+    fn name(self) -> String {
+        match self {
+            Decoding::Picture(form) => format!("{form:?}"),
+            Decoding::Omniglot => "Omniglot".into(),
+        }
+    }
 }
 
 /// Files, those of each class among them, and how they become bytes.
@@ -123,7 +132,7 @@ fn identify(
 ) -> io::Result<(String, [u8; 32])> {
     let place = fs::canonicalize(tree.place())?;
     let mut place = place.into_os_string().into_encoded_bytes();
-    place.extend(format!(" {decoding:?}").into_bytes());
+    place.extend(format!(" {}", decoding.name()).into_bytes());
     let name: String =
         Sha256::digest(&place).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let mut hash = Sha256::new();

@@ -219,8 +219,9 @@ fn convolutions_of_many_channels() {
             check_convolutions(Scene { image: [2, h, w, c], window }, o);
         }
     }
-    // More tiles than are worked on at a time, over several images.
-    for image in [[5, 7, 7, 16], [3, 14, 14, 16], [7, 4, 5, 16]] {
+    // More tiles than are worked on at a time, over several images; rows of tiles longer than a run of them, and cut
+    // where a part ends.
+    for image in [[5, 7, 7, 16], [3, 14, 14, 16], [7, 4, 5, 16], [1, 28, 27, 16], [2, 13, 53, 17]] {
         check_convolutions(Scene { image, window: Window::square(3, 1, 1) }, 16);
     }
 }
