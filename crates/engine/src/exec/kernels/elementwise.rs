@@ -343,27 +343,38 @@ fn accumulate<T: Elem>(sum: &Sum, x: &[T], tile: Tile, sums: &mut [f64]) {
 
 /// Columns summed side by side, their sums in registers.
 const LANES: usize = 32;
+/// The same where fewer are left.
+const FEW: usize = 8;
 
 /// Adds the columns of a tile, each summed in the element type.
 #[inline(always)]
 fn column_sums<T: Elem>(x: &[T], columns: usize, sums: &mut [f64]) {
-    let whole = columns / LANES * LANES;
-    for at in (0..whole).step_by(LANES) {
-        let mut lanes = [T::ZERO; LANES];
-        for x in x[at..].chunks(columns) {
-            let x: &[T; LANES] = x.first_chunk().expect("the block lies in the row");
-            for j in 0..LANES {
-                lanes[j] += x[j];
-            }
-        }
-        for (sum, lane) in sums[at..at + LANES].iter_mut().zip(lanes) {
-            *sum += lane.to_f64();
+    let mut at = 0;
+    while columns - at >= LANES {
+        block_sums::<T, LANES>(&x[at..], columns, &mut sums[at..]);
+        at += LANES;
+    }
+    while columns - at >= FEW {
+        block_sums::<T, FEW>(&x[at..], columns, &mut sums[at..]);
+        at += FEW;
+    }
+    for at in at..columns {
+        block_sums::<T, 1>(&x[at..], columns, &mut sums[at..]);
+    }
+}
+
+/// Adds the first `L` columns.
+#[inline(always)]
+fn block_sums<T: Elem, const L: usize>(x: &[T], columns: usize, sums: &mut [f64]) {
+    let mut lanes = [T::ZERO; L];
+    for x in x.chunks(columns) {
+        let x: &[T; L] = x.first_chunk().expect("the block lies in the row");
+        for j in 0..L {
+            lanes[j] += x[j];
         }
     }
-    for at in whole..columns {
-        let mut lane = T::ZERO;
-        x[at..].iter().step_by(columns).for_each(|&x| lane += x);
-        sums[at] += lane.to_f64();
+    for (sum, lane) in sums[..L].iter_mut().zip(lanes) {
+        *sum += lane.to_f64();
     }
 }
 

@@ -3,12 +3,15 @@
 use super::super::elem::Elem;
 use super::Isa;
 
+/// Columns that the fastest way writes at a time: for it, `step` has to be a multiple of them.
+pub(super) const SIDE: usize = 16;
+
 /// `packed[p·step + j] = rows[j·depth + p]` for every row `j`; columns after the last hold anything.
 pub(super) fn turn<T: Elem>(isa: Isa, rows: &[T], depth: usize, packed: &mut [T], step: usize) {
     match isa {
         _ if depth == 1 => packed[..rows.len()].copy_from_slice(rows),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if size_of::<T>() == size_of::<f32>() && step.is_multiple_of(avx512::SIDE) => {
+        Isa::Avx512 if size_of::<T>() == size_of::<f32>() && step.is_multiple_of(SIDE) => {
             let (rows, packed) = (bytemuck::cast_slice(rows), bytemuck::cast_slice_mut(packed));
             #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
             // SAFETY: a workspace is only made for an instruction set that this machine has.
@@ -32,7 +35,7 @@ fn portable<T: Elem>(rows: &[T], depth: usize, packed: &mut [T], step: usize) {
 mod avx512 {
     use std::arch::x86_64::{_mm512_permutex2var_ps, _mm512_setr_epi32, _mm512_setzero_ps};
 
-    pub(super) const SIDE: usize = 16;
+    use super::SIDE;
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn turn(rows: &[f32], depth: usize, packed: &mut [f32], step: usize) {

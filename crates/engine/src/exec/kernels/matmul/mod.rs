@@ -6,9 +6,12 @@
 //! are read as rows, or as strips where it is transposed. `R` rows of `C = 48` columns take `1.5 R` cycles
 //! for each of the `k` they are summed over, so that 10×40 · 40×40 cannot take less than 600.
 
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 use super::super::elem::Elem;
 use super::micro::{Block, MR, fma, rows_times_panel, save_whole, strip_times_panel};
-use super::turn::turn;
+use super::turn::{self, turn};
 use super::{Isa, dispatch};
 use crate::tensor::volume;
 
@@ -42,12 +45,13 @@ impl MatMulSizes {
 /// The most columns a block has here: three registers of the widest.
 const WIDEST: usize = 48;
 
-/// Some columns of `b`: rows that lie `step` apart as long as they last, then packed ones.
+/// Some columns of `b`: rows that lie so far apart as long as they last, then packed ones.
 struct Panel<'a, T> {
     rows: usize,
     values: &'a [T],
     step: usize,
     packed: &'a [T],
+    packed_step: usize,
 }
 
 impl<'a, T: Elem> Panel<'a, T> {
@@ -66,16 +70,17 @@ impl<'a, T: Elem> Panel<'a, T> {
         // Rows with at least `C` elements from column `j0` to the end of the array.
         let rows = if tb { 0 } else { (b.len() + n).saturating_sub(j0 + C) / n };
         let rows = rows.min(k);
-        let packed = &mut scratch[..(k - rows) * C];
+        let packed_step = if tb { C.next_multiple_of(turn::SIDE) } else { C };
+        let packed = &mut scratch[..(k - rows) * packed_step];
         if tb {
-            turn(isa, &b[j0 * k..][..columns * k], k, packed, C);
+            turn(isa, &b[j0 * k..][..columns * k], k, packed, packed_step);
         } else {
             for (to, from) in packed.chunks_exact_mut(C).zip(b.chunks_exact(n).skip(rows)) {
                 to[..columns].copy_from_slice(&from[j0..][..columns]);
             }
         }
         let values = if rows > 0 { &b[j0..] } else { b };
-        Panel { rows, values, step: n, packed }
+        Panel { rows, values, step: n, packed, packed_step }
     }
 }
 
@@ -164,7 +169,7 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
             |p| (inside + p) * m,
             k - inside,
             panel.packed,
-            C,
+            panel.packed_step,
         );
     } else {
         let (mut first, mut last): ([&[T]; R], [&[T]; R]) = ([&[]; R], [&[]; R]);
@@ -172,7 +177,7 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
             (first[r], last[r]) = a[(i0 + r) * k..][..k].split_at(inside);
         }
         rows_times_panel::<T, FMA, R, C>(&mut acc, first, panel.values, panel.step);
-        rows_times_panel::<T, FMA, R, C>(&mut acc, last, panel.packed, C);
+        rows_times_panel::<T, FMA, R, C>(&mut acc, last, panel.packed, panel.packed_step);
     }
     for r in 0..R {
         let to = &mut out[(i0 + r) * n + j0..];
@@ -189,7 +194,7 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
 /// The end of a matrix. Apart, or the compiler would make one call of both kinds of saving that copies a
 /// varying number of bytes.
 #[inline(never)]
-fn save_last<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
+fn save_last<T: Elem>(to: &mut [T], row: &[T]) {
     to.copy_from_slice(&row[..to.len()]);
 }
 
@@ -251,7 +256,6 @@ fn matmul_body<T: Elem, const FMA: bool, const BYTES: usize>(
 ) {
     // A constant block, so that only the arm taken is compiled.
     match const { (BYTES, size_of::<T>()) } {
-        (64, 4) => product::<T, FMA, 16, 32, 48>(isa, sizes, a, b, out, scratch),
         (64, _) => product::<T, FMA, 8, 16, 24>(isa, sizes, a, b, out, scratch),
         (32, 4) => product::<T, FMA, 8, 16, 16>(isa, sizes, a, b, out, scratch),
         (16, 8) => product::<T, FMA, 2, 4, 4>(isa, sizes, a, b, out, scratch),
@@ -276,5 +280,18 @@ pub(in super::super) fn matmul<T: Elem>(
     out: &mut [T],
     scratch: &mut [T],
 ) {
-    dispatched(isa, isa, sizes, a, b, out, scratch);
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if size_of::<T>() == size_of::<f32>() => {
+            let (a, b) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
+            let (out, scratch) =
+                (bytemuck::cast_slice_mut(out), bytemuck::cast_slice_mut(scratch));
+            #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
+            // SAFETY: a workspace is only made for an instruction set that this machine has.
+            unsafe {
+                wide::product(sizes, a, b, out, scratch);
+            }
+        }
+        _ => dispatched(isa, isa, sizes, a, b, out, scratch),
+    }
 }
