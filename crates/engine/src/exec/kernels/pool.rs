@@ -34,6 +34,20 @@ impl Covered {
             None
         }
     }
+
+    /// Offsets of the four pixels of a 2×2 window that lies inside the image, in the order of positions.
+    #[inline(always)]
+    fn four(&self, size: [usize; 2]) -> Option<[usize; 4]> {
+        let ([y, x], [h, w]) = (self.corner, self.extents);
+        // A corner above or left of the image is far behind its end.
+        let inside = size == [2, 2] && y < h - 1 && x < w - 1;
+        if !inside {
+            return None;
+        }
+        let above = (self.image + y * w + x) * self.channels;
+        let below = above + w * self.channels;
+        Some([above, above + self.channels, below, below + self.channels])
+    }
 }
 
 /// The windows of all output pixels, in order.
@@ -100,12 +114,45 @@ fn argmax_body<T: Elem, P: Position>(
         let (blocks, tail) = out[covered.out..covered.out + c].as_chunks_mut::<LANES>();
         let start = c - tail.len();
         for (i, out) in blocks.iter_mut().enumerate() {
-            *out = first_maxima::<T, P, LANES>(x, by, i * LANES, window.size, covered);
+            *out = match covered.four(window.size) {
+                Some(four) => first_of_four::<T, P, LANES>(x, by, i * LANES, four),
+                None => first_maxima::<T, P, LANES>(x, by, i * LANES, window.size, covered),
+            };
         }
         for (i, out) in tail.iter_mut().enumerate() {
             [*out] = first_maxima::<T, P, 1>(x, by, start + i, window.size, covered);
         }
     }
+}
+
+/// Positions of the first maxima of some channels in a 2×2 window: channel by channel, so that the best so
+/// far is a register and not a row of memory that is written and read again.
+#[inline(always)]
+fn first_of_four<T: Elem, P: Position, const N: usize>(
+    x: &[T],
+    by: &[T],
+    channel: usize,
+    [first, second, third, fourth]: [usize; 4],
+) -> [P; N] {
+    let pixel =
+        |at: usize| -> &[T; N] { x[at + channel..].first_chunk().expect("channels of a pixel") };
+    let first = pixel(first);
+    let others = [pixel(second), pixel(third), pixel(fourth)];
+    let by: &[T; N] = by[channel..].first_chunk().expect("a factor for each channel");
+    let mut out = [P::position(0); N];
+    for j in 0..N {
+        let mut best = first[j] * by[j];
+        let mut at = P::position(0);
+        for (i, pixel) in others.iter().enumerate() {
+            // A NaN wins over every number, so that it shows.
+            let value = pixel[j] * by[j];
+            let wins = (value > best) | value.is_nan();
+            best = if wins { value } else { best };
+            at = if wins { P::position(i + 1) } else { at };
+        }
+        out[j] = at;
+    }
+    out
 }
 
 /// Positions of the first maxima of some channels.

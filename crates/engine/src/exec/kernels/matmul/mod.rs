@@ -284,8 +284,7 @@ pub(in super::super) fn matmul<T: Elem>(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if size_of::<T>() == size_of::<f32>() => {
             let (a, b) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
-            let (out, scratch) =
-                (bytemuck::cast_slice_mut(out), bytemuck::cast_slice_mut(scratch));
+            let (out, scratch) = (bytemuck::cast_slice_mut(out), bytemuck::cast_slice_mut(scratch));
             #[allow(unsafe_code, reason = "calls code compiled for a detected instruction set")]
             // SAFETY: a workspace is only made for an instruction set that this machine has.
             unsafe {
