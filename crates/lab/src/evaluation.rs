@@ -230,8 +230,11 @@ pub struct Protocol {
     pub split: String,
     /// The algorithm.
     pub algorithm: String,
-    /// Order of the meta-gradient: "exact second order", "first order" or "displacement".
+    /// Order of the meta-gradient: "exact second order", "first order", "displacement" and others.
     pub order: &'static str,
+    /// Of which paper the algorithm is a reconstruction, where the paper itself was not at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconstruction: Option<&'static str>,
     /// Whose statistics normalise; "none" without batch norm.
     pub batch_norm: &'static str,
     /// Inner steps in training.
@@ -241,9 +244,17 @@ pub struct Protocol {
 }
 
 impl Protocol {
+    /// The order, and that a method is a reconstruction if it is one.
+    pub fn order(&self) -> String {
+        match self.reconstruction {
+            None => self.order.into(),
+            Some(paper) => format!("{}; a reconstruction from the abstract of {paper}", self.order),
+        }
+    }
+
     /// How an experiment is evaluated.
     pub fn new(experiment: &Experiment, split: Split, steps: usize) -> Protocol {
-        use innerloop_meta::MetaGradient;
+        use innerloop_meta::{MetaGradient, Sharing};
         Protocol {
             version: env!("CARGO_PKG_VERSION"),
             seed: experiment.config.seed,
@@ -251,7 +262,11 @@ impl Protocol {
             split: split.to_string(),
             algorithm: experiment.algorithm.name().to_string(),
             order: match experiment.algorithm.meta_gradient() {
-                MetaGradient::Exact => "exact second order",
+                MetaGradient::Exact => match experiment.algorithm.sharing() {
+                    Sharing::None => "exact second order",
+                    Sharing::Forward(_) => "second order, one gradient a window of steps",
+                    Sharing::Backward(_) => "second order, one Hessian a window of steps",
+                },
                 MetaGradient::Truncated { .. } => "second order through the last steps",
                 MetaGradient::Binomial { .. } => "terms of few Hessians",
                 MetaGradient::Implicit { .. } => "implicit second order",
@@ -260,6 +275,7 @@ impl Protocol {
                 MetaGradient::FirstOrder => "first order",
                 MetaGradient::Displacement => "displacement",
             },
+            reconstruction: experiment.config.algorithm.method.reconstruction(),
             batch_norm: if experiment.evaluate.model.statistics().is_empty() {
                 "none"
             } else {

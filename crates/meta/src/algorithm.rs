@@ -155,6 +155,11 @@ pub trait Algorithm: Send + Sync {
         false
     }
 
+    /// The rates of steps that go so many times as far along the same gradient.
+    fn scaled<'g>(&self, rates: &Vars<'g>, by: f64) -> Vars<'g> {
+        rates.map(|&rate| rate * by)
+    }
+
     /// Which inner steps share a gradient.
     fn sharing(&self) -> Sharing {
         Sharing::None

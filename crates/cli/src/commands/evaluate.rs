@@ -93,7 +93,7 @@ impl Evaluate {
             protocol.algorithm,
             trainer.iteration,
             protocol.tasks,
-            protocol.order,
+            protocol.order(),
             protocol.batch_norm,
             protocol.seed
         );

@@ -113,7 +113,6 @@ fn heading() {
 
 fn row(of: &Reproduction) {
     let published = &of.published;
-    let ci95 = published.ci95.unwrap_or(f64::NAN);
     let shown = |estimate| score(published.measure, estimate);
     let digits = |share: f64| match published.measure {
         Measure::Accuracy => format!("{:.2}", 100.0 * share),
@@ -142,7 +141,11 @@ fn row(of: &Reproduction) {
         "{:<24} {:>5}  {:<19} {:<19} {state}",
         of.name,
         published.steps,
-        shown(Estimate { mean: published.value, ci95 }),
+        match (published.ci95, published.measure) {
+            (Some(ci95), _) => shown(Estimate { mean: published.value, ci95 }),
+            (None, Measure::Accuracy) => format!("{} %", digits(published.value)),
+            (None, Measure::MeanSquaredError) => digits(published.value),
+        },
         of.measured.map_or("–".into(), shown)
     );
 }

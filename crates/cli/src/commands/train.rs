@@ -172,7 +172,7 @@ fn print_outcome(outcome: &Outcome) {
         protocol.tasks,
         protocol.split,
         outcome.test.tasks,
-        protocol.order,
+        protocol.order(),
         protocol.batch_norm,
         protocol.seed
     );

@@ -82,3 +82,26 @@ fn what_is_no_run_is_said() {
     place.run(&["diagnose", "nothing"]).fails(2, &["there is no folder nothing"]);
     place.run(&["diagnose", "nothing", "--tasks", "1"]).fails(2, &["--tasks"]);
 }
+
+#[test]
+fn what_was_trained_is_that_of_its_time() {
+    let place = Place::new();
+    let sets = [
+        "run.snapshot_every=2",
+        "outer.iterations=4",
+        "algorithm.adaptation_steps=2",
+        "algorithm.regularizer=shot",
+        "algorithm.shot_pretraining=0.5",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    place.train("sinusoid-maml", &[&["--out", "run"], &sets[..]].concat()).ok();
+    place.run(&["diagnose", "run", "--tasks", "3"]).ok();
+    let of = found(&place, "run");
+    let cosine = |at: usize| {
+        let first = &of["points"][at]["approximations"][0];
+        assert_eq!(first["name"], "as trained (maml+shot)");
+        first["cosine"]["mean"].as_f64().unwrap()
+    };
+    assert!(cosine(0) <= 0.99, "the distance alone at first: {}", cosine(0));
+    assert!(cosine(1) >= 0.999999, "ordinary training after it: {}", cosine(1));
+}

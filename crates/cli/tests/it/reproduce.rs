@@ -12,6 +12,8 @@ fn the_list_says_what_has_been_run() {
     for part in ["98.70 % ± 0.40", "not run to its end"] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    let line = shown.lines().find(|line| line.starts_with("omniglot-5w1s-protonet ")).unwrap();
+    assert!(line.contains("98.80 %") && !line.contains("NaN"), "published without ±: {line}");
 }
 
 #[test]

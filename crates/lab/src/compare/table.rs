@@ -68,6 +68,8 @@ pub struct Row {
     pub settings: Vec<(String, String)>,
     /// Shared settings that the method has no use for.
     pub left_out: Vec<LeftOut>,
+    /// Of which paper the method is a reconstruction, if it is one.
+    pub reconstruction: Option<&'static str>,
     /// A run for each seed.
     pub runs: Vec<Run>,
 }
@@ -335,6 +337,7 @@ impl Row {
             meta_batch_size: config.outer.meta_batch_size,
             settings: first.differences(config).into_iter().map(here).collect(),
             left_out: left_out.clone(),
+            reconstruction: config.algorithm.method.reconstruction(),
             runs,
         }
     }
@@ -349,7 +352,7 @@ impl Row {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// What is missing, cut short or left out, and why.
+    /// What is missing, cut short or left out, and why; and what is not the paper's own.
     pub fn note(&self) -> String {
         let of = |status, word: &str| {
             let seeds: Vec<_> = self.runs.iter().filter(|run| run.status == status).collect();
@@ -363,7 +366,10 @@ impl Row {
             of(Status::NotStarted, "not run yet"),
         ];
         let without = |left: &LeftOut| format!("without {} ({})", left.key, left.why);
-        let all = notes.into_iter().flatten().chain(self.left_out.iter().map(without));
+        let paper = self
+            .reconstruction
+            .map(|paper| format!("a reconstruction, from the abstract of {paper}"));
+        let all = notes.into_iter().flatten().chain(self.left_out.iter().map(without)).chain(paper);
         all.collect::<Vec<_>>().join("; ")
     }
 }

@@ -326,6 +326,15 @@ impl Method {
         }
     }
 
+    /// The paper whose method this is, if it was reconstructed from its abstract.
+    pub fn reconstruction(&self) -> Option<&'static str> {
+        match self {
+            Method::MultiStep { .. } => Some("Kim, Park, Choi 2020, arXiv 2006.04298"),
+            Method::GradientSimilarity(_) => Some("Tak, Hong 2024, Electronics 13(3):535"),
+            _ => None,
+        }
+    }
+
     /// Whether no second derivative is taken.
     pub(super) fn is_first_order(&self) -> bool {
         matches!(

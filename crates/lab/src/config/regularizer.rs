@@ -2,7 +2,7 @@
 
 use super::file::{AlgorithmFile, RegularizerName};
 use super::layers::Layers;
-use super::method::Method;
+use super::method::{Method, WindowMode};
 use super::valid::{MOST, Strangers, fixed};
 use crate::Result;
 
@@ -102,6 +102,14 @@ impl Regularizer {
                 "an implicit gradient holds at a minimum, which few steps do not reach",
             );
         }
+        if method == Method::Lstm {
+            return refused("an LSTM's steps have no rate that fewer of them could multiply");
+        }
+        if matches!(method, Method::MultiStep { momentum, .. } if momentum > 0.0) {
+            return refused(
+                "with momentum fewer steps at a multiple of the rate do not travel as far",
+            );
+        }
         if inner_steps == 0 {
             return refused("without an inner step there is no path to straighten");
         }
@@ -126,6 +134,16 @@ impl Regularizer {
             );
             return Err(at.bad("algorithm.shot_steps", steps, &expected));
         }
+        let travel = at.above_zero("algorithm.shot_travel", file.shot_travel.unwrap_or(1.0))?;
+        let is_one_step = matches!(
+            method,
+            Method::MultiStep { window, mode: WindowMode::Forward, .. } if window >= inner_steps
+        );
+        if base == ShotBase::Reference && is_one_step && steps == 1 && travel == 1.0 {
+            return refused(
+                "with a window over all inner steps, target and reference are the same single step",
+            );
+        }
         let pretraining =
             at.part("algorithm.shot_pretraining", file.shot_pretraining.unwrap_or(0.0))?;
         let projector = file.shot_projector.unwrap_or(of_logits);
@@ -141,7 +159,7 @@ impl Regularizer {
             distance,
             base,
             steps,
-            travel: at.above_zero("algorithm.shot_travel", file.shot_travel.unwrap_or(1.0))?,
+            travel,
             pretraining,
             projector,
         }))

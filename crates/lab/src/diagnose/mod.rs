@@ -114,6 +114,8 @@ pub fn diagnose(run: &Path, settings: Settings, out: &Path) -> Result<Diagnosis>
         if longer.is_some() {
             meta = of_other_steps(&meta, experiment)?;
         }
+        let done = iteration as f64 / experiment.config.outer.iterations as f64;
+        meta.schedule(experiment.algorithm.as_ref(), done);
         if points.last().is_none_or(|last| last.iteration < iteration) {
             points.push(prober.point(experiment, &meta, iteration)?);
         }

@@ -13,7 +13,7 @@
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
 use super::InnerLoop;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved, rate_name};
+use crate::{Algorithm, InnerStep, MetaGradient, Moved, Vars, rate_name};
 
 /// MAML with a learned multilinear transform of every gradient.
 pub struct MetaCurvature {
@@ -67,6 +67,12 @@ impl Algorithm for MetaCurvature {
 
     fn learns_rates(&self) -> bool {
         true
+    }
+
+    /// A gradient is multiplied by all factors of its tensor, so one of them alone takes the scale.
+    fn scaled<'g>(&self, factors: &Vars<'g>, by: f64) -> Vars<'g> {
+        let is_further = |name: &str| name.ends_with(".mode1") || name.ends_with(".mode2");
+        factors.map_named(|name, &factor| if is_further(name) { factor } else { factor * by })
     }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {

@@ -11,6 +11,9 @@ macro_rules! as_in_base {
         }
     };
     (@ learns_rates) => { fn learns_rates(&self) -> bool { self.base.learns_rates() } };
+    (@ scaled) => {
+        fn scaled<'g>(&self, rates: &Vars<'g>, by: f64) -> Vars<'g> { self.base.scaled(rates, by) }
+    };
     (@ state) => {
         fn state(&self, adapted: &Params<Shape>) -> Params<Shape> { self.base.state(adapted) }
     };

@@ -201,6 +201,6 @@ impl Algorithm for Shot {
     }
 
     as_in_base! {
-        adapts learns rates learns_rates state keeps_state sharing advance meta_gradient direction
+        adapts learns rates learns_rates scaled state keeps_state sharing advance meta_gradient direction
     }
 }

@@ -49,7 +49,12 @@ pub(super) fn of(
         comparison: Comparison::PerTensor,
     };
     let mut others = Vec::new();
-    if own != Exact || base.companion(steps).is_some() || base.sharing() != Sharing::None {
+    let is_exact = own == Exact
+        && base.companion(steps).is_none()
+        && base.sharing() == Sharing::None
+        && base.loss_weights(steps, 0.0).is_none()
+        && base.scheduled(0.0).is_empty();
+    if !is_exact {
         others.push(new(&format!("as trained ({})", base.name()), Rule::Own));
     }
     others.push(rule("first order", FirstOrder));
@@ -79,6 +84,10 @@ impl Approximation {
         meta.omega = there(&meta.omega, &of.omega);
         meta.inner_state = there(&meta.inner_state, &of.inner_state);
         meta.carried = of.carried.clone();
+        // Where training is, not where it starts.
+        if matches!(self.rule, Rule::Own) {
+            meta.scheduled = of.scheduled.clone();
+        }
         meta
     }
 }
@@ -148,6 +157,14 @@ impl Algorithm for Approximation {
             Rule::Of(..) => Params::new(),
             Rule::Similarity(of) => of.scheduled(done),
         }
+    }
+
+    fn loss_weights(&self, steps: usize, done: f64) -> Option<Vec<f64>> {
+        if matches!(self.rule, Rule::Own) { self.base.loss_weights(steps, done) } else { None }
+    }
+
+    fn scaled<'g>(&self, rates: &Vars<'g>, by: f64) -> Vars<'g> {
+        self.base.scaled(rates, by)
     }
 
     fn companion(&self, steps: usize) -> Option<Companion> {

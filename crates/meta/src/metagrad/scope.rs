@@ -209,7 +209,7 @@ impl<'g, 's> Scope<'g, 's> {
     ) -> Moved<'g> {
         let rates = match path.scale {
             1.0 => self.rates(omega),
-            scale => self.rates(omega).map(|&rate| rate * scale),
+            scale => algorithm.scaled(&self.rates(omega), scale),
         };
         let theta = self.structure.adapted.map_named(|name, _| omega[name].stop_gradient());
         let one = |Moved { phi, state }, &step: &Var<'g>| {

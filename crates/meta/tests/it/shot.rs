@@ -4,7 +4,8 @@
 use innerloop_engine::check::{random, relative_error};
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, Pretraining, Reptile, Role, Shot,
+    Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, Pretraining,
+    Reptile, Role, Shot,
 };
 use innerloop_meta::{Adapter, Algorithm, Derivatives, Evaluation, Setup};
 
@@ -287,6 +288,21 @@ fn learned_rates_feel_the_target() {
     assert_same("strategies", &a, &b, 1e-12);
     let rates = |of: &Params<Tensor>| flat(&of.filter(|name| name.starts_with("inner_lr.")));
     assert!(relative_error(&rates(&a), &rates(&plain)) >= 1e-3);
+}
+
+/// Factors of several matrices at the identity change nothing: the target travels as far as that of MAML.
+#[test]
+fn meta_curvature_travels_as_maml_does() {
+    let case = classes();
+    let with = |base: Box<dyn Algorithm>, strategy| {
+        let shot = Shot::new(base, 1.0, Distance::ReferenceToTarget, (Role::Reference, 1));
+        case.run(&shot, by(strategy, 3)).gradient.filter(|name| !name.starts_with("inner_lr."))
+    };
+    for strategy in STRATEGIES {
+        let curved = Box::new(MetaCurvature { inner: InnerLoop::new(case.rate) });
+        let (got, want) = (with(curved, strategy), with(Box::new(maml(case.rate)), strategy));
+        assert_same("θ", &got, &want, 1e-12);
+    }
 }
 
 /// Before ordinary training the objective is the distance to the projected reference, and nothing else; after it

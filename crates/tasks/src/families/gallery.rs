@@ -172,16 +172,30 @@ fn push(lists: &mut SplitLists, split: Split, class: usize) {
     }
 }
 
-/// The split the names begin with, if all begin with one. Fails when a class is in two splits.
+/// The split the names begin with, if all begin with one. Fails when a class is in two splits, and when some classes
+/// lie in folders of splits and others beside them.
 fn by_folders(tree: &Tree, names: &[&str]) -> Result<Option<SplitLists>, Error> {
-    let parts: Option<Vec<(Split, &str)>> = names
-        .iter()
-        .map(|name| name.split_once('/').and_then(|(top, class)| Some((split_of(top)?, class))))
-        .collect();
-    let Some(parts) = parts else { return Ok(None) };
+    let part = |name: &&str| {
+        let (top, class) = name.split_once('/')?;
+        Some((split_of(top)?, class.to_string()))
+    };
+    let parts: Vec<Option<(Split, String)>> = names.iter().map(part).collect();
+    let found = |split| parts.iter().flatten().any(|(of, _)| *of == split);
+    if let Some(beside) = parts.iter().position(Option::is_none) {
+        if Split::ALL.into_iter().filter(|&split| found(split)).count() < 2 {
+            return Ok(None);
+        }
+        let message = format!(
+            "{}: class {} lies beside the folders of splits: expected every class in train, val or test; move or remove \
+             it",
+            tree.place().display(),
+            names[beside]
+        );
+        return Err(Error::new(ErrorKind::Unknown, message));
+    }
     let (mut lists, mut seen) = (SplitLists::default(), BTreeMap::new());
-    for (class, (split, name)) in parts.into_iter().enumerate() {
-        if let Some(other) = seen.insert(name, split) {
+    for (class, (split, name)) in parts.into_iter().flatten().enumerate() {
+        if let Some(other) = seen.insert(name.clone(), split) {
             let message = format!(
                 "{}: class {name} is in the {other} split and again in the {split} split: expected classes of \
                  their own in each, or scores measure memory",

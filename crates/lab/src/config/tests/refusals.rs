@@ -255,6 +255,21 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          steps do not reach",
     );
     check_text(
+        "algorithm = { name = 'lstm', regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": an LSTM's steps have no rate that fewer of them could \
+         multiply",
+    );
+    check_text(
+        "algorithm = { name = 'multi_step', inner_momentum = 0.9, regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": with momentum fewer steps at a multiple of the rate do \
+         not travel as far",
+    );
+    check_text(
+        "algorithm = { name = 'multi_step', window = 3, adaptation_steps = 3, regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": with a window over all inner steps, target and \
+         reference are the same single step",
+    );
+    check_text(
         "algorithm = { adaptation_steps = 0, regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
     );

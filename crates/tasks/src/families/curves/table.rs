@@ -121,6 +121,13 @@ impl Table {
         let mut tasks = Tasks::default();
         for row in &self.rows {
             let name: Vec<&str> = key.iter().map(|&column| row.1[column].as_str()).collect();
+            if let Some(&column) = key.iter().find(|&&column| row.1[column].is_empty()) {
+                let message = format!(
+                    "{}, line {}, column {:?}: found nothing, expected the name of a task; fill in or remove the row",
+                    self.name, row.0, self.header[column]
+                );
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
             tasks.push(name.join("/"), &self.numbers(row, &x)?, &self.numbers(row, &y)?);
         }
         Ok(tasks.tasks)

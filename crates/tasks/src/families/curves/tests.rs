@@ -113,6 +113,9 @@ fn what_is_wrong_is_named() {
         let place = ["own.csv, line 21, column \"y\": found", "expected a number"];
         check(&text, &long(), corrupt, &place);
     }
+    let nameless = table().replacen(",w0,0,", ",,0,", 1);
+    let place = ["own.csv, line 2, column \"who\": found nothing", "the name of a task"];
+    check(&nameless, &long(), corrupt, &place);
     let other = Columns::Long { task: words(&["who"]), x: words(&["time"]), y: words(&["y"]) };
     check(&table(), &other, unknown, &["no column is named \"time\"", "id, who, leg, t, u, y"]);
     check("a,a\n1,2\n", &long(), corrupt, &["two columns are named \"a\""]);

@@ -101,6 +101,11 @@ fn what_is_out_of_place_is_named() {
     };
     let words = ["class ant is in the test split and again in the train split", "memory"];
     check(&folder(&["test/ant/1.png", "train/ant/1.png"]), ErrorKind::Unknown, &words);
+    let words = ["class extra/cat lies beside the folders of splits", "move or remove it"];
+    let files = ["train/ant/1.png", "test/bee/1.png", "extra/cat/1.png"];
+    check(&folder(&files), ErrorKind::Unknown, &words);
+    // A class may be called so.
+    assert!(load(folder(&["test/a/1.png", "b/c/1.png"]).path(), AS_THEY_ARE, &SHARES).is_ok());
     let words = ["loose.png lies beside the classes' folders"];
     check(&folder(&["ant/1.png", "bee/1.png", "loose.png"]), ErrorKind::Unknown, &words);
     check(&folder(&["ant/1.png", "ant/2.png"]), ErrorKind::Unknown, &["two classes or more"]);
