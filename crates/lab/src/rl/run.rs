@@ -227,7 +227,11 @@ impl Run {
         if let Some(paths) = self.paths(steps) {
             self.writer.write_text("paths.svg", &paths)?;
         }
-        self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?))?;
+        let name = |k: usize| match &self.learner {
+            Learner::Gradient(_) => format!("return after {k} gradients"),
+            Learner::Evolution(_) => "return after adaptation".into(),
+        };
+        self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?, name))?;
         self.writer.write_result(&outcome)?;
         Ok(outcome)
     }
