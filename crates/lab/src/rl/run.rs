@@ -153,7 +153,9 @@ impl Run {
         if self.learner.iteration() == last {
             checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
         }
-        while self.learner.iteration() < last {
+        let out_of_time =
+            |seconds: f64| settings.minutes > 0.0 && seconds >= 60.0 * settings.minutes;
+        while self.learner.iteration() < last && !out_of_time(self.seconds) {
             let report = self.learner.step()?;
             self.seconds = before + start.elapsed().as_secs_f64();
             let done = self.learner.iteration();
@@ -170,9 +172,8 @@ impl Run {
                     step_share: report.trust.map(|trust| trust.share),
                 })?;
             }
-            let out_of_time = settings.minutes > 0.0 && self.seconds >= 60.0 * settings.minutes;
             let stopped = stop.load(Ordering::Relaxed);
-            let ends = done == last || out_of_time || stopped;
+            let ends = done == last || out_of_time(self.seconds) || stopped;
             if done.is_multiple_of(settings.checkpoint_every as u64) || ends {
                 checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
             }
@@ -181,9 +182,6 @@ impl Run {
                     "stopped after iteration {done} of {last}; go on with --resume and --out {}",
                     self.writer.dir().path().display()
                 )));
-            }
-            if out_of_time {
-                break;
             }
         }
         Ok(())

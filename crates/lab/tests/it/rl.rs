@@ -78,6 +78,16 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
 }
 
 #[test]
+fn a_run_whose_time_is_over_only_evaluates() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = ["outer.iterations=5000", "run.minutes=0.0001"];
+    let first = train(config("nav2d-plain", &sets), folder.path(), false).unwrap();
+    assert!((1..5000).contains(&first.iterations), "{}", first.iterations);
+    let again = train(config("nav2d-plain", &sets), folder.path(), true).unwrap();
+    assert_eq!((again.iterations, again.returns), (first.iterations, first.returns));
+}
+
+#[test]
 fn keys_that_mean_nothing_are_refused() {
     for key in [
         "rl.trajectories=20",
