@@ -234,7 +234,8 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Paths on some test tasks before the first and after the last step; none of evolution, or of robots.
+    /// Paths on some test tasks before the first and after the last step, the first of the episodes that were evaluated;
+    /// none of evolution, or of robots.
     fn paths(&self, steps: usize) -> Option<String> {
         if self.config.rl.environment != Environment::Nav2d {
             return None;
@@ -249,7 +250,7 @@ impl Run {
             drawn.map(path).collect()
         };
         let task = |task: usize| {
-            let episodes = self.learner.episodes(task, steps, each.max(2));
+            let episodes = self.learner.episodes(task, steps, self.config.test_trajectories());
             Some(TaskPaths {
                 goal: Navigation2d::goal_of(MetaRl::test_key(self.config.seed, task)),
                 before: of(episodes.first()?),
