@@ -77,6 +77,20 @@ fn threads_and_stops_change_no_bit() {
 }
 
 #[test]
+fn a_source_that_was_stopped_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+    let sets = ["source.iterations=50", "run.checkpoint_every=4"];
+    let first = run(&whole, &sets, false, false).unwrap();
+    let error = run(&stopped, &sets, false, true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    assert!(error.to_string().contains("iteration 20 of 50 of the source"), "{error}");
+    let second = run(&stopped, &sets, true, false).unwrap();
+    assert_eq!(first.source_accuracy, second.source_accuracy);
+    assert_eq!(accuracies(&first), accuracies(&second));
+}
+
+#[test]
 fn bad_settings_are_named() {
     for (set, message) in [
         (
