@@ -201,7 +201,10 @@ impl Run {
         let student: Arc<dyn Staged> = match target.network {
             NetworkName::Resnet => resnet(image, &target.channels, target.blocks, classes),
             NetworkName::Vgg => {
-                let depths = vec![target.blocks; target.channels.len()];
+                let depths = match target.depths.as_slice() {
+                    [] => vec![target.blocks; target.channels.len()],
+                    depths => depths.to_vec(),
+                };
                 Arc::new(Vgg::new(image, (&target.channels, &depths), classes, (Init::He, EPS)))
             }
         };
