@@ -94,6 +94,8 @@ section! {
         channels: Vec<usize> = vec![8, 16, 32],
         /// Blocks, or convolutions, of a stage. Default 1.
         blocks: usize = 1,
+        /// `vgg`: convolutions of each stage, in place of `blocks`; VGG-9 has [1, 1, 2, 2, 2]. Default [].
+        depths: Vec<usize> = Vec::new(),
     }
 }
 
@@ -350,6 +352,15 @@ impl TransferConfig {
         // The smallest images here are 28 pixels wide: five stages leave one position.
         if target.channels.len() > 5 {
             return bad("target.channels", format!("{:?}", target.channels), "at most 5 stages");
+        }
+        let stages = target.channels.len();
+        let vgg = target.network == NetworkName::Vgg && target.blocks == 1;
+        let each = target.depths.len() == stages && target.depths.iter().all(|&n| n > 0);
+        if !target.depths.is_empty() && !(vgg && each) {
+            let expected = format!(
+                "{stages} numbers above 0, one for each stage, with target.network = \"vgg\" and without target.blocks"
+            );
+            return bad("target.depths", format!("{:?}", target.depths), &expected);
         }
         let images = |classes: usize, shots: usize| classes * shots;
         for (key, found, most) in [

@@ -153,7 +153,9 @@ impl Run {
         if self.learner.iteration() == last {
             checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
         }
-        while self.learner.iteration() < last {
+        let out_of_time =
+            |seconds: f64| settings.minutes > 0.0 && seconds >= 60.0 * settings.minutes;
+        while self.learner.iteration() < last && !out_of_time(self.seconds) {
             let report = self.learner.step()?;
             self.seconds = before + start.elapsed().as_secs_f64();
             let done = self.learner.iteration();
@@ -170,9 +172,8 @@ impl Run {
                     step_share: report.trust.map(|trust| trust.share),
                 })?;
             }
-            let out_of_time = settings.minutes > 0.0 && self.seconds >= 60.0 * settings.minutes;
             let stopped = stop.load(Ordering::Relaxed);
-            let ends = done == last || out_of_time || stopped;
+            let ends = done == last || out_of_time(self.seconds) || stopped;
             if done.is_multiple_of(settings.checkpoint_every as u64) || ends {
                 checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
             }
@@ -181,9 +182,6 @@ impl Run {
                     "stopped after iteration {done} of {last}; go on with --resume and --out {}",
                     self.writer.dir().path().display()
                 )));
-            }
-            if out_of_time {
-                break;
             }
         }
         Ok(())
@@ -227,12 +225,17 @@ impl Run {
         if let Some(paths) = self.paths(steps) {
             self.writer.write_text("paths.svg", &paths)?;
         }
-        self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?))?;
+        let name = |k: usize| match &self.learner {
+            Learner::Gradient(_) => format!("return after {k} gradients"),
+            Learner::Evolution(_) => "return after adaptation".into(),
+        };
+        self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?, name))?;
         self.writer.write_result(&outcome)?;
         Ok(outcome)
     }
 
-    /// Paths on some test tasks before the first and after the last step; none of evolution, or of robots.
+    /// Paths on some test tasks before the first and after the last step, the first of the episodes that were evaluated;
+    /// none of evolution, or of robots.
     fn paths(&self, steps: usize) -> Option<String> {
         if self.config.rl.environment != Environment::Nav2d {
             return None;
@@ -247,7 +250,7 @@ impl Run {
             drawn.map(path).collect()
         };
         let task = |task: usize| {
-            let episodes = self.learner.episodes(task, steps, each.max(2));
+            let episodes = self.learner.episodes(task, steps, self.config.test_trajectories());
             Some(TaskPaths {
                 goal: Navigation2d::goal_of(MetaRl::test_key(self.config.seed, task)),
                 before: of(episodes.first()?),

@@ -123,7 +123,7 @@ pub fn train(
         }
     };
     let pool = thread_pool(config.run.threads)?;
-    let source = Source::new(&config, &images, writer.dir().path())?;
+    let source = Source::new(&config, &images, writer.dir().path(), stop)?;
     sink(Event::Source { accuracy: source.accuracy });
     let mut run = Run::new(&config, &images, &source)?;
     let last = writer.dir().last_path();
@@ -165,7 +165,7 @@ pub fn evaluate(folder: &Path) -> Result<Outcome> {
     let config: TransferConfig = dir.kept()?;
     let last = checkpoint::load(&dir.last_path())?;
     let images = Images::open(&config.transfer)?;
-    let source = Source::new(&config, &images, folder)?;
+    let source = Source::new(&config, &images, folder, &AtomicBool::new(false))?;
     let mut run = Run::new(&config, &images, &source)?;
     run.restore(&last, &dir.last_path())?;
     Ok(run.outcome(&config, &source))
@@ -201,7 +201,10 @@ impl Run {
         let student: Arc<dyn Staged> = match target.network {
             NetworkName::Resnet => resnet(image, &target.channels, target.blocks, classes),
             NetworkName::Vgg => {
-                let depths = vec![target.blocks; target.channels.len()];
+                let depths = match target.depths.as_slice() {
+                    [] => vec![target.blocks; target.channels.len()],
+                    depths => depths.to_vec(),
+                };
                 Arc::new(Vgg::new(image, (&target.channels, &depths), classes, (Init::He, EPS)))
             }
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Key, Params, Tensor};
 use innerloop_nn::{Init, ResNet, Staged};
@@ -18,6 +19,8 @@ use crate::{Error, Result};
 
 /// ε of every normalising layer.
 pub(super) const EPS: f64 = 1e-5;
+/// Iterations between looks at whether to stop.
+const BETWEEN_LOOKS: u64 = 20;
 const SOURCE_FILE: &str = "source.safetensors";
 const SOURCE: &str = "source";
 
@@ -31,8 +34,14 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// From the run's folder or the file configured, else trained now and left in the folder.
-    pub(super) fn new(config: &TransferConfig, images: &Images, folder: &Path) -> Result<Source> {
+    /// From the run's folder or the file configured, else trained now and left in the folder. `stop` ends the training,
+    /// which begins again then.
+    pub(super) fn new(
+        config: &TransferConfig,
+        images: &Images,
+        folder: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Source> {
         let section = &config.transfer;
         let key = Key::new(config.seed).with_stream(SOURCE);
         let sizes = [section.source_shots, section.source_query];
@@ -62,7 +71,17 @@ impl Source {
             }
             None => {
                 let diverged = |at| Error::diverged(format!("source: {at}; lower source.lr"));
-                course.advance(&mut trial, &labelled, settings.iterations).map_err(diverged)?;
+                let total = settings.iterations;
+                while trial.iteration < total {
+                    let until = (trial.iteration + BETWEEN_LOOKS).min(total);
+                    course.advance(&mut trial, &labelled, until).map_err(diverged)?;
+                    if stop.load(Ordering::Relaxed) && until < total {
+                        return Err(Error::interrupted(format!(
+                            "stopped after iteration {until} of {total} of the source; --resume and --out {} begin it again",
+                            folder.display()
+                        )));
+                    }
+                }
                 course.named(&trial)
             }
         };

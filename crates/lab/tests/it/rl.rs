@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use innerloop_lab::config::{Kind, presets};
-use innerloop_lab::rl::{self, Event, Outcome, RlConfig};
+use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::{Config, ErrorKind, Result};
+use innerloop_rl::picture::{self, TaskPaths};
+use innerloop_rl::{MetaRl, Navigation2d, Rollouts, Trajectory};
 
 const SMALL: [&str; 3] = ["policy.hidden=[6]", "evaluation.tasks=2", "evaluation.steps=1"];
 
@@ -75,6 +77,40 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
         assert_eq!(whole.join("paths.svg").is_file(), preset != "nav2d-es-maml");
         assert_eq!([whole.as_path(), folder.path()].map(Kind::of_run), [Some(Kind::Rl), None]);
     }
+}
+
+#[test]
+fn a_run_whose_time_is_over_only_evaluates() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = ["outer.iterations=5000", "run.minutes=0.0001"];
+    let first = train(config("nav2d-plain", &sets), folder.path(), false).unwrap();
+    assert!((1..5000).contains(&first.iterations), "{}", first.iterations);
+    let again = train(config("nav2d-plain", &sets), folder.path(), true).unwrap();
+    assert_eq!((again.iterations, again.returns), (first.iterations, first.returns));
+}
+
+#[test]
+fn paths_are_those_of_the_episodes_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        config("nav2d-maml", &["outer.iterations=1", "evaluation.trajectories=5", "seed=3"]);
+    train(settings, folder.path(), false).unwrap();
+    let Learner::Gradient(learner) = rl::open(folder.path()).unwrap().1 else { panic!("a policy") };
+    let of = |rollouts: &Rollouts| {
+        let points = |t: &Trajectory| {
+            let states = t.observations.chunks_exact(2).chain([t.end.as_slice()]);
+            states.map(|state| [state[0], state[1]]).collect()
+        };
+        rollouts.trajectories.iter().take(3).map(points).collect()
+    };
+    let task = |task: usize| {
+        let episodes = learner.episodes(task, 1, 5);
+        let goal = Navigation2d::goal_of(MetaRl::test_key(3, task));
+        TaskPaths { goal, before: of(&episodes[0]), after: of(&episodes[1]) }
+    };
+    let expected = picture::paths(&[0, 1, 2, 3].map(task));
+    let drawn = std::fs::read_to_string(folder.path().join("paths.svg")).unwrap();
+    assert!(drawn == expected, "other paths than the evaluation's");
 }
 
 #[test]

@@ -77,6 +77,20 @@ fn threads_and_stops_change_no_bit() {
 }
 
 #[test]
+fn a_source_that_was_stopped_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+    let sets = ["source.iterations=50", "run.checkpoint_every=4"];
+    let first = run(&whole, &sets, false, false).unwrap();
+    let error = run(&stopped, &sets, false, true).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    assert!(error.to_string().contains("iteration 20 of 50 of the source"), "{error}");
+    let second = run(&stopped, &sets, true, false).unwrap();
+    assert_eq!(first.source_accuracy, second.source_accuracy);
+    assert_eq!(accuracies(&first), accuracies(&second));
+}
+
+#[test]
 fn bad_settings_are_named() {
     for (set, message) in [
         (
@@ -89,11 +103,29 @@ fn bad_settings_are_named() {
         ("algorithm.methods=['warp']", "unknown variant `warp`"),
         ("outer.rate=1", "unknown field `rate`"),
         ("target.channels=[2,2,2,2,2,2]", "expected at most 5 stages"),
+        ("target.depths=[1,2]", "target.depths is [1, 2], expected 2 numbers above 0"),
     ] {
         let error = config(&[set]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(error.to_string().contains(message), "{error}");
     }
+}
+
+#[test]
+fn stages_of_a_plain_network_have_depths_of_their_own() {
+    let vgg = "target.network='vgg'";
+    for wrong in ["target.depths=[1]", "target.depths=[1,0]", "target.blocks=2"] {
+        let error = config(&[vgg, "target.depths=[1,2]", wrong]).unwrap_err();
+        assert!(error.to_string().contains("one for each stage"), "{wrong}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let nine = [vgg, "target.channels=[2,2,2,2,2]", "target.depths=[1,1,2,2,2]"];
+    let bytes = |name: &str, depths: &[&str]| {
+        let sets = [&nine[..2], depths, &["outer.trials=1"]].concat();
+        let outcome = run(&folder.path().join(name), &sets, false, false).unwrap();
+        outcome.methods[0].workspace_bytes
+    };
+    assert!(bytes("nine", &nine[2..]) > bytes("six", &[]), "more layers need more memory");
 }
 
 #[test]
