@@ -356,7 +356,7 @@ impl TransferConfig {
         let stages = target.channels.len();
         let vgg = target.network == NetworkName::Vgg && target.blocks == 1;
         let each = target.depths.len() == stages && target.depths.iter().all(|&n| n > 0);
-        if !target.depths.is_empty() && !(vgg && each) {
+        if !(target.depths.is_empty() || vgg && each) {
             let expected = format!(
                 "{stages} numbers above 0, one for each stage, with target.network = \"vgg\" and without target.blocks"
             );
