@@ -1,4 +1,5 @@
-//! Values moved about unchanged: transposition, repetition, cutting and joining, rows by index.
+//! Values moved about unchanged: transposition, repetition, cutting and joining, rows by index. Row by row; floor: each
+//! number is read and written once.
 
 use super::super::elem::Elem;
 use crate::tensor::{MAX_AXES, volume};

@@ -1,5 +1,8 @@
 //! Pooling over `[n, h, w, c]`, a channel row at a time. Positions in a window are held as whole numbers
 //! of the element type, so that they live in the arena like any value, or packed four to an element.
+//!
+//! Two registers of channels at a time. Floor: memory, for a 2×2 window reads four pixels for each it writes, and
+//! compares every number once.
 
 use super::super::elem::{Elem, Position};
 use super::dispatch;

@@ -1,4 +1,4 @@
-//! Sums of arrays in double precision.
+//! Sums of arrays in double precision. Floor: memory, four bytes read and eight read and written a number.
 
 use super::super::elem::Elem;
 use super::dispatch;

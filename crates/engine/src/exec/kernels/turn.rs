@@ -1,4 +1,5 @@
-//! Rows laid down as columns: how a transposed right operand becomes the panel that blocks read.
+//! Rows laid down as columns: how a transposed right operand becomes the panel that blocks read. Floor: each number is
+//! read and written once; in squares of 16 they take 64 permutations for 256 numbers.
 
 use super::super::elem::Elem;
 use super::Isa;

@@ -1,5 +1,9 @@
 //! What a convolution and its adjoint in the image have in common: every output pixel is a product of
 //! some source pixels with the kernel, in order or backwards.
+//!
+//! Blocks of six output pixels by two registers of columns; a panel of the packed kernel is read once for every chunk of
+//! pixels. Floor: `taps · depth · columns` multiply-adds an output pixel; twelve of them take seven or eight loads, so that
+//! loads do not decide.
 
 use super::super::super::elem::Elem;
 use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather};

@@ -1,5 +1,8 @@
 //! The adjoint of a convolution in the kernel: for every tap, the pixels under it times the cotangents,
 //! summed over all pixels.
+//!
+//! Blocks of six channels by two registers of cotangents stay in registers over a chunk of pixels, whose cotangents are in
+//! the first-level cache for all taps. Floor: that of the convolution, `taps · c · o` multiply-adds an output pixel.
 
 use super::super::super::elem::Elem;
 use super::super::Isa;

@@ -9,6 +9,10 @@
 //! and ∞ they are half of those at the usual 0, ±1, ±2 and ∞: on 32 or 64 channels of random numbers, the
 //! outputs and both gradients differ from direct products in double precision by 4 to 8·10⁻⁷ of their norm.
 //!
+//! Tiles are transformed in runs of six neighbours and multiplied 36 at a time, six rows of a block each, so that they
+//! stay in the second-level cache beside the kernel. Floor: `36 · c · o` multiply-adds a tile, a quarter of the direct
+//! product's; and the transforms, which write 36 numbers for 16 pixels of every channel, and read as many of every output.
+//!
 //! Tiles that stick out of the map are computed whole and cut. A pixel that is not a number reaches every
 //! output it belongs to, and its neighbours in the tile.
 
