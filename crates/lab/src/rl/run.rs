@@ -102,7 +102,7 @@ pub fn train(
     if resume && run.writer.dir().last_path().exists() {
         run.seconds = restore(&mut run.learner, &run.writer.dir().last_path())?;
     }
-    run.writer.keep_until(run.learner.iteration())?;
+    run.writer.keep_until(run.learner.iteration(), 0)?;
     run.train(stop, sink)?;
     sink(Event::Evaluating);
     run.finish()

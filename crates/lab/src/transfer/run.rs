@@ -130,7 +130,7 @@ pub fn train(
     if resume && last.exists() {
         run.restore(&checkpoint::load(&last)?, &last)?;
     }
-    writer.keep_until(run.iteration)?;
+    writer.keep_until(run.iteration, 0)?;
     if run.iteration == 0 {
         writer.append(&Line::Source { iteration: 0, accuracy: source.accuracy })?;
     }
