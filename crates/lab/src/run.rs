@@ -144,7 +144,8 @@ pub fn train_experiment(
     if session.resume && run.writer.dir().last_path().exists() {
         run.restore()?;
     }
-    run.writer.keep_until(run.trainer.iteration)?;
+    run.writer.keep_until(run.trainer.iteration, run.validated)?;
+    // A power cut may have taken lines that the checkpoint knows of.
     run.validated = last_validation(&run.writer.dir().metrics()?);
     let pool = Arc::clone(run.trainer.pool());
     pool.install(|| run.train(session, sink))?;
@@ -225,15 +226,11 @@ impl Run {
         match stopped {
             true => {
                 let during = if validated { "" } else { ", during its validation" };
-                Err(self.interrupted(&format!("after iteration {done} of {last}{during}")))
+                let at = format!("after iteration {done} of {last}{during}");
+                Err(self.writer.dir().interrupted(&at))
             }
             false => Ok(ends),
         }
-    }
-
-    fn interrupted(&self, at: &str) -> Error {
-        let folder = self.writer.dir().path().display();
-        Error::interrupted(format!("stopped {at}; go on with --resume and --out {folder}"))
     }
 
     /// Whether it was not stopped.
@@ -257,11 +254,11 @@ impl Run {
         };
         self.writer.append(&line)?;
         sink.event(Event::Validated { iteration: *iteration, score, best });
+        self.validated = *iteration;
         if best {
             self.best = Some(score.mean);
             checkpoint::save(&self.writer.dir().best_path(), &self.checkpoint())?;
         }
-        self.validated = self.trainer.iteration;
         self.keep_member(report.measure)?;
         Ok(true)
     }
@@ -286,6 +283,7 @@ impl Run {
             |name: &str, values: &Params<Tensor>| (name.to_string(), experiment.to_torch(values));
         let mut metadata = BTreeMap::new();
         metadata.insert("iteration".into(), iteration.to_string());
+        metadata.insert("validated".into(), self.validated.to_string());
         metadata.insert("optimizer_steps".into(), optimizer.steps.to_string());
         metadata.insert("seconds".into(), self.seconds.to_string());
         metadata.insert("training_seconds".into(), self.training_seconds.to_string());
@@ -312,10 +310,13 @@ impl Run {
         optimizer.steps = number(&checkpoint, "optimizer_steps", &path)?;
         self.trainer.iteration = number(&checkpoint, "iteration", &path)?;
         self.seconds = number(&checkpoint, "seconds", &path)?;
-        // Older checkpoints have one clock.
-        let clock = "training_seconds";
-        let clock = if checkpoint.metadata.contains_key(clock) { clock } else { "seconds" };
-        self.training_seconds = number(&checkpoint, clock, &path)?;
+        // Older checkpoints have one clock, and all validations up to their iteration count.
+        let known = |key, older| match checkpoint.metadata.contains_key(key) {
+            true => key,
+            false => older,
+        };
+        self.training_seconds = number(&checkpoint, known("training_seconds", "seconds"), &path)?;
+        self.validated = number(&checkpoint, known("validated", "iteration"), &path)?;
         if checkpoint.metadata.contains_key("best_score") {
             self.best = Some(number(&checkpoint, "best_score", &path)?);
         }
@@ -358,7 +359,7 @@ impl Run {
             Ok(test.zip(untrained))
         })?;
         let (test, untrained) =
-            reports.ok_or_else(|| self.interrupted("during the final evaluation"))?;
+            reports.ok_or_else(|| dir.interrupted("during the final evaluation"))?;
         let nearest_mean = match experiment.evaluate.spec.target {
             Target::Values(_) => None,
             Target::Classes(_) => {

@@ -187,6 +187,12 @@ impl RunDir {
         read_json(&self.path.join(DIVERGED), "remove it to run again")
     }
 
+    /// The error of a run that was stopped at some point, and can go on.
+    pub(crate) fn interrupted(&self, at: &str) -> Error {
+        let folder = self.path.display();
+        Error::interrupted(format!("stopped {at}; go on with --resume and --out {folder}"))
+    }
+
     /// That the run was started with this configuration, up to what changes no number; those differences.
     pub fn check_same<C: Kept>(&self, config: &C) -> Result<Vec<Difference>> {
         let differences = self.kept::<C>()?.differences(config);
@@ -261,12 +267,16 @@ impl RunWriter {
         &self.dir
     }
 
-    /// Cuts `metrics.jsonl` before the first line of a later iteration, and a line without its end.
-    pub fn keep_until(&mut self, iteration: u64) -> Result<()> {
+    /// Cuts `metrics.jsonl` before the first line of a later iteration, or of a validation later than `validated`, and a
+    /// line without its end.
+    pub fn keep_until(&mut self, iteration: u64, validated: u64) -> Result<()> {
         let path = self.dir.metrics_path();
         let lines = Lines::read(&path)?;
         let parsed = lines.parse(&path)?;
-        let later = |value: &Value| value["iteration"].as_u64().is_some_and(|at| at > iteration);
+        let later = |value: &Value| {
+            let until = if value["kind"] == "validation" { validated } else { iteration };
+            value["iteration"].as_u64().is_some_and(|at| at > until)
+        };
         let end = parsed
             .iter()
             .find(|(_, value)| later(value))
@@ -522,15 +532,31 @@ mod tests {
         assert_eq!(dir.metrics().unwrap().len(), 4, "a line without its end is dropped");
 
         let mut writer = RunWriter::resume(&path, &config(&[])).unwrap();
-        writer.keep_until(99).unwrap();
+        writer.keep_until(99, 99).unwrap();
         assert_eq!(fs::read_to_string(&metrics).unwrap(), whole);
-        writer.keep_until(20).unwrap();
+        writer.keep_until(20, 20).unwrap();
         writer.append(&json!({ "iteration": 21 })).unwrap();
         let iterations: Vec<u64> =
             dir.metrics().unwrap().iter().map(|line| line["iteration"].as_u64().unwrap()).collect();
         assert_eq!(iterations, [10, 20, 21]);
-        writer.keep_until(0).unwrap();
+        writer.keep_until(0, 0).unwrap();
         assert_eq!(fs::read(&metrics).unwrap(), b"");
+    }
+
+    #[test]
+    fn resuming_cuts_a_validation_that_the_checkpoint_lacks() {
+        let (_folder, path) = place();
+        let mut writer = RunWriter::create(&path, &config(&[])).unwrap();
+        for (kind, iteration) in
+            [("train", 5), ("validation", 5), ("train", 10), ("validation", 10), ("train", 11)]
+        {
+            writer.append(&json!({ "kind": kind, "iteration": iteration })).unwrap();
+        }
+        for (iteration, validated, kept) in [(11, 10, 5), (10, 10, 4), (10, 5, 3), (5, 0, 1)] {
+            writer.keep_until(iteration, validated).unwrap();
+            let lines = writer.dir().metrics().unwrap().len();
+            assert_eq!(lines, kept, "until {iteration}, validated at {validated}");
+        }
     }
 
     #[test]
@@ -574,7 +600,7 @@ mod tests {
         let parts = ["metrics.jsonl, line 2, is no JSON", "remove the line"];
         check_refused(dir.metrics(), ErrorKind::Data, &parts);
         let mut writer = RunWriter::resume(&path, &config(&[])).unwrap();
-        check_refused(writer.keep_until(5), ErrorKind::Data, &parts);
+        check_refused(writer.keep_until(5, 5), ErrorKind::Data, &parts);
         drop(writer);
         fs::write(dir.result_path(), "{").unwrap();
         check_refused(dir.result(), ErrorKind::Data, &["result.json is no JSON"]);

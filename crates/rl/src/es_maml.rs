@@ -9,6 +9,8 @@
 //! Departures: the paper's code normalises returns; here the differences of a sum are divided by their standard
 //! deviation, in both loops. A task is drawn for every perturbation, not one for all of them; F of the two signs is on the same one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor, Workspace, vmap};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::ThreadPool;
@@ -237,8 +239,9 @@ impl EsTrainer {
         }
     }
 
-    /// Return on test tasks after 0 to `steps` adaptations: a row for every task.
-    pub fn test(&self, tasks: usize, steps: usize) -> Vec<Vec<f64>> {
+    /// Return on test tasks after 0 to `steps` adaptations: a row for every task. Nothing when `stop` turns true before the
+    /// last adaptation of the last task has begun.
+    pub fn test(&self, tasks: usize, steps: usize, stop: &AtomicBool) -> Option<Vec<Vec<f64>>> {
         let theta = self.flat();
         let row = |arena: &mut Arena, task: usize| {
             let key = crate::MetaRl::test_key(self.seed, task);
@@ -246,12 +249,15 @@ impl EsTrainer {
             let mut phi = theta.clone();
             let mut row = Vec::new();
             for step in 0..=steps {
+                if stop.load(Ordering::Relaxed) {
+                    return None;
+                }
                 let key = key.with_stream(&format!("step {step}"));
                 let (next, now) = self.adapt(arena, &phi, key);
                 row.push(now);
                 phi = next;
             }
-            row
+            Some(row)
         };
         self.pool.install(|| (0..tasks).into_par_iter().map_init(|| self.arena(), row).collect())
     }
@@ -321,7 +327,8 @@ mod tests {
         }
         assert_eq!(one.theta.values(), three.theta.values());
         assert_ne!(one.theta.values(), trainer(1).theta.values());
-        assert_eq!(one.test(3, 1), three.test(3, 1));
+        let never = AtomicBool::new(false);
+        assert_eq!(one.test(3, 1, &never).unwrap(), three.test(3, 1, &never).unwrap());
     }
 
     #[test]

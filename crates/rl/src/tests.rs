@@ -1,6 +1,9 @@
 //! The outer gradient and the Fisher products, in double precision, against finite differences, against the
 //! engine's derivative of the whole inner loop as one graph, and against each other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use innerloop_engine::{Dtype, Graph, Key, Tensor, check, grad_params};
 use innerloop_meta::outer::Optimizer;
 use innerloop_nn::Activation;
@@ -8,7 +11,10 @@ use innerloop_nn::Activation;
 use crate::adaptation::{Shared, Task, Worker};
 use crate::programs::Programs;
 use crate::trainer::{MetaRl, Outer, Settings};
-use crate::{Advantage, InnerLoop, MakeEnvironment, Method, Navigation2d, Policy, Sight, Trpo};
+use crate::{
+    Advantage, Environment, EsMaml, EsTrainer, InnerLoop, MakeEnvironment, Method, Navigation2d,
+    Policy, Sight, Space, Step, Trpo,
+};
 
 const EPISODES: usize = 3;
 const ADVANTAGE: Advantage = Advantage { discount: 0.99, gae_lambda: 0.95 };
@@ -219,9 +225,12 @@ fn settings(method: Method, outer: Outer) -> Settings {
     }
 }
 
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
 fn run(settings: &Settings, threads: usize) -> MetaRl {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    MetaRl::new(settings.clone(), policy(), environment(), pool)
+    MetaRl::new(settings.clone(), policy(), environment(), pool(threads))
 }
 
 const ADAM: Optimizer =
@@ -246,7 +255,79 @@ fn any_number_of_threads_gives_the_same_bits() {
         }
         assert_eq!(one.theta.values(), three.theta.values(), "{method:?}");
         assert_ne!(one.theta.values(), run(&settings, 1).theta.values(), "{method:?} moved");
-        assert_eq!(one.test(3, 2, 4), three.test(3, 2, 4), "{method:?}");
+        let never = AtomicBool::new(false);
+        let [one, three] = [one, three].map(|run| run.test(3, 2, 4, &never).unwrap());
+        assert_eq!(one, three, "{method:?}");
+    }
+}
+
+/// Navigation that turns `stop` true as the `at`-th episode begins.
+struct Stopping {
+    point: Navigation2d,
+    at: usize,
+    begun: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Environment for Stopping {
+    fn observation_space(&self) -> Space {
+        self.point.observation_space()
+    }
+
+    fn action_space(&self) -> Space {
+        self.point.action_space()
+    }
+
+    fn horizon(&self) -> usize {
+        self.point.horizon()
+    }
+
+    fn set_task(&mut self, key: Key) {
+        self.point.set_task(key);
+    }
+
+    fn reset(&mut self, key: Key, observation: &mut [f64]) {
+        if self.begun.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.point.reset(key, observation);
+    }
+
+    fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
+        self.point.step(action, observation)
+    }
+}
+
+/// A test that is stopped as its `at`-th episode begins ends with the adaptation step that this one belongs to: episodes
+/// begun, and whether that was all of them. One thread, three tasks, two steps.
+fn stopped_test(evolution: bool, at: usize) -> (usize, bool) {
+    let (begun, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (episodes, heard) = (begun.clone(), stop.clone());
+    let make: MakeEnvironment = Box::new(move || {
+        let point = Navigation2d::new(Sight::Position);
+        Box::new(Stopping { point, at, begun: episodes.clone(), stop: heard.clone() })
+    });
+    let rows = if evolution {
+        let settings = EsMaml { queries: 3, ..EsMaml::default() };
+        EsTrainer::new(settings, 4, policy(), make, pool(1)).test(3, 2, &stop)
+    } else {
+        let settings = settings(Method::Maml, Outer::Trpo(Trpo::default()));
+        MetaRl::new(settings, policy(), make, pool(1)).test(3, 2, 4, &stop)
+    };
+    assert!(rows.iter().flatten().all(|row| row.len() == 3), "{rows:?}");
+    (begun.load(Ordering::Relaxed), rows.is_some_and(|rows| rows.len() == 3))
+}
+
+#[test]
+fn a_test_stops_between_two_steps() {
+    for evolution in [false, true] {
+        // Four episodes a step, twelve a task.
+        for (at, ends) in [(1, 4), (4, 4), (5, 8), (12, 12), (17, 20), (32, 32)] {
+            assert_eq!(stopped_test(evolution, at), (ends, false), "evolution: {evolution}");
+        }
+        for at in [33, 36, 37] {
+            assert_eq!(stopped_test(evolution, at), (36, true), "evolution: {evolution}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::outer::{Optimizer, OptimizerState};
@@ -288,19 +289,22 @@ impl MetaRl {
     }
 
     /// Mean return on tasks that training has not seen, after 0 to `steps` policy-gradient steps on
-    /// `trajectories` episodes each: a row for every task.
-    pub fn test(&self, tasks: usize, steps: usize, trajectories: usize) -> Vec<Vec<f64>> {
+    /// `trajectories` episodes each: a row for every task. Nothing when `stop` turns true before the last step of the last
+    /// task has begun.
+    pub fn test(
+        &self,
+        tasks: usize,
+        steps: usize,
+        trajectories: usize,
+        stop: &AtomicBool,
+    ) -> Option<Vec<Vec<f64>>> {
         let mut rows = vec![Vec::new(); tasks];
         self.crew.map(&mut rows, |i, worker, row: &mut Vec<f64>| {
+            let key = MetaRl::test_key(self.settings.seed, i);
             let each = |rollouts: &Rollouts| row.push(rollouts.mean_return());
-            self.adapt(
-                worker,
-                MetaRl::test_key(self.settings.seed, i),
-                (steps, trajectories),
-                each,
-            );
+            self.adapt(worker, key, (steps, trajectories), stop, each);
         });
-        rows
+        rows.iter().all(|row| row.len() == steps + 1).then_some(rows)
     }
 
     /// Key of a test task: the same tasks whatever is trained.
@@ -314,23 +318,27 @@ impl MetaRl {
         self.crew.map(&mut all, |_, worker, all: &mut Vec<Rollouts>| {
             let key = MetaRl::test_key(self.settings.seed, task);
             let each = |rollouts: &Rollouts| all.push(rollouts.clone());
-            self.adapt(worker, key, (steps, trajectories), each);
+            self.adapt(worker, key, (steps, trajectories), &AtomicBool::new(false), each);
         });
         let [all] = all;
         all
     }
 
-    /// Adaptation after training: every step has trajectories and a gradient of its own.
+    /// Adaptation after training: every step has trajectories and a gradient of its own. None begins once `stop` is true.
     fn adapt(
         &self,
         worker: &mut Worker,
         key: Key,
         (steps, trajectories): (usize, usize),
+        stop: &AtomicBool,
         mut each: impl FnMut(&Rollouts),
     ) {
         let shared = &self.shared;
         let mut phi = self.theta.clone();
         for step in 0..=steps {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             let rollouts = shared.episodes(worker, &phi, (key, step), trajectories);
             each(&rollouts);
             if step < steps {

@@ -83,7 +83,7 @@ fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> an
             let returns: Vec<String> = report.returns.iter().map(|r| format!("{r:.1}")).collect();
             show.step(report.iteration, format!("returns {}", returns.join(" → ")));
         }
-        rl::Event::Evaluating => {}
+        rl::Event::Evaluating => show.bar.println("final evaluation"),
     };
     let outcome = rl::train(config.clone(), out, resume, stop, &mut sink);
     show.bar.finish_and_clear();
@@ -139,6 +139,7 @@ fn train_transfer(
             let seconds = start.elapsed().as_secs_f64();
             say!("{seconds:>6.0} s  iteration {iteration}/{iterations}  loss {loss:.3}");
         }
+        transfer::Event::Evaluating => say!("final evaluation"),
     };
     let outcome = transfer::train(config, out, resume, stop, &mut sink)?;
     print_accuracies(&outcome);

@@ -2,22 +2,31 @@
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::Command;
+use std::process::{ChildStdout, Command};
+use std::time::{Duration, Instant};
 
 use innerloop::lab::run_dir::RunDir;
 use innerloop::lab::{Which, open};
 
 use crate::command::{Place, small, tiny};
 
-/// Starts a command that trains without end, and stops it once it has begun: its exit code and standard error.
-fn interrupted(mut command: Command) -> (Option<i32>, String) {
-    let mut child = command.spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+/// Waits until training has begun.
+fn begun(stdout: &mut BufReader<ChildStdout>) {
     let mut line = String::new();
     while !line.contains(" threads, ") {
         line.clear();
         assert!(stdout.read_line(&mut line).unwrap() > 0, "the run ended before it began");
     }
+}
+
+/// Starts a command that would not end for long, and stops it after a wait: its exit code and standard error.
+fn interrupted(
+    mut command: Command,
+    wait: impl FnOnce(&mut BufReader<ChildStdout>),
+) -> (Option<i32>, String) {
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    wait(&mut stdout);
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let mut rest = String::new();
@@ -35,7 +44,7 @@ fn an_interrupted_comparison_keeps_what_is_there() {
     let endless =
         ["--base", "sinusoid-maml", "--methods", "maml,fomaml", "--iterations", "100000000"];
     let arguments = [&["compare", "--out", "c"], &endless[..], &small("sinusoid-maml")].concat();
-    let (code, stderr) = interrupted(place.command(&arguments));
+    let (code, stderr) = interrupted(place.command(&arguments), begun);
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("the same command goes on from there"), "{stderr}");
     let table = std::fs::read_to_string(place.path("c/compare.md")).unwrap();
@@ -53,7 +62,7 @@ fn an_interrupt_saves_and_the_run_goes_on() {
     let endless =
         ["--out", "run", "--set", "outer.iterations=100000000", "--set", "run.minutes=600"];
     let endless = [&endless[..], &["--set", "evaluation.validate_every=0"]].concat();
-    let (code, stderr) = interrupted(place.command(&tiny("sinusoid-maml", &endless)));
+    let (code, stderr) = interrupted(place.command(&tiny("sinusoid-maml", &endless)), begun);
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("go on with --resume and --out run"), "{stderr}");
     assert!(RunDir::open(&place.path("run")).unwrap().result().unwrap().is_none());
@@ -66,4 +75,29 @@ fn an_interrupt_saves_and_the_run_goes_on() {
     place.run(&tiny("sinusoid-maml", &resume)).ok();
     let result = RunDir::open(&place.path("run")).unwrap().result().unwrap().unwrap();
     assert_eq!(result["iterations"], stopped_at);
+}
+
+#[test]
+fn an_interrupt_ends_the_final_evaluation_of_reinforcement_learning() {
+    let place = Place::new();
+    // More test tasks than anybody waits for: only the signal ends this run.
+    let arguments = [
+        ["train", "nav2d-maml", "--out", "run"],
+        ["--set", "outer.iterations=1", "--set", "outer.meta_batch_size=1"],
+        ["--set", "rl.trajectories=2", "--set", "evaluation.tasks=20000"],
+    ];
+    // The only checkpoint comes when training is over.
+    let last = place.path("run/last.safetensors");
+    let trained = |_: &mut BufReader<ChildStdout>| {
+        let start = Instant::now();
+        while !last.exists() {
+            assert!(start.elapsed() < Duration::from_secs(300), "training has not ended");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let (code, stderr) = interrupted(place.command(arguments.as_flattened()), trained);
+    assert_eq!(code, Some(130), "{stderr}");
+    let words = "stopped during the final evaluation; go on with --resume and --out run";
+    assert!(stderr.contains(words), "{stderr}");
+    assert_eq!(RunDir::open(&place.path("run")).unwrap().result().unwrap(), None);
 }

@@ -1,5 +1,7 @@
 //! Learners of both kinds: by gradients, and by evolution.
 
+use std::sync::atomic::AtomicBool;
+
 use innerloop_engine::{Params, Tensor};
 use innerloop_rl::{EsTrainer, MetaRl, Policy, Rollouts, Trust};
 
@@ -132,11 +134,16 @@ impl Learner {
         }
     }
 
-    /// Mean return on test tasks after 0 to `steps` adaptation steps: a row for every task.
-    pub(super) fn test(&self, tasks: usize, steps: usize, trajectories: usize) -> Vec<Vec<f64>> {
+    /// Mean return on test tasks after 0 to `steps` adaptation steps: a row for every task. Nothing when `stop` turns true
+    /// before the last step has begun.
+    pub(super) fn test(
+        &self,
+        [tasks, steps, trajectories]: [usize; 3],
+        stop: &AtomicBool,
+    ) -> Option<Vec<Vec<f64>>> {
         match self {
-            Learner::Gradient(learner) => learner.test(tasks, steps, trajectories),
-            Learner::Evolution(learner) => learner.test(tasks, steps),
+            Learner::Gradient(learner) => learner.test(tasks, steps, trajectories, stop),
+            Learner::Evolution(learner) => learner.test(tasks, steps, stop),
         }
     }
 

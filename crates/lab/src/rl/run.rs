@@ -102,10 +102,10 @@ pub fn train(
     if resume && run.writer.dir().last_path().exists() {
         run.seconds = restore(&mut run.learner, &run.writer.dir().last_path())?;
     }
-    run.writer.keep_until(run.learner.iteration())?;
+    run.writer.keep_until(run.learner.iteration(), 0)?;
     run.train(stop, sink)?;
     sink(Event::Evaluating);
-    run.finish()
+    run.finish(stop)
 }
 
 /// A learner standing at the newest checkpoint of a run.
@@ -124,11 +124,22 @@ pub fn evaluate(
     steps: usize,
     trajectories: usize,
 ) -> Result<Vec<Estimate>> {
-    let rows = learner.test(tasks, steps, trajectories);
+    let never = AtomicBool::new(false);
+    let returns = evaluate_until(learner, [tasks, steps, trajectories], &never)?;
+    Ok(returns.expect("nothing stops it"))
+}
+
+/// The same, or nothing when `stop` turns true before the last step has begun.
+fn evaluate_until(
+    learner: &Learner,
+    [tasks, steps, trajectories]: [usize; 3],
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Estimate>>> {
+    let Some(rows) = learner.test([tasks, steps, trajectories], stop) else { return Ok(None) };
     let at = |k: usize| Estimate::of(&rows.iter().map(|row| row[k]).collect::<Vec<_>>());
     let estimates: Vec<Estimate> = (0..=steps).map(at).collect();
     match estimates.iter().find(|estimate| !estimate.mean.is_finite()) {
-        None => Ok(estimates),
+        None => Ok(Some(estimates)),
         Some(found) => Err(Error::diverged(format!(
             "a mean return is {}, expected a finite number; lower algorithm.inner_lr",
             found.mean
@@ -178,10 +189,8 @@ impl Run {
                 checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
             }
             if stopped {
-                return Err(Error::interrupted(format!(
-                    "stopped after iteration {done} of {last}; go on with --resume and --out {}",
-                    self.writer.dir().path().display()
-                )));
+                let at = format!("after iteration {done} of {last}");
+                return Err(self.writer.dir().interrupted(&at));
             }
         }
         Ok(())
@@ -202,12 +211,17 @@ impl Run {
         Checkpoint { groups, metadata }
     }
 
-    fn finish(self) -> Result<Outcome> {
+    /// The final evaluation, and the pictures.
+    fn finish(self, stop: &AtomicBool) -> Result<Outcome> {
         let settings = &self.config.evaluation;
         let (tasks, steps) = (settings.tasks, settings.steps);
         let trajectories = self.config.test_trajectories();
-        let returns = evaluate(&self.learner, tasks, steps, trajectories)?;
-        let fresh = Learner::new(&self.config)?;
+        let test = |learner: &Learner| {
+            let returns = evaluate_until(learner, [tasks, steps, trajectories], stop)?;
+            let dir = self.writer.dir();
+            returns.ok_or_else(|| dir.interrupted("during the final evaluation"))
+        };
+        let returns = test(&self.learner)?;
         let outcome = Outcome {
             algorithm: self.config.algorithm.name.name(),
             seed: self.config.seed,
@@ -219,7 +233,7 @@ impl Run {
             parameters: self.learner.policy().len(),
             tasks,
             trajectories,
-            untrained: evaluate(&fresh, tasks, steps, trajectories)?,
+            untrained: test(&Learner::new(&self.config)?)?,
             returns,
         };
         if let Some(paths) = self.paths(steps) {

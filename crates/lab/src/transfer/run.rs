@@ -40,6 +40,8 @@ pub enum Event {
         /// Mean loss of the targets' own steps.
         loss: f64,
     },
+    /// Training is over and the final evaluation begins.
+    Evaluating,
 }
 
 /// The result of a run, as `result.json` holds it.
@@ -106,6 +108,10 @@ enum Line {
 }
 
 /// Trains the source, then every method's trials, into a folder.
+///
+/// When `stop` turns true a few iterations of the source, those of the trials up to the next checkpoint, or the trial that is
+/// being measured, are finished, and an [`crate::ErrorKind::Interrupted`] error returned. What goes on from there ends in
+/// the same bits.
 pub fn train(
     config: TransferConfig,
     out: &Path,
@@ -130,12 +136,14 @@ pub fn train(
     if resume && last.exists() {
         run.restore(&checkpoint::load(&last)?, &last)?;
     }
-    writer.keep_until(run.iteration)?;
-    if run.iteration == 0 {
+    writer.keep_until(run.iteration, 0)?;
+    // A run that was killed before its first checkpoint has left the line.
+    if writer.dir().metrics()?.is_empty() {
         writer.append(&Line::Source { iteration: 0, accuracy: source.accuracy })?;
     }
     let before = run.seconds;
     let total = config.outer.iterations as u64;
+    let stopped = || stop.load(Ordering::Relaxed);
     while run.iteration < total {
         let until = (run.iteration + config.run.checkpoint_every as u64).min(total);
         let lines = run.advance(&pool, until)?;
@@ -144,14 +152,13 @@ pub fn train(
         checkpoint::save(&last, &run.checkpoint())?;
         let losses = run.cells.iter().map(|cell| cell.loss);
         sink(Event::Step { iteration: until, loss: losses.sum::<f64>() / run.cells.len() as f64 });
-        if stop.load(Ordering::Relaxed) && until < total {
-            return Err(Error::interrupted(format!(
-                "stopped after iteration {until} of {total}; go on with --resume and --out {}",
-                out.display()
-            )));
+        if stopped() {
+            return Err(writer.dir().interrupted(&format!("after iteration {until} of {total}")));
         }
     }
-    let outcome = run.outcome(&config, &source);
+    sink(Event::Evaluating);
+    let outcome = run.outcome(&config, &source, stopped);
+    let outcome = outcome.ok_or_else(|| writer.dir().interrupted("during the final evaluation"))?;
     if let Some(svg) = run.matched() {
         writer.write_text("matched.svg", &svg)?;
     }
@@ -168,7 +175,7 @@ pub fn evaluate(folder: &Path) -> Result<Outcome> {
     let source = Source::new(&config, &images, folder, &AtomicBool::new(false))?;
     let mut run = Run::new(&config, &images, &source)?;
     run.restore(&last, &dir.last_path())?;
-    Ok(run.outcome(&config, &source))
+    Ok(run.outcome(&config, &source, || false).expect("nothing stops it"))
 }
 
 /// A trial of a method.
@@ -273,21 +280,28 @@ impl Run {
         Ok(lines)
     }
 
-    fn outcome(&self, config: &TransferConfig, source: &Source) -> Outcome {
+    /// Measures every trial, or nothing when `stopped` turns true before the last one's turn.
+    fn outcome(
+        &self,
+        config: &TransferConfig,
+        source: &Source,
+        stopped: impl Fn() -> bool,
+    ) -> Option<Outcome> {
         let of = |(method, name): (usize, &MethodName)| {
             let cells: Vec<&Cell> =
                 self.cells.iter().filter(|cell| cell.method == method).collect();
             let course = &self.courses[method];
-            let accuracies: Vec<f64> = cells
-                .iter()
-                .map(|cell| course.accuracy(&cell.trial, &self.data[cell.number][1]))
-                .collect();
+            let accuracy = |cell: &&Cell| {
+                let [_, test] = &self.data[cell.number];
+                (!stopped()).then(|| course.accuracy(&cell.trial, test))
+            };
+            let accuracies = cells.iter().map(accuracy).collect::<Option<Vec<f64>>>()?;
             let mean = |of: &dyn Fn(&Cell) -> Option<f64>| -> Option<f64> {
                 let values = cells.iter().map(|cell| of(cell)).collect::<Option<Vec<f64>>>()?;
                 Some(values.iter().sum::<f64>() / values.len() as f64)
             };
             let seconds = mean(&|cell| Some(cell.seconds)).unwrap_or(0.0);
-            MethodOutcome {
+            Some(MethodOutcome {
                 method: name.name(),
                 accuracy: Estimate::of(&accuracies),
                 accuracies,
@@ -298,9 +312,9 @@ impl Run {
                     [counts.gradients, counts.hessian_products]
                 }),
                 gradient_norm: mean(&|cell| cell.gradient_norm),
-            }
+            })
         };
-        Outcome {
+        Some(Outcome {
             seed: config.seed,
             version: env!("CARGO_PKG_VERSION"),
             source_accuracy: source.accuracy,
@@ -308,8 +322,8 @@ impl Run {
             peak_memory: peak_memory(),
             trials: config.outer.trials,
             iterations: self.iteration,
-            methods: self.names.iter().enumerate().map(of).collect(),
-        }
+            methods: self.names.iter().enumerate().map(of).collect::<Option<_>>()?,
+        })
     }
 
     /// What the first trial of L2T-ww matched.
@@ -392,4 +406,39 @@ fn parts(trial: &Trial) -> [(&'static str, &Params<Tensor>); 5] {
         (FIRST, &trial.optimizer.first),
         (SECOND, &trial.optimizer.second),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_stops_between_two_trials() {
+        let sets = [
+            "transfer.source_classes=2",
+            "transfer.source_shots=2",
+            "transfer.target_classes=2",
+            "transfer.target_shots=2",
+            "transfer.target_query=2",
+            "source.channels=[2]",
+            "source.iterations=1",
+            "source.batch_size=4",
+            "target.channels=[2]",
+            "algorithm.methods=['scratch', 'uniform']",
+            "outer.trials=2",
+            "outer.batch_size=4",
+        ];
+        let config = TransferConfig::load("transfer-strokes", &sets.map(String::from)).unwrap();
+        let images = Images::open(&config.transfer).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let never = AtomicBool::new(false);
+        let source = Source::new(&config, &images, folder.path(), &never).unwrap();
+        let run = Run::new(&config, &images, &source).unwrap();
+        for (measured, asked) in [(0, 1), (1, 2), (2, 3), (3, 4), (4, 4)] {
+            let questions = std::cell::Cell::new(0);
+            let stopped = || questions.replace(questions.get() + 1) == measured;
+            let whole = run.outcome(&config, &source, stopped).is_some();
+            assert_eq!((whole, questions.get()), (measured == 4, asked), "{measured} measured");
+        }
+    }
 }

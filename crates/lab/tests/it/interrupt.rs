@@ -1,10 +1,12 @@
 //! Interrupts while tasks are evaluated: a run stops between two of them, and goes on to the same bits.
 
-use innerloop_lab::ErrorKind;
+use std::fs;
+
 use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::{ErrorKind, checkpoint};
 use innerloop_tasks::Split;
 
-use crate::runs::{check_same_run, complete, resumed, stopped_at_task, tiny};
+use crate::runs::{check_same_run, complete, resumed, stopped, stopped_at_task, tiny};
 
 /// On one thread, a run that is stopped in its `at`-th task of a split draws no other, and says where it stopped. It is
 /// stopped again in the first task that follows; then it goes on, and leaves what a run at once does.
@@ -41,6 +43,52 @@ fn a_validation_is_made_up_for() {
     let ensemble = ["evaluation.ensemble=2", "evaluation.validate_every=2"];
     let at_eight = "after iteration 8 of 10, during its validation";
     check_stops("strokes-maml", &ensemble, (Split::Validation, 10), at_eight);
+}
+
+/// Stopped in a validation, resumed, and killed before the next checkpoint: what the checkpoint does not know of has not
+/// been, whatever the kill left on disk.
+#[test]
+fn a_kill_after_a_validation_made_up_for_changes_nothing() {
+    // At this rate nothing moves, and of equal scores the first, at 5, stays the best.
+    let sets = ["run.threads=1", "outer.lr=1e-60", "evaluation.ensemble=2"];
+    let config = tiny("sinusoid-maml", &sets);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let outcome = complete(&config, &whole);
+    assert_eq!(outcome.evaluated_iteration, 5);
+    let (_, error) = stopped_at_task(&config, &parts, false, (Split::Validation, 1));
+    assert!(error.to_string().contains("during its validation"), "{error}");
+    let dir = RunDir::open(&parts).unwrap();
+    let checkpoint = fs::read(dir.last_path()).unwrap();
+    // The kill comes after the best meta-parameters were written, or between the line and them.
+    for best_is_there in [true, false] {
+        resumed(&config, &parts).1.unwrap();
+        fs::write(dir.last_path(), &checkpoint).unwrap();
+        fs::remove_file(dir.result_path()).unwrap();
+        if !best_is_there {
+            fs::remove_file(dir.best_path()).unwrap();
+            fs::remove_dir_all(parts.join("ensemble")).unwrap();
+        }
+        let again = resumed(&config, &parts).1.unwrap();
+        check_same_run(&whole, &parts);
+        assert_eq!(again.test, outcome.test);
+        assert_eq!((again.evaluated_iteration, &again.ensemble), (5, &outcome.ensemble));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_knows_of_no_validation_counts_all_before_it() {
+    let config = tiny("sinusoid-maml", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    complete(&config, &whole);
+    stopped(&config, &parts, 7);
+    let last = RunDir::open(&parts).unwrap().last_path();
+    let mut older = checkpoint::load(&last).unwrap();
+    assert_eq!(older.metadata.remove("validated").as_deref(), Some("5"));
+    checkpoint::save(&last, &older).unwrap();
+    assert_eq!(resumed(&config, &parts).0, [8, 9, 10]);
+    check_same_run(&whole, &parts);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Runs of reinforcement learning: files, resume, threads, refusals.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
@@ -54,7 +54,7 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
         let stop = AtomicBool::new(false);
         let mut after_two = |event: Event<'_>| {
             if let Event::Step(progress) = event {
-                stop.store(progress.iteration == 2, std::sync::atomic::Ordering::Relaxed);
+                stop.store(progress.iteration == 2, Ordering::Relaxed);
             }
         };
         let error = rl::train(long.clone(), &parts, false, &stop, &mut after_two).unwrap_err();
@@ -62,20 +62,60 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
         let more = config(preset, &["outer.iterations=4", "run.threads=3"]);
         let resumed = train(more, &parts, true).unwrap();
         assert_eq!(straight.returns, resumed.returns, "{preset}");
-        let [a, b] = [&whole, &parts].map(|out| rl::open(out).unwrap().1);
-        assert_eq!(a.theta().values(), b.theta().values(), "{preset}");
-        let without_time = |out: &Path| {
-            let mut lines = RunDir::open(out).unwrap().metrics().unwrap();
-            lines.iter_mut().for_each(|line| line["seconds"] = 0.into());
-            lines
-        };
-        assert_eq!(without_time(&whole), without_time(&parts), "{preset}");
-        assert_eq!(without_time(&whole).len(), 4);
+        assert_eq!(same_lines(&whole, &parts), 4, "{preset}");
         for file in ["config.toml", "last.safetensors", "result.json", "curve.svg"] {
             assert!(whole.join(file).is_file(), "{preset}: {file}");
         }
         assert_eq!(whole.join("paths.svg").is_file(), preset != "nav2d-es-maml");
         assert_eq!([whole.as_path(), folder.path()].map(Kind::of_run), [Some(Kind::Rl), None]);
+    }
+}
+
+/// Two runs end at the same θ, and leave the same lines but for the time: how many.
+#[track_caller]
+fn same_lines(whole: &Path, parts: &Path) -> usize {
+    let [a, b] = [whole, parts].map(|out| rl::open(out).unwrap().1);
+    assert_eq!(a.theta().values(), b.theta().values());
+    let [a, b] = [whole, parts].map(|out| {
+        let mut lines = RunDir::open(out).unwrap().metrics().unwrap();
+        lines.iter_mut().for_each(|line| line["seconds"] = 0.into());
+        lines
+    });
+    assert_eq!(a, b);
+    a.len()
+}
+
+#[test]
+fn a_final_evaluation_begins_again() {
+    // Time that is over stays over: the second run has one iteration.
+    for (preset, minutes, iterations) in
+        [("nav2d-maml", "0", 2), ("nav2d-maml", "1e-9", 1), ("nav2d-es-maml", "0", 2)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
+        let minutes = format!("run.minutes={minutes}");
+        let config = config(preset, &["outer.iterations=2", "run.threads=2", &minutes]);
+        let straight = train(config.clone(), &whole, false).unwrap();
+        assert_eq!(straight.iterations, iterations);
+        for (resume, taken) in [(false, iterations), (true, 0)] {
+            let (stop, mut steps) = (AtomicBool::new(false), 0);
+            let mut at_evaluation = |event: Event<'_>| match event {
+                Event::Started { .. } => {}
+                Event::Step(_) => steps += 1,
+                Event::Evaluating => stop.store(true, Ordering::Relaxed),
+            };
+            let run = rl::train(config.clone(), &parts, resume, &stop, &mut at_evaluation);
+            let error = run.unwrap_err();
+            assert_eq!((error.kind(), steps), (ErrorKind::Interrupted, taken), "{error}");
+            let out = parts.display();
+            let how = "stopped during the final evaluation; go on with --resume and --out";
+            assert_eq!(error.to_string(), format!("{how} {out}"));
+            assert_eq!(RunDir::open(&parts).unwrap().result().unwrap(), None, "no result yet");
+        }
+        let again = train(config, &parts, true).unwrap();
+        assert_eq!((&again.returns, &again.untrained), (&straight.returns, &straight.untrained));
+        assert_eq!(again.iterations, iterations);
+        assert_eq!(same_lines(&whole, &parts) as u64, iterations);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Runs of meta-transfer.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_lab::config::{Config, Kind, RlConfig, presets};
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::transfer::{Outcome, TransferConfig, evaluate, train};
+use innerloop_lab::transfer::{Event, Outcome, TransferConfig, evaluate, train};
 use innerloop_lab::{Error, ErrorKind};
 
 const SMALL: [&str; 13] = [
@@ -38,6 +38,10 @@ fn accuracies(outcome: &Outcome) -> Vec<Vec<f64>> {
     outcome.methods.iter().map(|method| method.accuracies.clone()).collect()
 }
 
+fn lines(out: &Path) -> Vec<serde_json::Value> {
+    RunDir::open(out).unwrap().metrics().unwrap()
+}
+
 #[test]
 fn threads_and_stops_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,7 +54,6 @@ fn threads_and_stops_change_no_bit() {
     let third = run(&stopped, &sets, true, false).unwrap();
     assert_eq!(accuracies(&first), accuracies(&second));
     assert_eq!(accuracies(&first), accuracies(&third));
-    let lines = |path: &Path| RunDir::open(path).unwrap().metrics().unwrap();
     assert_eq!(lines(&one).len(), 1 + 2 * 2 * 5);
     assert_eq!(lines(&one), lines(&two));
     assert_eq!(lines(&one), lines(&stopped));
@@ -88,6 +91,51 @@ fn a_source_that_was_stopped_begins_again() {
     let second = run(&stopped, &sets, true, false).unwrap();
     assert_eq!(first.source_accuracy, second.source_accuracy);
     assert_eq!(accuracies(&first), accuracies(&second));
+}
+
+#[test]
+fn a_final_evaluation_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
+    let sets = ["run.threads=1", "run.checkpoint_every=2"];
+    let straight = run(&whole, &sets, false, false).unwrap();
+    let during = "during the final evaluation";
+    let at_end = |event: Event| matches!(event, Event::Step { iteration: 4, .. });
+    let at_evaluation = |event: Event| matches!(event, Event::Evaluating);
+    // A stop heard as the last iterations end is one in training.
+    let stops: [(fn(Event) -> bool, _); 3] =
+        [(at_end, "after iteration 4 of 4"), (at_evaluation, during), (at_evaluation, during)];
+    for (i, (at, said)) in stops.into_iter().enumerate() {
+        let stop = AtomicBool::new(false);
+        let mut sink = |event| {
+            if at(event) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let error = train(config(&sets).unwrap(), &parts, i > 0, &stop, &mut sink).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+        let out = parts.display();
+        assert_eq!(
+            error.to_string(),
+            format!("stopped {said}; go on with --resume and --out {out}")
+        );
+        assert_eq!(RunDir::open(&parts).unwrap().result().unwrap(), None, "no result yet");
+    }
+    let again = run(&parts, &sets, true, false).unwrap();
+    assert_eq!(accuracies(&again), accuracies(&straight));
+    assert_eq!(lines(&parts), lines(&whole));
+    assert!(parts.join("matched.svg").is_file());
+}
+
+#[test]
+fn a_kill_before_the_first_checkpoint_leaves_no_line_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = ["run.threads=1", "algorithm.methods=['scratch']"];
+    let first = run(folder.path(), &sets, false, false).unwrap();
+    let whole = lines(folder.path());
+    std::fs::remove_file(folder.path().join("last.safetensors")).unwrap();
+    let again = run(folder.path(), &sets, true, false).unwrap();
+    assert_eq!((accuracies(&again), lines(folder.path())), (accuracies(&first), whole));
 }
 
 #[test]
