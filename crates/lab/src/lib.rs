@@ -16,7 +16,6 @@ mod experiment;
 mod few_shot;
 mod metagrad;
 pub mod plot;
-mod pool;
 pub mod reproduce;
 pub mod rl;
 mod run;
@@ -33,9 +32,8 @@ pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
 pub use few_shot::{FewShot, Phase, Readout};
 pub use metagrad::{MetaGradient, metagrad};
-pub use pool::thread_pool;
 pub use run::{Event, Outcome, Session, Sink, Which, open, peak_memory, train, train_experiment};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{
     Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,
 };

@@ -20,7 +20,6 @@ use serde::Serialize;
 
 use crate::config::Network;
 use crate::experiment::{Experiment, Outer};
-use crate::pool::thread_pool;
 use crate::{Error, Result};
 
 /// What one outer iteration measured.
@@ -262,4 +261,14 @@ impl Trainer {
 
 fn locked(groups: &[Mutex<Group>]) -> Vec<MutexGuard<'_, Group>> {
     groups.iter().map(|group| group.lock().expect("no worker panicked")).collect()
+}
+
+/// A pool of the given number of threads; zero for one per core.
+pub fn thread_pool(threads: usize) -> Result<ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|cause| {
+        Error::new(
+            crate::ErrorKind::Io,
+            format!("cannot start {threads} threads: {cause}; set run.threads"),
+        )
+    })
 }

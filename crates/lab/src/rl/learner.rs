@@ -8,7 +8,7 @@ use innerloop_rl::{EsTrainer, MetaRl, Policy, Rollouts, Trust};
 use super::environment::environments;
 use crate::config::RlConfig;
 use crate::config::rl::{ActivationName, MethodName};
-use crate::pool::thread_pool;
+use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
 /// A learner in memory.

@@ -21,9 +21,9 @@ use crate::config::TransferConfig;
 use crate::config::transfer::{MethodName, NetworkName};
 use crate::evaluation::Estimate;
 use crate::experiment::converted;
-use crate::pool::thread_pool;
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
+use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
 /// What happens during a run, for whoever shows it.
