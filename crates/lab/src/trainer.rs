@@ -138,11 +138,15 @@ impl Trainer {
         let (seats, iteration) = (&self.seats, self.iteration);
         let seed = experiment.config.seed;
         let next = AtomicUsize::new(0);
+        let (last, shared) = self.groups.split_last().expect("a meta-batch has tasks");
         // Takes one group after another. Which worker runs a group changes no bit of its results.
-        let work = |seat: &Mutex<Seat>| {
+        let work = |seat: &Mutex<Seat>, first: Option<&Mutex<Group>>| {
             let mut seat = seat.lock().expect("no worker panicked");
             let Seat { worker, episodes } = &mut *seat;
-            while let Some(group) = self.groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut first = first;
+            let mut take =
+                || first.take().or_else(|| shared.get(next.fetch_add(1, Ordering::Relaxed)));
+            while let Some(group) = take() {
                 let mut group = group.lock().expect("no worker panicked");
                 let Group { first, results } = &mut *group;
                 let episodes = &mut episodes[..results.len()];
@@ -163,14 +167,16 @@ impl Trainer {
                 learner.run_group(worker, meta, &tasks, results);
             }
         };
-        // This thread works too, so that in the pool as many threads work as there are.
+        // This thread works too, so that in the pool as many threads work as there are. It begins with the last group,
+        // the smallest: it waits for the others awake, while they, done before it, would fall asleep, and waking them
+        // takes as long as a small meta-iteration.
         let helpers = seats.len().min(self.groups.len()) - 1;
         self.pool.in_place_scope(|scope| {
             let work = &work;
             for seat in &seats[1..=helpers] {
-                scope.spawn(move |_| work(seat));
+                scope.spawn(move |_| work(seat, None));
             }
-            work(&seats[0]);
+            work(&seats[0], Some(last));
         });
         let mut report = self.reduce()?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);
