@@ -48,6 +48,18 @@ shipped! {
     "mini-imagenet-5w5s-lstm",
     "mini-imagenet-5w1s-maml-plus-plus",
     "mini-imagenet-5w1s-cavia",
+    "mini-imagenet-5w1s-maml",
+    "mini-imagenet-5w1s-shot",
+    "mini-imagenet-5w5s-maml",
+    "mini-imagenet-5w5s-shot",
+    "mini-imagenet-5w1s-anil",
+    "mini-imagenet-5w1s-boil",
+    "mini-imagenet-5w1s-fomaml",
+    "mini-imagenet-5w1s-truncated-maml",
+    "mini-imagenet-5w1s-binom-maml",
+    "mini-imagenet-5w1s-sign-maml",
+    "omniglot-20w1s-imaml",
+    "omniglot-5w1s-meta-curvature",
 }
 
 /// What was published: the table `[published]`.
