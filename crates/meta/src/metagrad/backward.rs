@@ -131,7 +131,8 @@ fn cut_off<'g>(gradient: &Vars<'g>) -> Vars<'g> {
 }
 
 /// Solves `A x = b` in so many steps from zero (Hestenes and Stiefel 1952). It stays where it is once nothing is
-/// left to do, and where `A` is not positive in the direction of search.
+/// left to do, and where `A` is not positive in the direction of search; where that is `b` itself, it gives `b`, as
+/// if `A` were the identity: a task whose curvature cannot be used contributes its first-order gradient.
 fn conjugate_gradients<'g>(
     matrix: impl Fn(&[Var<'g>]) -> Vec<Var<'g>>,
     b: &[Var<'g>],
@@ -153,10 +154,12 @@ fn conjugate_gradients<'g>(
     let (mut residual, mut p) = (b.to_vec(), b.to_vec());
     let mut square = dot(&residual, &residual);
     let mut goes_on = (square - NONE).step();
+    let mut begun = None;
     for _ in 0..iterations {
         let curved = matrix(&p);
         let curvature = dot(&p, &curved);
         goes_on = goes_on * curvature.step();
+        begun.get_or_insert(goes_on);
         // A quotient whose divisor is one where it is not used.
         let over = |divisor: Var<'g>, goes_on: Var<'g>| {
             (divisor * goes_on + (goes_on * -1.0 + 1.0)).recip() * goes_on
@@ -169,5 +172,8 @@ fn conjugate_gradients<'g>(
         square = next;
         goes_on = goes_on * (square - NONE).step();
     }
-    x
+    match begun {
+        Some(begun) => along(&x, begun * -1.0 + 1.0, b),
+        None => x,
+    }
 }

@@ -360,6 +360,14 @@ fn implicit_maml() {
         let v = Form::mean(&case.task(0).query, &[0]).gradient(&vector(&got.fast));
         assert_vector("no curvature", &vector(&got.gradient), &v);
     }
+    // A system that is not positive along the gradient of the query loss leaves that gradient.
+    let case = quadratic(2, Support::Quadratic);
+    for strategy in STRATEGIES {
+        let algorithm = Imaml { damping: -100.0, ..imaml(InnerLoop::new(case.rate)) };
+        let got = case.run(&algorithm, by(strategy, 3));
+        let v = Form::mean(&case.task(0).query, &[0]).gradient(&vector(&got.fast));
+        assert_vector("not positive", &vector(&got.gradient), &v);
+    }
 }
 
 /// On vectors Meta-Curvature is Meta-SGD in other units: the factor is `α_element / α`.
