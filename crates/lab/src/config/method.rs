@@ -81,7 +81,8 @@ pub enum Method {
     /// Fallah et al. 2020: MAML with differences of gradients for Hessian-vector products.
     HfMaml {
         /// Length of the way from the fast weights to where a gradient is taken. Default 0.01: much longer
-        /// ones miss curvature, in single precision much shorter ones drown in rounding.
+        /// ones miss curvature, in single precision much shorter ones drown in rounding. Batch-normalised
+        /// networks want 1 (docs/comparison.md), which the presets have.
         epsilon: f64,
     },
     /// Kim et al. 2020, reconstructed from its abstract: inner steps share gradients in training; adaptation
