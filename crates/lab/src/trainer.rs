@@ -7,7 +7,7 @@
 //!     ω, state = optimizer(clip(g), rate(iteration), ω, state)
 //! ```
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use innerloop_engine::{Mean, Params, Tensor};
@@ -168,17 +168,28 @@ impl Trainer {
             }
         };
         // This thread works too, so that in the pool as many threads work as there are. It begins with the last group,
-        // the smallest: it waits for the others awake, while they, done before it, would fall asleep, and waking them
-        // takes as long as a small meta-iteration.
+        // the smallest, for it waits for the others awake. They stay with it while it averages: a thread of the pool that
+        // finds no work for some ten microseconds falls asleep, and waking it takes as long as a small meta-iteration.
         let helpers = seats.len().min(self.groups.len()) - 1;
-        self.pool.in_place_scope(|scope| {
-            let work = &work;
+        let (ready, averaged) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (mean, gradient) = (&mut self.mean, &mut self.gradient);
+        let losses = self.pool.in_place_scope(|scope| {
+            let (work, ready, averaged) = (&work, &ready, &averaged);
             for seat in &seats[1..=helpers] {
-                scope.spawn(move |_| work(seat, None));
+                scope.spawn(move |_| {
+                    work(seat, None);
+                    ready.fetch_add(1, Ordering::Release);
+                    wait_a_little(|| averaged.load(Ordering::Acquire));
+                });
             }
             work(&seats[0], Some(last));
+            let all_ready = wait_a_little(|| ready.load(Ordering::Acquire) == helpers);
+            let losses = all_ready.then(|| reduce(&self.groups, mean, gradient));
+            averaged.store(true, Ordering::Release);
+            losses
         });
-        let mut report = self.reduce()?;
+        let losses = losses.unwrap_or_else(|| reduce(&self.groups, mean, gradient));
+        let mut report = self.report(losses)?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);
         report.gradient_norm = clipped_from;
         report.rate = self.outer.schedule.rate(self.iteration);
@@ -205,20 +216,10 @@ impl Trainer {
         ))
     }
 
-    /// Averages gradients and losses over the tasks, in task order.
-    fn reduce(&mut self) -> Result<StepReport> {
-        let groups = locked(&self.groups);
-        let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-        let n = results.len() as f64;
+    /// What an iteration measured so far. Fails where a loss is no number.
+    fn report(&self, (support_losses, query_loss): (Vec<f64>, f64)) -> Result<StepReport> {
         let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
-        let steps = results[0].support_losses.len();
-        let mean = |f: &dyn Fn(&TaskResult) -> f64| results.iter().map(|r| f(r)).sum::<f64>() / n;
-        let support_losses: Vec<f64> = (0..steps).map(|k| mean(&|r| r.support_losses[k])).collect();
-        let query_loss = query.then(|| mean(&|r| r.query_loss));
-        for (i, out) in self.gradient.values_mut().iter_mut().enumerate() {
-            self.mean.of(results.iter().map(|r| &r.gradient.values()[i]), out);
-        }
-        drop(groups);
+        let query_loss = query.then_some(query_loss);
         for &loss in support_losses.iter().chain(&query_loss) {
             if !loss.is_finite() {
                 return Err(self.diverged("a loss in the inner loop", loss));
@@ -263,6 +264,32 @@ impl Trainer {
             }
         }
     }
+}
+
+/// Averages gradients and losses over the tasks, in task order: the losses of the support set and that of the query
+/// set.
+fn reduce(
+    groups: &[Mutex<Group>],
+    gradient_mean: &mut Mean,
+    gradient: &mut Params<Tensor>,
+) -> (Vec<f64>, f64) {
+    let groups = locked(groups);
+    let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
+    for (i, out) in gradient.values_mut().iter_mut().enumerate() {
+        gradient_mean.of(results.iter().map(|r| &r.gradient.values()[i]), out);
+    }
+    let n = results.len() as f64;
+    let mean = |f: &dyn Fn(&TaskResult) -> f64| results.iter().map(|r| f(r)).sum::<f64>() / n;
+    let steps = results[0].support_losses.len();
+    ((0..steps).map(|k| mean(&|r| r.support_losses[k])).collect(), mean(&|r| r.query_loss))
+}
+
+/// Whether something happens within some fifty microseconds or a few hundred, as long as it is worth to stay awake.
+fn wait_a_little(happened: impl Fn() -> bool) -> bool {
+    (0..1 << 12).any(|_| {
+        std::hint::spin_loop();
+        happened()
+    })
 }
 
 fn locked(groups: &[Mutex<Group>]) -> Vec<MutexGuard<'_, Group>> {
