@@ -53,6 +53,8 @@ pub(super) fn make_way(below: &mut Table, above: &Table) {
         (weights, below.get_mut("source"))
         && !file.is_empty()
     {
-        ["iterations", "batch_size", "lr"].map(|key| source.remove(key));
+        for key in ["iterations", "batch_size", "lr"] {
+            source.remove(key);
+        }
     }
 }

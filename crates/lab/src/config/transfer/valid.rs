@@ -157,28 +157,28 @@ impl TransferConfig {
                             images; images are converted";
             return Err(valid::bad(source, "source.family", found, expected));
         }
-        let (size, channels) = (transfer.size, transfer.channels);
-        let known = fixed.iter().find_map(|(side, _)| *side);
-        match known {
-            Some(side) if size > 0 && size != side => {
-                let expected = format!("{side}, as {} has", named(families, |f| f.fixed().0));
-                return Err(valid::bad(source, "transfer.size", size, &expected));
-            }
-            _ if size > 0 => valid::count(source, "transfer.size", size, 8..=1024)?,
-            _ => 0,
+        let known = |of: fn(FamilyName) -> Option<usize>| {
+            families.into_iter().find_map(|family| Some((family.name(), of(family)?)))
         };
-        let known = fixed.iter().find_map(|(_, channels)| *channels);
-        match known {
-            Some(number) if channels > 0 && channels != number => {
-                let expected = format!("{number}, as {} has", named(families, |f| f.fixed().1));
-                Err(valid::bad(source, "transfer.channels", channels, &expected))
+        let (size, channels) = (transfer.size, transfer.channels);
+        for (key, found, known) in [
+            ("transfer.size", size, known(|family| family.fixed().0)),
+            ("transfer.channels", channels, known(|family| family.fixed().1)),
+        ] {
+            if let Some((name, only)) = known
+                && ![0, only].contains(&found)
+            {
+                return Err(valid::bad(source, key, found, &format!("{only}, as {name} has")));
             }
-            _ if ![0, 1, 3].contains(&channels) => {
-                let expected = "1 for grey, 3 for colour, or 0 for what the files have";
-                Err(valid::bad(source, "transfer.channels", channels, expected))
-            }
-            _ => Ok(()),
         }
+        if size > 0 {
+            valid::count(source, "transfer.size", size, 8..=1024)?;
+        }
+        if ![0, 1, 3].contains(&channels) {
+            let expected = "1 for grey, 3 for colour, or 0 for what the files have";
+            return Err(valid::bad(source, "transfer.channels", channels, expected));
+        }
+        Ok(())
     }
 
     /// Fails unless images of a side are large enough for the target's stages, each of which halves them.
@@ -244,12 +244,6 @@ impl TransferConfig {
         }
         Ok(())
     }
-}
-
-/// The data set of which something is known.
-fn named(families: [FamilyName; 2], known: impl Fn(FamilyName) -> Option<usize>) -> &'static str {
-    let family = families.into_iter().find(|&family| known(family).is_some());
-    family.map_or("", FamilyName::name)
 }
 
 const DRAWN: &str = "strokes are drawn, not read";
