@@ -121,7 +121,7 @@ impl TransferConfig {
     fn check_data(&self, source: &str) -> Result<()> {
         let transfer = &self.transfer;
         let [of_source, of_target] = self.data_sets();
-        for (section, set) in [("source", &of_source), ("transfer", &of_target)] {
+        for (section, set) in [("transfer", &of_target), ("source", &of_source)] {
             if set.family == FamilyName::Images && set.data.is_empty() {
                 let expected =
                     "the folder, or zip archive, of your images: a folder for each class";
