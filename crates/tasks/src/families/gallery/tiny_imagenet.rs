@@ -3,7 +3,8 @@
 //! ```text
 //! wnids.txt                           the classes
 //! train/<class>/images/<image>.JPEG   beside <class>_boxes.txt
-//! val/images/<image>.JPEG             with their classes in val/val_annotations.txt: image, class, box
+//! val/images/<image>.JPEG             with their classes in val/val_annotations.txt: image, class, box; or sorted into
+//!                                     folders like those of train
 //! test/images/<image>.JPEG            without labels: left alone
 //! ```
 //!
@@ -41,11 +42,11 @@ pub(super) fn listed_classes(tree: &mut Tree) -> Result<Option<Vec<Listed>>, Err
     for (file, name) in names.iter().enumerate() {
         let parts: Vec<&str> = name.strip_prefix(root).unwrap_or("").split('/').collect();
         match parts.as_slice() {
-            ["train", _, "images", _] | ["val", "images", _] if !is_image(name) => {
+            ["train" | "val", _, "images", _] | ["val", "images", _] if !is_image(name) => {
                 let expected = ".JPEG files alone among the images";
                 return wrong(ErrorKind::Corrupt, parts.join("/"), expected);
             }
-            ["train", class, "images", _] => match classes.get_mut(class) {
+            ["train" | "val", class, "images", _] => match classes.get_mut(class) {
                 Some(files) => files.push(file),
                 None => {
                     let found = format!("{} is of a class", parts.join("/"));
@@ -53,6 +54,10 @@ pub(super) fn listed_classes(tree: &mut Tree) -> Result<Option<Vec<Listed>>, Err
                 }
             },
             ["val", "images", image] => drop(unlabelled.insert(*image, file)),
+            ["train" | "val", ..] if is_image(name) => {
+                let expected = "train/<class>/images/<image> or val/images/<image>";
+                return wrong(ErrorKind::Unknown, parts.join("/"), expected);
+            }
             _ => {}
         }
     }
@@ -147,6 +152,10 @@ mod tests {
         }
         let report = verify(dir.path(), COLOUR, &HALF).unwrap().to_string();
         assert!(report.contains("4x4x3 images, 2 to 3 a class"), "{report}");
+        // As some sort it.
+        write(&dir, "val/n02/images/val_2.JPEG", &png([8, 8, 3], &[70; 3]));
+        let images = load(dir.path(), COLOUR, &HALF).unwrap();
+        assert_eq!((images.samples(0), images.samples(1)), (3, 3));
         let as_is = Form { side: None, fit: Fit::Crop, channels: None };
         check_failure(load(dir.path(), as_is, &HALF), ErrorKind::Shape, &["n02_0", "channels"]);
     }
@@ -174,6 +183,9 @@ mod tests {
             write(dir, "val/val_annotations.txt", b"val_1.JPEG n01\nval_1.JPEG n02\n")
         };
         check(&twice, ErrorKind::Unknown, &["line 2: image \"val_1.JPEG\" a second time"]);
+        let other = |dir: &TempDir| write(dir, "val/n01/val_2.JPEG", &png([8, 8, 3], &[1; 3]));
+        let words = ["val/n01/val_2.JPEG: expected train/<class>/images/<image>"];
+        check(&other, ErrorKind::Unknown, &words);
         let other = |dir: &TempDir| write(dir, "val/images/notes.txt", b"?");
         check(&other, ErrorKind::Corrupt, &["val/images/notes.txt: expected .JPEG files alone"]);
         assert!(load(Path::new("nowhere"), COLOUR, &HALF).is_err());
