@@ -108,8 +108,9 @@ fn a_final_evaluation_begins_again() {
     let during = "during the final evaluation";
     let at_end = |event: Event| matches!(event, Event::Step { iteration: 4, .. });
     let at_evaluation = |event: Event| matches!(event, Event::Evaluating);
+    type Moment = fn(Event) -> bool;
     // A stop heard as the last iterations end is one in training.
-    let stops: [(fn(Event) -> bool, _); 3] =
+    let stops: [(Moment, _); 3] =
         [(at_end, "after iteration 4 of 4"), (at_evaluation, during), (at_evaluation, during)];
     for (i, (at, said)) in stops.into_iter().enumerate() {
         let stop = AtomicBool::new(false);
