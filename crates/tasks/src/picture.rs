@@ -118,8 +118,8 @@ fn mixed(
     (first, [height, width, channels]): (usize, [usize; 3]),
 ) -> Error {
     let advice = match c == channels {
-        true => "set a size to resize all of them (tasks.size)",
-        false => "set the number of channels, 1 or 3, to convert all of them (tasks.channels)",
+        true => "set size to resize all of them",
+        false => "set channels, 1 for grey or 3 for colour, to convert all of them",
     };
     let message = format!(
         "{}: the image is {w}x{h} with {c} channels: expected {width}x{height} with {channels}, as {}; \

@@ -77,6 +77,8 @@ fn what_cannot_be_run_is_refused() {
     with(&["algorithm.window=0"]).fails(3, &["algorithm.window is 0"]);
     with(&["transfer.classes=3"]).fails(3, &["unknown field `classes`"]);
     with(&["transfer.family=\"cifar_fs\""]).fails(4, &["cifar"]);
-    with(&["source.weights=\"none.safetensors\""]).fails(5, &["none.safetensors"]);
+    let weights = "source.weights=\"none.safetensors\"";
+    with(&[weights]).fails(3, &["source.iterations does not apply", "leave it out"]);
+    place.run(&["train", "transfer-strokes", "--set", weights]).fails(5, &["none.safetensors"]);
     with(&["source.lr=1e30"]).fails(6, &["source: the loss is", "lower source.lr"]);
 }

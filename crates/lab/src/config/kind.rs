@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::layers::{self, parse_set, parse_table};
-use super::presets;
+use super::{presets, transfer};
 use crate::{Error, Result};
 
 /// What a configuration is of.
@@ -91,12 +91,14 @@ pub(super) fn load<C: DeserializeOwned>(
             with_preset(kind, layers::read(preset_or_path)?, preset_or_path)?
         }
     };
+    let mut above = Table::new();
     for set in sets {
-        let (above, source) = parse_set(set)?;
+        let (setting, source) = parse_set(set)?;
         // Read by itself, so that a message names the setting.
-        read::<C>(above.clone(), &source)?;
-        lay(&mut table, above);
+        read::<C>(setting.clone(), &source)?;
+        lay(&mut above, setting);
     }
+    lay_layer(kind, &mut table, above);
     read(table, preset_or_path)
 }
 
@@ -122,8 +124,16 @@ fn with_preset(kind: Kind, mut table: Table, source: &str) -> Result<Table> {
         ))
     })?;
     let mut below = parse_table(text, source)?;
-    lay(&mut below, table);
+    lay_layer(kind, &mut below, table);
     Ok(below)
+}
+
+/// Lays a layer over those below, which lose what its choices leave without use.
+fn lay_layer(kind: Kind, below: &mut Table, above: Table) {
+    if kind == Kind::Transfer {
+        transfer::make_way(below, &above);
+    }
+    lay(below, above);
 }
 
 /// Lays a table's keys over another's.

@@ -8,13 +8,12 @@ use std::time::Instant;
 
 use innerloop_engine::{Key, Params, Tensor};
 use innerloop_nn::{Init, ParamSpec, Staged, Vgg};
-use innerloop_tasks::Split;
 use innerloop_transfer::{Course, Frozen, Matching, Samples, Trial, picture};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::images::Images;
+use super::images::{Images, Role};
 use super::source::{self, EPS, Source, resnet};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::TransferConfig;
@@ -120,7 +119,7 @@ pub fn train(
     sink: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     let start = Instant::now();
-    let images = Images::open(&config.transfer)?;
+    let images = Images::open(&config)?;
     let mut writer = match resume {
         true => RunWriter::resume(out, &config)?,
         false => {
@@ -131,7 +130,9 @@ pub fn train(
     let pool = thread_pool(config.run.threads)?;
     let source = Source::new(&config, &images, writer.dir().path(), stop)?;
     sink(Event::Source { accuracy: source.accuracy });
-    let mut run = Run::new(&config, &images, &source)?;
+    let mut run = Run::new(&config, &images, &source);
+    // What was not drawn of a large set is not kept through the training.
+    drop(images);
     let last = writer.dir().last_path();
     if resume && last.exists() {
         run.restore(&checkpoint::load(&last)?, &last)?;
@@ -171,9 +172,9 @@ pub fn evaluate(folder: &Path) -> Result<Outcome> {
     let dir = RunDir::open(folder)?;
     let config: TransferConfig = dir.kept()?;
     let last = checkpoint::load(&dir.last_path())?;
-    let images = Images::open(&config.transfer)?;
+    let images = Images::open(&config)?;
     let source = Source::new(&config, &images, folder, &AtomicBool::new(false))?;
-    let mut run = Run::new(&config, &images, &source)?;
+    let mut run = Run::new(&config, &images, &source);
     run.restore(&last, &dir.last_path())?;
     Ok(run.outcome(&config, &source, || false).expect("nothing stops it"))
 }
@@ -202,7 +203,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(config: &TransferConfig, images: &Images, source: &Source) -> Result<Run> {
+    fn new(config: &TransferConfig, images: &Images, source: &Source) -> Run {
         let TransferConfig { transfer, target, algorithm, outer, .. } = config;
         let (image, classes) = (images.shape(), transfer.target_classes);
         let student: Arc<dyn Staged> = match target.network {
@@ -229,12 +230,10 @@ impl Run {
         let maps = Frozen::new(source.network.as_ref(), image, true);
         let key = Key::new(config.seed).with_stream("trial");
         let data = (0..outer.trials as u64).map(|number| {
-            let sizes = [transfer.target_shots, transfer.target_query];
-            let role = (Split::Test, "target");
-            let [mut labelled, test] = images.draw(role, classes, sizes, key.at(0, number))?;
+            let [mut labelled, test] = images.draw(Role::Target, key.at(0, number));
             let of_source = maps.run(source.values.values().iter(), &labelled.arrays[0]);
             labelled.arrays.extend(of_source);
-            Ok([labelled, test])
+            [labelled, test]
         });
         let cell = |method: usize, number: usize| {
             let from = (names[method] == MethodName::FineTune).then_some(&source.values);
@@ -242,14 +241,14 @@ impl Run {
             Cell { method, number, trial, seconds: 0.0, loss: f64::NAN, gradient_norm: None }
         };
         let all = (0..outer.trials).flat_map(|number| (0..names.len()).map(move |m| (m, number)));
-        Ok(Run {
-            data: data.collect::<Result<_>>()?,
+        Run {
+            data: data.collect(),
             cells: all.map(|(method, number)| cell(method, number)).collect(),
             names,
             courses,
             iteration: 0,
             seconds: 0.0,
-        })
+        }
     }
 
     /// Trains every trial up to an iteration; trials run beside each other, each on one thread.
@@ -409,36 +408,4 @@ fn parts(trial: &Trial) -> [(&'static str, &Params<Tensor>); 5] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_evaluation_stops_between_two_trials() {
-        let sets = [
-            "transfer.source_classes=2",
-            "transfer.source_shots=2",
-            "transfer.target_classes=2",
-            "transfer.target_shots=2",
-            "transfer.target_query=2",
-            "source.channels=[2]",
-            "source.iterations=1",
-            "source.batch_size=4",
-            "target.channels=[2]",
-            "algorithm.methods=['scratch', 'uniform']",
-            "outer.trials=2",
-            "outer.batch_size=4",
-        ];
-        let config = TransferConfig::load("transfer-strokes", &sets.map(String::from)).unwrap();
-        let images = Images::open(&config.transfer).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let never = AtomicBool::new(false);
-        let source = Source::new(&config, &images, folder.path(), &never).unwrap();
-        let run = Run::new(&config, &images, &source).unwrap();
-        for (measured, asked) in [(0, 1), (1, 2), (2, 3), (3, 4), (4, 4)] {
-            let questions = std::cell::Cell::new(0);
-            let stopped = || questions.replace(questions.get() + 1) == measured;
-            let whole = run.outcome(&config, &source, stopped).is_some();
-            assert_eq!((whole, questions.get()), (measured == 4, asked), "{measured} measured");
-        }
-    }
-}
+mod tests;

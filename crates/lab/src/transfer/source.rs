@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Key, Params, Tensor};
 use innerloop_nn::{Init, ResNet, Staged};
-use innerloop_tasks::Split;
 use innerloop_transfer::{Course, Frozen, Matching, Method};
 
-use super::images::Images;
+use super::images::{Images, Role};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::TransferConfig;
 use crate::experiment::converted;
@@ -42,11 +41,9 @@ impl Source {
         folder: &Path,
         stop: &AtomicBool,
     ) -> Result<Source> {
-        let section = &config.transfer;
         let key = Key::new(config.seed).with_stream(SOURCE);
-        let sizes = [section.source_shots, section.source_query];
-        let classes = section.source_classes;
-        let [labelled, unseen] = images.draw((Split::Train, SOURCE), classes, sizes, key)?;
+        let [labelled, unseen] = images.draw(Role::Source, key);
+        let classes = config.transfer.source_classes;
         let network =
             resnet(images.shape(), &config.source.channels, config.source.blocks, classes);
         let kept = folder.join(SOURCE_FILE);

@@ -11,4 +11,5 @@ mod resume;
 mod rl;
 mod runs;
 mod transfer;
+mod transfer_data;
 mod verify;

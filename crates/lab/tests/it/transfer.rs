@@ -25,7 +25,13 @@ const SMALL: [&str; 13] = [
 ];
 
 fn config(more: &[&str]) -> Result<TransferConfig, Error> {
-    let sets: Vec<String> = SMALL.iter().chain(more).map(|set| set.to_string()).collect();
+    // A source that is read is not trained.
+    let read = more.iter().any(|set| set.starts_with("source.weights"));
+    let trains = |set: &&&str| {
+        ["source.iterations", "source.batch_size"].iter().any(|key| set.starts_with(key))
+    };
+    let small = SMALL.iter().filter(|set| !(read && trains(set)));
+    let sets: Vec<String> = small.chain(more).map(|set| set.to_string()).collect();
     TransferConfig::load("transfer-strokes", &sets)
 }
 
@@ -102,8 +108,9 @@ fn a_final_evaluation_begins_again() {
     let during = "during the final evaluation";
     let at_end = |event: Event| matches!(event, Event::Step { iteration: 4, .. });
     let at_evaluation = |event: Event| matches!(event, Event::Evaluating);
+    type Moment = fn(Event) -> bool;
     // A stop heard as the last iterations end is one in training.
-    let stops: [(fn(Event) -> bool, _); 3] =
+    let stops: [(Moment, _); 3] =
         [(at_end, "after iteration 4 of 4"), (at_evaluation, during), (at_evaluation, during)];
     for (i, (at, said)) in stops.into_iter().enumerate() {
         let stop = AtomicBool::new(false);
@@ -152,10 +159,44 @@ fn bad_settings_are_named() {
         ("outer.rate=1", "unknown field `rate`"),
         ("target.channels=[2,2,2,2,2,2]", "expected at most 5 stages"),
         ("target.depths=[1,2]", "target.depths is [1, 2], expected 2 numbers above 0"),
+        ("algorithm.window=3", "algorithm.window is 3, expected at most 2, the steps it can share"),
+        (
+            "algorithm.window_mode='forward'",
+            "window_mode does not apply: it goes with algorithm.window",
+        ),
     ] {
         let error = config(&[set]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(error.to_string().contains(message), "{error}");
+    }
+    let alone = ["algorithm.methods=['scratch']", "algorithm.window=2"];
+    let error = config(&alone).unwrap_err();
+    assert!(error.to_string().contains("algorithm.window does not apply: no method"), "{error}");
+}
+
+#[test]
+fn a_source_that_is_read_is_not_trained() {
+    let weights = "source.weights=a";
+    for set in ["source.iterations=5", "source.batch_size=5", "source.lr=0.1"] {
+        for sets in [[weights, set], [set, weights]] {
+            let sets = sets.map(String::from);
+            let error = TransferConfig::load("transfer-omniglot", &sets).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            let key = set.split_once('=').unwrap().0;
+            let message = format!("{key} does not apply: source.weights is of a network");
+            assert!(error.to_string().contains(&message), "{error}");
+        }
+    }
+    // What lies below, in a preset or the file of another run, makes way.
+    let trained = TransferConfig::load("transfer-omniglot", &[]).unwrap();
+    assert_eq!(trained.source.iterations, Some(1000));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, trained.to_toml()).unwrap();
+    for source in ["transfer-omniglot", file.to_str().unwrap()] {
+        let read = TransferConfig::load(source, &[weights.into()]).unwrap();
+        assert_eq!((read.source.iterations, read.source.lr), (None, None), "{source}");
+        assert_eq!(TransferConfig::parse(&read.to_toml(), "config.toml").unwrap(), read);
     }
 }
 

@@ -3,10 +3,13 @@
 //! ```text
 //! images/<class>/<image>.png                    and a split file, or shares
 //! images/{train,val,test}/<class>/<image>.jpg   the split as folders ("validation" and "valid" are "val")
+//! tiny-imagenet-200/                            Tiny ImageNet, as it is published (`tiny_imagenet`), and as above
 //! ```
 //!
 //! A class is every folder that holds images; its name is its path below the deepest folder that holds all of them.
 //! Files that are not PNG or JPEG are refused beside images, and left alone outside the classes' folders.
+
+mod tiny_imagenet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -87,8 +90,11 @@ fn read(
         );
         return Err(Error::new(ErrorKind::NotFound, message));
     }
-    let tree = Tree::open(place)?;
-    let listed = listed_classes(&tree)?;
+    let mut tree = Tree::open(place)?;
+    let listed = match tiny_imagenet::listed_classes(&mut tree)? {
+        Some(listed) => listed,
+        None => listed_classes(&tree)?,
+    };
     let names: Vec<&str> = listed.iter().map(|class| class.name.as_str()).collect();
     let (lists, words) = match (by_folders(&tree, &names)?, division) {
         (Some(lists), Division::Shares(_)) => (lists, "folders".to_string()),
@@ -100,7 +106,7 @@ fn read(
         (Some(_), Division::File(file)) => {
             let message = format!(
                 "{} divides its classes by the folders train, val and test, and {} by its lines: expected one of \
-                 them; leave the file out (tasks.split_file)",
+                 them; leave split_file out",
                 place.display(),
                 file.display()
             );

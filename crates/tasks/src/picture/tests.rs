@@ -66,11 +66,11 @@ fn oblong_images_are_cropped_or_stretched() {
 fn mixed_shapes_are_refused_with_advice() {
     let dir = folder(&[("a.png", png([2, 2, 1], &[0])), ("b.png", png([2, 3, 1], &[0]))]);
     let words =
-        ["b.png: the image is 3x2 with 1 channels: expected 2x2 with 1, as", "a.png", "tasks.size"];
+        ["b.png: the image is 3x2 with 1 channels: expected 2x2 with 1, as", "a.png", "set size"];
     check_failure(read(&dir, AS_IT_IS), ErrorKind::Shape, &words);
     assert_eq!(read(&dir, Form { side: Some(2), ..AS_IT_IS }).unwrap().0, [2, 2, 1]);
     let dir = folder(&[("a.png", png([2, 2, 1], &[0])), ("b.png", png([2, 2, 3], &[0; 3]))]);
-    let words = ["b.png: the image is 2x2 with 3 channels", "tasks.channels"];
+    let words = ["b.png: the image is 2x2 with 3 channels", "set channels"];
     check_failure(read(&dir, AS_IT_IS), ErrorKind::Shape, &words);
     assert_eq!(read(&dir, Form { channels: Some(1), ..AS_IT_IS }).unwrap().0, [2, 2, 1]);
 }

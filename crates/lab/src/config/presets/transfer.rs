@@ -50,4 +50,7 @@ source_query = 5
 target_classes = 10
 target_shots = 20
 target_query = 30
+
+[source]
+iterations = 1500
 "#;

@@ -182,7 +182,7 @@ fn find_archive(base: &Path) -> Result<Option<PathBuf>, Error> {
     archives.retain(is_archive);
     if let [first, second, ..] = archives.as_slice() {
         let message = format!(
-            "{} and {} both look like the data set: expected one archive; name the one to use itself (tasks.data)",
+            "{} and {} both look like the data set: expected one archive; name the one to use itself as data",
             first.display(),
             second.display()
         );

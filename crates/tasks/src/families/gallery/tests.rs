@@ -59,7 +59,7 @@ fn folders_or_a_file_may_divide() {
     fs::write(&file, "\u{feff}class,split\ndog, val\nbee,test\n\"ant\",train\ncat,TRAIN\n")
         .unwrap();
     let by_file = Division::File(file.clone());
-    let both = ["divides its classes by the folders", "split.csv", "leave the file out"];
+    let both = ["divides its classes by the folders", "split.csv", "leave split_file out"];
     check_failure(load(dir.path(), AS_THEY_ARE, &by_file), ErrorKind::Unknown, &both);
     let images = load(folder(&FOUR).path(), AS_THEY_ARE, &by_file).unwrap();
     assert_eq!(names(&images, Split::Train), ["ant", "cat"]);

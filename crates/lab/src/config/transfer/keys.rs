@@ -1,0 +1,284 @@
+//! The keys.
+
+use innerloop_transfer::Method;
+use serde::{Deserialize, Serialize};
+
+/// A table with its defaults: name, keys with documentation, type and default.
+macro_rules! section {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[$doc])* pub $key: $type,)* }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($key: $default,)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// A whole run. Every key has a default.
+    TransferConfig {
+        /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
+        seed: u64 = 1,
+        /// `[transfer]`
+        transfer: DataSection = DataSection::default(),
+        /// `[source]`
+        source: SourceSection = SourceSection::default(),
+        /// `[target]`
+        target: NetworkSection = NetworkSection::default(),
+        /// `[algorithm]`
+        algorithm: AlgorithmSection = AlgorithmSection::default(),
+        /// `[outer]`
+        outer: OuterSection = OuterSection::default(),
+        /// `[run]`
+        run: RunSection = RunSection::default(),
+    }
+}
+
+section! {
+    /// Images: `[transfer]`. The source learns classes of the training split, the target others of the test split.
+    DataSection {
+        /// The target's data set, and the source's unless it has its own: `strokes` (default), `omniglot`, `cifar_fs`,
+        /// `mini_imagenet`, or `images` of one's own.
+        family: FamilyName = FamilyName::Strokes,
+        /// Folder of the data sets, else the environment's, else `data`. `images`: the folder, or zip archive, with a
+        /// folder for each class; to be set.
+        data: String = String::new(),
+        /// `images`: CSV file with the columns `class` and `split`. Default "": folders `train`, `val` and `test`; without
+        /// them all classes, or shares of 0.64, 0.16 and 0.2 where source and target have one data set.
+        split_file: String = String::new(),
+        /// `mini_imagenet` and `images`: side that both data sets have. Default 0: the other's, where that is fixed, else 84
+        /// with `mini_imagenet`, else `images` have it already.
+        size: usize = 0,
+        /// `images`: 1 for grey, 3 for colour. Default 0: the other's, where that is fixed, else they are alike already.
+        channels: usize = 0,
+        /// Classes the source is trained on. Default 30.
+        source_classes: usize = 30,
+        /// Training images of each. Default 30.
+        source_shots: usize = 30,
+        /// Images of each to measure the source with. Default 10.
+        source_query: usize = 10,
+        /// Classes of the target. Default 10.
+        target_classes: usize = 10,
+        /// Labelled images of each. Default 5.
+        target_shots: usize = 5,
+        /// Test images of each. Default 30.
+        target_query: usize = 30,
+    }
+}
+
+section! {
+    /// The source: `[source]`.
+    SourceSection {
+        /// Its data set. Default: the target's, `transfer.family`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        family: Option<FamilyName> = None,
+        /// As `transfer.data`, for a data set of its own.
+        data: String = String::new(),
+        /// As `transfer.split_file`, for a data set of its own.
+        split_file: String = String::new(),
+        /// Channels of each stage of a residual network. Default [12, 24, 48].
+        channels: Vec<usize> = vec![12, 24, 48],
+        /// Blocks of a stage. Default 1.
+        blocks: usize = 1,
+        /// Iterations; not with `weights`. Default 400.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        iterations: Option<usize> = None,
+        /// Examples of a batch; not with `weights`. Default 32.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        batch_size: Option<usize> = None,
+        /// Learning rate at the start of half a cosine; not with `weights`. Default 0.05.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lr: Option<f64> = None,
+        /// `source.safetensors` of another run to take the network from, in place of training it.
+        weights: String = String::new(),
+    }
+}
+
+section! {
+    /// The target network: `[target]`.
+    NetworkSection {
+        /// `resnet` (default) or `vgg`.
+        network: NetworkName = NetworkName::Resnet,
+        /// Channels of each stage. Default [8, 16, 32].
+        channels: Vec<usize> = vec![8, 16, 32],
+        /// Blocks, or convolutions, of a stage. Default 1.
+        blocks: usize = 1,
+        /// `vgg`: convolutions of each stage, in place of `blocks`; VGG-9 has [1, 1, 2, 2, 2]. Default [].
+        depths: Vec<usize> = Vec::new(),
+    }
+}
+
+section! {
+    /// Methods and matching: `[algorithm]`.
+    AlgorithmSection {
+        /// What is compared. Default: `scratch`, `fine_tune`, `uniform`, `l2t_ww`, `first_order`.
+        methods: Vec<MethodName> = MethodName::ALL.to_vec(),
+        /// β. Default 0.5.
+        strength: f64 = 0.5,
+        /// T: steps of the transfer loss between the target's own. Default 2.
+        transfer_steps: usize = 2,
+        /// So many of them share a gradient (multi-step estimation). Default 1.
+        window: usize = 1,
+        /// With a window above 1. `forward` (default): one gradient a window; `backward`: every step has its own, a window one
+        /// Hessian.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window_mode: Option<WindowName> = None,
+        /// `auto` (default), `unrolled` or `adjoint`.
+        strategy: StrategyName = StrategyName::Auto,
+    }
+}
+
+section! {
+    /// Training of the targets: `[outer]`.
+    OuterSection {
+        /// Trials of each method: draw of classes and images, initial weights, order. Default 3.
+        trials: usize = 3,
+        /// Iterations of a trial. Default 200.
+        iterations: usize = 200,
+        /// Examples of a batch. Default 25.
+        batch_size: usize = 25,
+        /// Learning rate at the start of half a cosine. Default 0.05.
+        lr: f64 = 0.05,
+        /// The same when fine-tuning. Default 0.02.
+        fine_tune_lr: f64 = 0.02,
+        /// Default 0.9.
+        momentum: f64 = 0.9,
+        /// Default 1e-4.
+        weight_decay: f64 = 1e-4,
+        /// Rate of the meta-networks' Adam. Default 1e-3.
+        meta_lr: f64 = 1e-3,
+        /// Its weight decay, coupled. Default 0.
+        meta_weight_decay: f64 = 0.0,
+    }
+}
+
+section! {
+    /// How the run goes: `[run]`.
+    RunSection {
+        /// Worker threads; 0 for one per core. Trials run beside each other. Default 0.
+        threads: usize = 0,
+        /// Iterations between checkpoints, which are also those between lines of `metrics.jsonl`. Default 50.
+        checkpoint_every: usize = 50,
+    }
+}
+
+/// Names that a file may give, with the word for each.
+macro_rules! names {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[$name] = &[$($name::$variant,)*];
+        }
+    };
+}
+
+names! {
+    /// A data set.
+    FamilyName {
+        /// Drawn characters.
+        Strokes,
+        /// Omniglot, the split of Vinyals et al.
+        Omniglot,
+        /// CIFAR-FS.
+        CifarFs,
+        /// miniImageNet.
+        MiniImagenet,
+        /// Images of one's own.
+        Images,
+    }
+}
+
+names! {
+    /// A network.
+    NetworkName {
+        /// [`innerloop_nn::ResNet`]
+        Resnet,
+        /// [`innerloop_nn::Vgg`]
+        Vgg,
+    }
+}
+
+names! {
+    /// A method.
+    MethodName {
+        /// [`Method::Scratch`]
+        Scratch,
+        /// [`Method::FineTune`]
+        FineTune,
+        /// [`Method::Uniform`]
+        Uniform,
+        /// [`Method::L2tWw`]
+        L2tWw,
+        /// [`Method::FirstOrder`]
+        FirstOrder,
+    }
+}
+
+names! {
+    /// What a window shares.
+    WindowName {
+        /// The gradient, and so the Hessian.
+        Forward,
+        /// The Hessian.
+        Backward,
+    }
+}
+
+names! {
+    /// How the meta-gradient is computed.
+    StrategyName {
+        /// [`Strategy::Auto`]
+        Auto,
+        /// [`Strategy::Unrolled`]
+        Unrolled,
+        /// [`Strategy::Adjoint`]
+        Adjoint,
+    }
+}
+
+impl FamilyName {
+    /// Name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            FamilyName::Strokes => "strokes",
+            FamilyName::Omniglot => "omniglot",
+            FamilyName::CifarFs => "cifar_fs",
+            FamilyName::MiniImagenet => "mini_imagenet",
+            FamilyName::Images => "images",
+        }
+    }
+}
+
+impl MethodName {
+    /// Name in configurations and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            MethodName::Scratch => "scratch",
+            MethodName::FineTune => "fine_tune",
+            MethodName::Uniform => "uniform",
+            MethodName::L2tWw => "l2t_ww",
+            MethodName::FirstOrder => "first_order",
+        }
+    }
+
+    /// The method itself.
+    pub fn method(self) -> Method {
+        match self {
+            MethodName::Scratch => Method::Scratch,
+            MethodName::FineTune => Method::FineTune,
+            MethodName::Uniform => Method::Uniform,
+            MethodName::L2tWw => Method::L2tWw,
+            MethodName::FirstOrder => Method::FirstOrder,
+        }
+    }
+}
