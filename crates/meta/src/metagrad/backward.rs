@@ -51,8 +51,8 @@ impl<'g> Backward<'_, 'g> {
         let wrt: Vec<_> = of.iter().chain(g.iter().flat_map(Vars::values)).copied().collect();
         let direct = |u: &Vec<Var<'g>>| -> Vec<Var<'g>> {
             let mut all = vjp(&ends, &u[..ends.len()], &wrt);
-            for later in all.split_off(of.len() + phi.len()).chunks(phi.len().max(1)) {
-                all[of.len()..].iter_mut().zip(later).for_each(|(sum, &x)| *sum = *sum + x);
+            for other in all.split_off(of.len() + phi.len()).chunks(phi.len().max(1)) {
+                all[of.len()..].iter_mut().zip(other).for_each(|(sum, &x)| *sum = *sum + x);
             }
             all
         };
