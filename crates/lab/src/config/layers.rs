@@ -134,7 +134,8 @@ impl Layers {
         // What makes multi_step of MAML is its window.
         let is_left = above.algorithm.name.is_some_and(|name| name != MethodName::MultiStep);
         if is_left && self.file.method() == MethodName::MultiStep {
-            ["algorithm.window", "algorithm.window_mode"].map(|key| self.forget(key));
+            self.forget("algorithm.window");
+            self.forget("algorithm.window_mode");
         }
     }
 }

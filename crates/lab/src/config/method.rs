@@ -154,13 +154,13 @@ impl MethodName {
         let recipe =
             [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
         strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
-        let of_inner_loops = match self {
+        let of_inner_loops: &[(&'static [&'static str], &str)] = match self {
             MethodName::Protonet => &[(OF_INNER_LOOPS, NO_INNER_LOOP), (OF_WINDOWS, NO_INNER_LOOP)],
             MethodName::Lstm => &[
                 (OF_RATES, "the LSTM learns how far to go"),
                 (OF_WINDOWS, "the LSTM's rule is learned on a gradient and a loss of each step"),
             ],
-            _ => &[][..],
+            _ => &[],
         };
         for (keys, why) in of_inner_loops {
             strangers.extend(keys.iter().map(|&key| (key, why.to_string())));
