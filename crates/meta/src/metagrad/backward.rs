@@ -5,6 +5,8 @@ use innerloop_engine::{Var, grad, grad_params, hvp, vjp};
 
 use crate::{MetaGradient, Moved, Vars};
 
+type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Moved<'g> + 'a;
+
 /// Steps that share one gradient, most often a single step.
 pub(super) struct Backward<'a, 'g> {
     pub(super) kind: MetaGradient,
@@ -17,7 +19,7 @@ pub(super) struct Backward<'a, 'g> {
     /// Gradients of the steps after the first, if they took others; their derivatives are taken to be the first's.
     pub(super) own: Vec<Vars<'g>>,
     /// Where the steps lead from their start with some loss, and one gradient or that of each.
-    pub(super) advance: &'a dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Moved<'g>,
+    pub(super) advance: &'a Advance<'a, 'g>,
 }
 
 impl<'g> Backward<'_, 'g> {
