@@ -4,7 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Dtype, Tensor};
-use innerloop_meta::{AdaptWorker, Adapter, Evaluation as Losses, MetaState, TaskData};
+use innerloop_meta::{
+    AdaptWorker, Adapter, Algorithm, Evaluation as Losses, MetaGradient, MetaState, Sharing,
+    TaskData,
+};
 use innerloop_tasks::{Episode, Split, Target, episode_key};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -230,8 +233,9 @@ pub struct Protocol {
     pub split: String,
     /// The algorithm.
     pub algorithm: String,
-    /// Order of the meta-gradient: "exact second order", "first order", "displacement" and others.
-    pub order: &'static str,
+    /// Order of the meta-gradient: "exact second order", "first order", "displacement" and others, and what a window
+    /// of inner steps shares.
+    pub order: String,
     /// Of which paper the algorithm is a reconstruction, where the paper itself was not at hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconstruction: Option<&'static str>,
@@ -247,35 +251,21 @@ impl Protocol {
     /// The order, and that a method is a reconstruction if it is one.
     pub fn order(&self) -> String {
         match self.reconstruction {
-            None => self.order.into(),
+            None => self.order.clone(),
             Some(paper) => format!("{}; a reconstruction from the abstract of {paper}", self.order),
         }
     }
 
     /// How an experiment is evaluated.
     pub fn new(experiment: &Experiment, split: Split, steps: usize) -> Protocol {
-        use innerloop_meta::{MetaGradient, Sharing};
         Protocol {
             version: env!("CARGO_PKG_VERSION"),
             seed: experiment.config.seed,
             tasks: experiment.family.describe(),
             split: split.to_string(),
             algorithm: experiment.algorithm.name().to_string(),
-            order: match experiment.algorithm.meta_gradient() {
-                MetaGradient::Exact => match experiment.algorithm.sharing() {
-                    Sharing::None => "exact second order",
-                    Sharing::Forward(_) => "second order, one gradient a window of steps",
-                    Sharing::Backward(_) => "second order, one Hessian a window of steps",
-                },
-                MetaGradient::Truncated { .. } => "second order through the last steps",
-                MetaGradient::Binomial { .. } => "terms of few Hessians",
-                MetaGradient::Implicit { .. } => "implicit second order",
-                MetaGradient::Differences { .. } => "second order by differences",
-                MetaGradient::HeldGradients => "first order through all steps",
-                MetaGradient::FirstOrder => "first order",
-                MetaGradient::Displacement => "displacement",
-            },
-            reconstruction: experiment.config.algorithm.method.reconstruction(),
+            order: order(experiment.algorithm.as_ref()),
+            reconstruction: experiment.config.algorithm.reconstruction(),
             batch_norm: if experiment.evaluate.model.statistics().is_empty() {
                 "none"
             } else {
@@ -284,5 +274,26 @@ impl Protocol {
             train_steps: experiment.config.algorithm.adaptation_steps,
             steps,
         }
+    }
+}
+
+/// How the meta-gradient is computed, in words.
+fn order(algorithm: &dyn Algorithm) -> String {
+    let sharing = algorithm.sharing();
+    let of_steps = match algorithm.meta_gradient() {
+        MetaGradient::Exact if sharing == Sharing::None => "exact second order",
+        MetaGradient::Exact => "second order",
+        MetaGradient::Truncated { .. } => "second order through the last steps",
+        MetaGradient::Binomial { .. } => "terms of few Hessians",
+        MetaGradient::Implicit { .. } => "implicit second order",
+        MetaGradient::Differences { .. } => "second order by differences",
+        MetaGradient::HeldGradients => "first order through all steps",
+        MetaGradient::FirstOrder => "first order",
+        MetaGradient::Displacement => "displacement",
+    };
+    match sharing {
+        Sharing::None => of_steps.into(),
+        Sharing::Forward(_) => format!("{of_steps}, one gradient a window of steps"),
+        Sharing::Backward(_) => format!("{of_steps}, one Hessian a window of steps"),
     }
 }

@@ -279,7 +279,9 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let inner = InnerLoop { rates, frozen };
     let learn_rates = settings.learn_inner_lr;
     let method: Box<dyn Algorithm> = match settings.method {
-        Method::Maml | Method::MamlPlusPlus => Box::new(Maml { inner, learn_rates }),
+        Method::Maml | Method::MamlPlusPlus | Method::MultiStep { .. } => {
+            Box::new(Maml { inner, learn_rates })
+        }
         Method::Fomaml => Box::new(Fomaml { inner }),
         Method::Anil => Box::new(Anil { inner, head: "head.".into(), learn_rates }),
         Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
@@ -292,14 +294,6 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
         Method::SignMaml => Box::new(SignMaml { inner }),
         Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),
         Method::BinomMaml { degree } => Box::new(BinomMaml { inner, degree }),
-        Method::MultiStep { window, mode, momentum } => Box::new(MultiStep {
-            inner,
-            sharing: match mode {
-                config::WindowMode::Forward => Sharing::Forward(window),
-                config::WindowMode::Backward => Sharing::Backward(window),
-            },
-            momentum,
-        }),
         Method::GradientSimilarity(of) => Box::new(GradientSimilarity {
             inner,
             cosine: of.cosine_weight,
@@ -326,6 +320,7 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             },
         }),
     };
+    let method = in_windows(config, method);
     let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);
     let plus_plus = settings.method == Method::MamlPlusPlus;
     let method: Box<dyn Algorithm> = match plus_plus || losses_until + second_order_from > 0.0 {
@@ -355,6 +350,16 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             });
             Box::new(regularized)
         }
+    }
+}
+
+/// The method in windows of inner steps that share a gradient, if they do.
+fn in_windows(config: &Config, method: Box<dyn Algorithm>) -> Box<dyn Algorithm> {
+    let sharing = config.algorithm.window.sharing();
+    match config.algorithm.method {
+        Method::MultiStep { momentum } => Box::new(MultiStep::new(method, sharing, momentum)),
+        _ if sharing != Sharing::None => Box::new(MultiStep::new(method, sharing, 0.0)),
+        _ => method,
     }
 }
 

@@ -116,7 +116,8 @@ pub enum Sharing {
     None,
     /// So many steps in a row use the gradient at the first of them, and so its Hessian.
     Forward(usize),
-    /// Every step has a gradient of its own; backwards, so many in a row use the Hessian at the first.
+    /// Every step has a gradient of its own; backwards, so many in a row use the Hessian at the first. For inner rules
+    /// that are linear in the gradient.
     Backward(usize),
 }
 

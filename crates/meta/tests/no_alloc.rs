@@ -121,8 +121,12 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
         Box::new(MamlPlusPlus::new(Box::new(Maml { inner: inner(), learn_rates: true }), 0.5, 0.5)),
         Box::new(Boil { inner: inner(), head: "head".into() }),
-        Box::new(MultiStep { inner: inner(), sharing: Sharing::Forward(2), momentum: 0.5 }),
-        Box::new(MultiStep { inner: inner(), sharing: Sharing::Backward(2), momentum: 0.0 }),
+        Box::new(MultiStep::new(
+            Box::new(Maml { inner: inner(), learn_rates: false }),
+            Sharing::Forward(2),
+            0.5,
+        )),
+        Box::new(MultiStep::new(Box::new(MetaSgd { inner: inner() }), Sharing::Backward(2), 0.0)),
         Box::new(GradientSimilarity {
             inner: inner(),
             cosine: 1.0,

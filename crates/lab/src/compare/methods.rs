@@ -207,8 +207,13 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
         _ => {}
     }
-    if method == "multi_step" {
-        set("algorithm.window", steps.min(3).to_string());
+    match method {
+        "multi_step" => set("algorithm.window", steps.min(3).to_string()),
+        // A row named after a method is the method alone.
+        _ if base.algorithm.window.steps > 1 && method != "lstm" => {
+            set("algorithm.window", "1".into());
+        }
+        _ => {}
     }
     if method == SHOT {
         set("algorithm.regularizer", SHOT.into());

@@ -337,7 +337,7 @@ impl Row {
             meta_batch_size: config.outer.meta_batch_size,
             settings: first.differences(config).into_iter().map(here).collect(),
             left_out: left_out.clone(),
-            reconstruction: config.algorithm.method.reconstruction(),
+            reconstruction: config.algorithm.reconstruction(),
             runs,
         }
     }

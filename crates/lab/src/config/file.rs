@@ -6,9 +6,10 @@ use innerloop_engine::Dtype;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::method::{Comparison, StrengthSchedule, WindowMode};
+use super::method::{Comparison, StrengthSchedule};
 use super::regularizer::{ShotBase, ShotDistance};
 use super::suggest;
+use super::window::WindowMode;
 use super::{
     Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Rotations, Split, Strategy,
     Variant,

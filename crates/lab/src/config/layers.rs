@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::file::*;
-use super::{Kind, LeftOut, presets, suggest};
+use super::{Kind, LeftOut, WindowConfig, presets, suggest};
 use crate::{Error, Result};
 
 /// Source of a value that nobody wrote.
@@ -77,6 +77,7 @@ impl Layers {
             file.algorithm.regularizer.unwrap_or(RegularizerName::None).strangers(),
             file.optimizer().strangers(),
             file.schedule().strangers(),
+            WindowConfig::strangers(file),
         ];
         let mut left_out: Vec<LeftOut> = Vec::new();
         for (key, why) in strangers.into_iter().flatten() {
@@ -129,6 +130,12 @@ impl Layers {
         ];
         for (full, _) in choices.into_iter().flatten().flatten() {
             self.forget(full);
+        }
+        // What makes multi_step of MAML is its window.
+        let is_left = above.algorithm.name.is_some_and(|name| name != MethodName::MultiStep);
+        if is_left && self.file.method() == MethodName::MultiStep {
+            self.forget("algorithm.window");
+            self.forget("algorithm.window_mode");
         }
     }
 }

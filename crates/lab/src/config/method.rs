@@ -6,14 +6,6 @@ use super::valid::{MOST, Strangers};
 use crate::Result;
 
 choices! {
-    /// Where a window of inner steps shares a gradient.
-    pub WindowMode {
-        /// Forward and backward: fewer gradients and fewer Hessian-vector products.
-        Forward = "forward",
-        /// Backward only: every step has its gradient, a window one Hessian.
-        Backward = "backward",
-    }
-
     /// How the strength of the gradient-similarity correction goes on in training.
     pub StrengthSchedule {
         /// It stays.
@@ -85,13 +77,8 @@ pub enum Method {
         /// networks want 1 (docs/comparison.md), which the presets have.
         epsilon: f64,
     },
-    /// Kim et al. 2020, reconstructed from its abstract: inner steps share gradients in training; adaptation
-    /// afterwards does without.
+    /// MAML in windows of inner steps that share a gradient: see [`WindowConfig`](super::WindowConfig).
     MultiStep {
-        /// Steps that share one: 1 is MAML. Default 2.
-        window: usize,
-        /// `window_mode`. Default `forward`.
-        mode: WindowMode,
         /// `inner_momentum` in [0, 1) of the inner loop. Default 0.
         momentum: f64,
     },
@@ -131,8 +118,6 @@ const KEYS: &[(MethodName, &str, &str)] = &[
     (MethodName::Imaml, "algorithm.proximal", "only imaml holds the fast weights to their start"),
     (MethodName::Imaml, "algorithm.cg_steps", "only imaml solves a system"),
     (MethodName::Imaml, "algorithm.cg_damping", "only imaml solves a system"),
-    (MethodName::MultiStep, "algorithm.window", "only multi_step shares gradients"),
-    (MethodName::MultiStep, "algorithm.window_mode", "only multi_step shares gradients"),
     (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
     (MethodName::GradientSimilarity, "algorithm.cosine_weight", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.l2_weight", NO_CORRECTION),
@@ -149,6 +134,7 @@ const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
 const NO_INNER_LOOP: &str = "protonet has no inner loop";
 const OF_RATES: &[&str] =
     &["algorithm.inner_lr", "algorithm.inner_lr_of", "algorithm.learn_inner_lr"];
+const OF_WINDOWS: &[&str] = &["algorithm.window", "algorithm.window_mode"];
 const OF_INNER_LOOPS: &[&str] = &[
     "algorithm.inner_lr",
     "algorithm.inner_lr_of",
@@ -169,12 +155,17 @@ impl MethodName {
         let recipe =
             [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
         strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
-        let (keys, why) = match self {
-            MethodName::Protonet => (OF_INNER_LOOPS, NO_INNER_LOOP),
-            MethodName::Lstm => (OF_RATES, "the LSTM learns how far to go"),
-            _ => (&[][..], ""),
+        let of_inner_loops: &[(&'static [&'static str], &str)] = match self {
+            MethodName::Protonet => &[(OF_INNER_LOOPS, NO_INNER_LOOP), (OF_WINDOWS, NO_INNER_LOOP)],
+            MethodName::Lstm => &[
+                (OF_RATES, "the LSTM learns how far to go"),
+                (OF_WINDOWS, "the LSTM's rule is learned on a gradient and a loss of each step"),
+            ],
+            _ => &[],
         };
-        strangers.extend(keys.iter().map(|&key| (key, why.to_string())));
+        for (keys, why) in of_inner_loops {
+            strangers.extend(keys.iter().map(|&key| (key, why.to_string())));
+        }
         strangers
     }
 
@@ -252,8 +243,6 @@ impl Method {
                 damping: at.not_negative("algorithm.cg_damping", file.cg_damping.unwrap_or(0.0))?,
             },
             MethodName::MultiStep => Method::MultiStep {
-                window: at.count("algorithm.window", file.window.unwrap_or(2), 1..=MOST)?,
-                mode: file.window_mode.unwrap_or(WindowMode::Forward),
                 momentum: at
                     .share("algorithm.inner_momentum", file.inner_momentum.unwrap_or(0.0))?,
             },
@@ -276,11 +265,7 @@ impl Method {
                 into.cg_steps = Some(iterations);
                 into.cg_damping = Some(damping);
             }
-            Method::MultiStep { window, mode, momentum } => {
-                into.window = Some(window);
-                into.window_mode = Some(mode);
-                into.inner_momentum = Some(momentum);
-            }
+            Method::MultiStep { momentum } => into.inner_momentum = Some(momentum),
             Method::GradientSimilarity(of) => {
                 into.cosine_weight = Some(of.cosine_weight);
                 into.l2_weight = Some(of.l2_weight);
@@ -311,7 +296,7 @@ impl Method {
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
             Method::Lstm => Some("the LSTM learns how far to go"),
             Method::Protonet => Some(NO_INNER_LOOP),
-            Method::Maml | Method::MamlPlusPlus | Method::Anil => None,
+            Method::Maml | Method::MamlPlusPlus | Method::Anil | Method::MultiStep { .. } => None,
             Method::Fomaml => {
                 Some("no derivative flows through first-order MAML's steps to their rates")
             }
@@ -322,16 +307,18 @@ impl Method {
             | Method::BinomMaml { .. }
             | Method::HfMaml { .. }
             | Method::Imaml { .. }
-            | Method::MultiStep { .. }
             | Method::GradientSimilarity(_) => Some("the method is defined with rates that stay"),
         }
     }
 
-    /// The paper whose method this is, if it was reconstructed from its abstract.
-    pub fn reconstruction(&self) -> Option<&'static str> {
+    /// Why no window of inner steps can share a Hessian, if none can.
+    pub(super) fn has_no_hessians(&self) -> Option<&'static str> {
         match self {
-            Method::MultiStep { .. } => Some("Kim, Park, Choi 2020, arXiv 2006.04298"),
-            Method::GradientSimilarity(_) => Some("Tak, Hong 2024, Electronics 13(3):535"),
+            Method::SignMaml => Some("a sign has no derivative, and no step a Hessian to share"),
+            Method::Imaml { .. } => Some(
+                "an implicit gradient takes the Hessian where the inner loop ends, and none of its steps",
+            ),
+            _ if self.is_first_order() => Some("no step has a Hessian to share"),
             _ => None,
         }
     }

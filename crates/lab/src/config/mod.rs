@@ -29,6 +29,7 @@ pub mod suggest;
 mod tests;
 pub mod transfer;
 mod valid;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -41,10 +42,11 @@ pub use families::{
 };
 pub use kind::Kind;
 use layers::Layers;
-pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule, WindowMode};
+pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule};
 pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 pub use rl::RlConfig;
 pub use transfer::TransferConfig;
+pub use window::{WindowConfig, WindowMode};
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -262,6 +264,8 @@ pub struct AlgorithmConfig {
     pub adaptation_steps: usize,
     /// Support examples in one inner step; 0, the default, is all. A smaller support set counts as all.
     pub inner_batch: usize,
+    /// `window` and `window_mode`: inner steps that share a gradient.
+    pub window: WindowConfig,
     /// Default `sgd`.
     pub inner_optimizer: InnerOptimizer,
     /// Beginnings of the names of tensors that the inner loop leaves alone, in addition to those the
@@ -271,6 +275,21 @@ pub struct AlgorithmConfig {
     pub strategy: Strategy,
     /// `regularizer`: `none` (default) or `shot`.
     pub regularizer: Regularizer,
+}
+
+impl AlgorithmConfig {
+    /// The paper whose method this is, or is a part of it, if it was reconstructed from its abstract.
+    pub fn reconstruction(&self) -> Option<&'static str> {
+        let shares = self.window.steps > 1 || matches!(self.method, Method::MultiStep { .. });
+        match (self.method, shares) {
+            (Method::GradientSimilarity(_), true) => Some(
+                "Tak, Hong 2024, Electronics 13(3):535, and of Kim, Park, Choi 2020, arXiv 2006.04298",
+            ),
+            (Method::GradientSimilarity(_), false) => Some("Tak, Hong 2024, Electronics 13(3):535"),
+            (_, true) => Some("Kim, Park, Choi 2020, arXiv 2006.04298"),
+            (_, false) => None,
+        }
+    }
 }
 
 /// The outer loop: `[outer]`.

@@ -2,8 +2,9 @@
 
 use super::file::{AlgorithmFile, RegularizerName};
 use super::layers::Layers;
-use super::method::{Method, WindowMode};
+use super::method::Method;
 use super::valid::{MOST, Strangers, fixed};
+use super::window::{WindowConfig, WindowMode};
 use crate::Result;
 
 choices! {
@@ -84,7 +85,8 @@ impl Regularizer {
     pub(super) fn check(
         at: &Layers,
         file: &AlgorithmFile,
-        (method, inner_steps, regression): (Method, usize, bool),
+        (method, window): (Method, WindowConfig),
+        (inner_steps, regression): (usize, bool),
     ) -> Result<Regularizer> {
         let name = file.regularizer.unwrap_or(RegularizerName::None);
         at.refuse(&name.strangers())?;
@@ -105,7 +107,7 @@ impl Regularizer {
         if method == Method::Lstm {
             return refused("an LSTM's steps have no rate that fewer of them could multiply");
         }
-        if matches!(method, Method::MultiStep { momentum, .. } if momentum > 0.0) {
+        if matches!(method, Method::MultiStep { momentum } if momentum > 0.0) {
             return refused(
                 "with momentum fewer steps at a multiple of the rate do not travel as far",
             );
@@ -135,10 +137,7 @@ impl Regularizer {
             return Err(at.bad("algorithm.shot_steps", steps, &expected));
         }
         let travel = at.above_zero("algorithm.shot_travel", file.shot_travel.unwrap_or(1.0))?;
-        let is_one_step = matches!(
-            method,
-            Method::MultiStep { window, mode: WindowMode::Forward, .. } if window >= inner_steps
-        );
+        let is_one_step = window.mode == WindowMode::Forward && window.steps >= inner_steps;
         if base == ShotBase::Reference && is_one_step && steps == 1 && travel == 1.0 {
             return refused(
                 "with a window over all inner steps, target and reference are the same single step",

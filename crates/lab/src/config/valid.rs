@@ -175,8 +175,9 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     let steps = file.adaptation_steps.unwrap_or(usize::from(method != Method::Protonet));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     let regression = tasks.family.is_regression();
+    let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
     Ok(AlgorithmConfig {
-        regularizer: Regularizer::check(at, file, (method, steps, regression))?,
+        regularizer: Regularizer::check(at, file, (method, window), (steps, regression))?,
         method,
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
@@ -185,6 +186,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         second_order_from,
         adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
+        window,
         inner_optimizer,
         frozen,
         strategy,
@@ -396,6 +398,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         ..AlgorithmFile::default()
     };
     algorithm.method.write(&mut file.algorithm);
+    algorithm.window.write(&mut file.algorithm);
     algorithm.regularizer.write(&mut file.algorithm);
 
     let into = &mut file.outer;

@@ -23,6 +23,12 @@ macro_rules! as_in_base {
         fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> { self.base.advance(step) }
     };
     (@ meta_gradient) => { fn meta_gradient(&self) -> MetaGradient { self.base.meta_gradient() } };
+    (@ scheduled) => { fn scheduled(&self, done: f64) -> Params<Tensor> { self.base.scheduled(done) } };
+    (@ loss_weights) => {
+        fn loss_weights(&self, steps: usize, done: f64) -> Option<Vec<f64>> {
+            self.base.loss_weights(steps, done)
+        }
+    };
     (@ companion) => {
         fn companion(&self, steps: usize) -> Option<Companion> { self.base.companion(steps) }
     };

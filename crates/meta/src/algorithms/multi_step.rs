@@ -1,57 +1,64 @@
-//! Multi-step estimation: Kim, Park, Choi 2020, arXiv 2006.04298. A reconstruction: of the paper its
-//! abstract alone was at hand, which says that a window of inner steps uses the same gradient, that this lowers
-//! the number of second derivatives, and that the estimate is derived in the Lagrangian formalism.
+//! Multi-step estimation: Kim, Park, Choi 2020, arXiv 2006.04298, around another method, in the paper MAML. A
+//! reconstruction: of the paper its abstract alone was at hand, which says that a window of inner steps uses the same
+//! gradient, that this lowers the number of second derivatives, and that the estimate is derived in the Lagrangian
+//! formalism.
 //!
 //! φ₀ = θ      φ_{k+1} = φ_k − α g_k      g_k = ∇L_S(φ_{jW}) for jW ≤ k < (j + 1)W
 //! G  = Π_j (I − αW H_{jW}) ∇L_Q(φ_K)     K/W gradients and Hessian-vector products instead of K
 //!
 //! The stationary multipliers of `L_Q(φ_K) + Σ_k λ_{k+1}ᵀ(φ_k − α g_k − φ_{k+1})` are constant within a window
 //! and take the factor `I − αW H_{jW}` at its start. Adaptation after training takes K steps with a gradient
-//! each; W = 1 is MAML.
+//! each; W = 1 is the method without it.
 //!
 //! [`Sharing::Backward`] keeps the K gradients on the way forward and takes the Hessian at the start of
-//! each window for all of it: the exact trajectory, K/W Hessian-vector products.
+//! each window for all of it: the exact trajectory, K/W Hessian-vector products. Learned rates meet the gradient of
+//! their own step, `∂L_Q/∂α_k = −g_kᵀ λ_{k+1}`.
 //!
-//! With momentum μ the inner loop is `w ← μw + g_k, φ ← φ − αw`, whose velocity starts at zero in each task and is
+//! Another inner rule `φ_{k+1} = S_k(φ_k, g_k)` is followed step by step within a window; what is shared is g.
+//!
+//! With momentum μ the rule is given `w` for g, `w ← μw + g_k`, a velocity that starts at zero in each task and is
 //! differentiated like φ.
 //!
-//! Departures: a last window may be shorter, where W does not divide K.
+//! Departures: a last window may be shorter, where W does not divide K. The paper knows MAML's inner loop alone.
 
-use innerloop_engine::{Params, Shape, Tensor};
+use innerloop_engine::{Params, Shape, Tensor, Var};
 
-use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved, Sharing};
+use crate::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, Sharing, Vars};
 
-/// MAML whose inner steps share gradients.
+/// Another method whose inner steps share gradients or Hessians.
 pub struct MultiStep {
-    /// Rates and frozen parameters.
-    pub inner: InnerLoop,
+    base: Box<dyn Algorithm>,
+    name: String,
     /// Which steps share one.
     pub sharing: Sharing,
-    /// `μ` in [0, 1); 0 is plain gradient descent.
+    /// `μ` in [0, 1); 0 is none.
     pub momentum: f64,
+}
+
+impl MultiStep {
+    /// Both around a method whose inner steps are linear in the gradient.
+    pub fn new(base: Box<dyn Algorithm>, sharing: Sharing, momentum: f64) -> MultiStep {
+        let name = match base.name() {
+            "maml" => "multi_step".to_string(),
+            other => format!("{other}+window"),
+        };
+        MultiStep { base, name, sharing, momentum }
+    }
 }
 
 impl Algorithm for MultiStep {
     fn name(&self) -> &str {
-        "multi_step"
+        &self.name
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    /// The velocity `w` of every tensor.
+    /// The base's, then the velocity `w` of every tensor.
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
+        let own = self.base.state(adapted);
         if self.momentum == 0.0 {
-            return Params::new();
+            return own;
         }
-        adapted.iter().map(|(name, shape)| (velocity(name), shape.clone())).collect()
+        let velocities = adapted.iter().map(|(name, shape)| (velocity(name), shape.clone()));
+        own.merge(&velocities.collect())
     }
 
     fn sharing(&self) -> Sharing {
@@ -60,15 +67,18 @@ impl Algorithm for MultiStep {
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         if self.momentum == 0.0 {
-            return gradient_step(step);
+            return self.base.advance(step);
         }
         let w = step.gradient.map_named(|name, &g| step.state[&velocity(name)] * self.momentum + g);
-        let Moved { phi, .. } = gradient_step(&InnerStep { gradient: w.clone(), ..step.clone() });
-        Moved { phi, state: w.iter().map(|(name, &w)| (velocity(name), w)).collect() }
+        let velocities: Vars<'g> = w.iter().map(|(name, &w)| (velocity(name), w)).collect();
+        let state = step.state.filter(|name| velocities.get(name).is_none());
+        let moved = self.base.advance(&InnerStep { gradient: w, state, ..step.clone() });
+        Moved { phi: moved.phi, state: moved.state.merge(&velocities) }
     }
 
-    fn meta_gradient(&self) -> MetaGradient {
-        MetaGradient::Exact
+    as_in_base! {
+        adapts learns rates learns_rates scaled keeps_state meta_gradient scheduled loss_weights companion objective
+        direction
     }
 }
 

@@ -4,6 +4,7 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::buffers::{Buffers, copy, read_all};
 use super::lane::step_program;
+use super::path::Path;
 use super::scope::{Compiled, Scope, Sources, workspace};
 use super::structure::Structure;
 use super::{MetaState, ONE, TaskData, carried_start};
@@ -63,8 +64,8 @@ impl Adapter {
             "adaptation to any number of steps has no last ones"
         );
         let structure = Structure::new(problem, algorithm, trained_steps, batch);
-        let step =
-            step_program(&structure, problem, algorithm, (structure.path, (1, false))).expect(ONE);
+        let path = Path { keeps_gradients: false, ..structure.path };
+        let step = step_program(&structure, problem, algorithm, (path, (1, false))).expect(ONE);
         let graph = Graph::new();
         let scope = Scope::new(&structure, &graph);
         let (omega, phi, at_step) = (scope.omega(), scope.fast(), scope.step());
@@ -131,6 +132,7 @@ impl Adapter {
                 cotangent: &[],
                 totals: &[],
                 companion: &[],
+                gradients: &[],
                 step,
                 k,
             };

@@ -5,6 +5,8 @@ use innerloop_engine::{Var, grad, grad_params, hvp, vjp};
 
 use crate::{MetaGradient, Moved, Vars};
 
+type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Moved<'g> + 'a;
+
 /// Steps that share one gradient, most often a single step.
 pub(super) struct Backward<'a, 'g> {
     pub(super) kind: MetaGradient,
@@ -14,8 +16,10 @@ pub(super) struct Backward<'a, 'g> {
     pub(super) fixed: Vars<'g>,
     /// The support loss of these steps with the fast weights at some place.
     pub(super) loss: &'a dyn Fn(&Vars<'g>) -> Var<'g>,
-    /// Where the steps lead from their start with some loss and gradient.
-    pub(super) advance: &'a dyn Fn(&Moved<'g>, (Var<'g>, &Vars<'g>)) -> Moved<'g>,
+    /// Gradients of the steps after the first, if they took others; their derivatives are taken to be the first's.
+    pub(super) own: Vec<Vars<'g>>,
+    /// Where the steps lead from their start with some loss, and one gradient or that of each.
+    pub(super) advance: &'a Advance<'a, 'g>,
 }
 
 impl<'g> Backward<'_, 'g> {
@@ -23,7 +27,7 @@ impl<'g> Backward<'_, 'g> {
     /// totals for what the inner loop does not move. With `S` the steps and `g = ∇_φ L_S`:
     ///
     /// ```text
-    /// u  ←  (∂S/∂φ)ᵀ u + H ḡ          ḡ = (∂S/∂g)ᵀ u
+    /// u  ←  (∂S/∂φ)ᵀ u + H ḡ          ḡ = (∂S/∂g)ᵀ u, summed over the gradients
     /// totals  +=  (∂S/∂η)ᵀ u + [∂g/∂η]ᵀ ḡ
     /// ```
     ///
@@ -41,14 +45,20 @@ impl<'g> Backward<'_, 'g> {
         let Moved { phi, state } = &self.start;
         let loss = (self.loss)(phi);
         // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
-        let g = cut_off(&grad_params(loss, phi));
+        let g = cut_off(&[&[grad_params(loss, phi)], self.own.as_slice()].concat());
         let moved = (self.advance)(&self.start, (loss, &g));
         let ends: Vec<_> = moved.phi.values().iter().chain(moved.state.values()).copied().collect();
         let starts = phi.values().iter().chain(state.values());
         let of: Vec<_> = starts.chain(self.fixed.values()).copied().collect();
-        let wrt: Vec<_> = of.iter().chain(g.values()).copied().collect();
-        let direct: Vec<Vec<_>> =
-            later.iter().map(|u| vjp(&ends, &u[..ends.len()], &wrt)).collect();
+        let wrt: Vec<_> = of.iter().chain(g.iter().flat_map(Vars::values)).copied().collect();
+        let direct = |u: &Vec<Var<'g>>| -> Vec<Var<'g>> {
+            let mut all = vjp(&ends, &u[..ends.len()], &wrt);
+            for other in all.split_off(of.len() + phi.len()).chunks(phi.len().max(1)) {
+                all[of.len()..].iter_mut().zip(other).for_each(|(sum, &x)| *sum = *sum + x);
+            }
+            all
+        };
+        let direct: Vec<_> = later.iter().map(direct).collect();
         let second = |m: usize| match self.kind {
             MetaGradient::HeldGradients => None,
             MetaGradient::Binomial { .. } if m == 0 => None,
@@ -117,17 +127,18 @@ impl<'g> Backward<'_, 'g> {
 }
 
 /// Gradients held constant, each a value of its own: parameters whose gradients are one and the same, as those of the
-/// shifts of two layers whose outputs are added, have different cotangents.
-fn cut_off<'g>(gradient: &Vars<'g>) -> Vars<'g> {
+/// shifts of two layers whose outputs are added, have different cotangents, and so have steps.
+fn cut_off<'g>(gradients: &[Vars<'g>]) -> Vec<Vars<'g>> {
     let mut cut: Vec<Var<'g>> = Vec::new();
-    for g in gradient.values() {
+    let mut one = |g: &Var<'g>| {
         let mut held = g.stop_gradient();
         while cut.contains(&held) {
             held = held.stop_gradient();
         }
         cut.push(held);
-    }
-    gradient.with_values(cut)
+        held
+    };
+    gradients.iter().map(|gradient| gradient.map(&mut one)).collect()
 }
 
 /// Solves `A x = b` in so many steps from zero (Hestenes and Stiefel 1952). It stays where it is once nothing is

@@ -39,6 +39,9 @@ impl Run {
 pub(super) struct Track {
     /// φ and the inner optimizer's state before each run of steps, and at the end.
     trajectory: Vec<Vec<Tensor>>,
+    /// The gradient of each step that the way back reads; nothing for a step that opens a window, whose gradient is
+    /// computed again with its Hessian.
+    gradients: Vec<Vec<Tensor>>,
     /// For each order: of φ and the state.
     pub(super) cotangent: Vec<Tensor>,
 }
@@ -129,7 +132,16 @@ impl Lane {
     pub(super) fn track(&self, structure: &Structure, dtype: Dtype) -> Track {
         let moving = structure.zeros(&structure.moving(), dtype);
         let cotangent = vec![moving.clone(); structure.orders()].concat();
-        Track { trajectory: vec![moving; self.path.forward().count() + 1], cotangent }
+        let gradient = |step| match self.path.opens(step) {
+            true => Vec::new(),
+            false => structure.zeros(&structure.adapted, dtype),
+        };
+        let kept = if self.path.keeps_gradients { self.path.steps } else { 0 };
+        Track {
+            trajectory: vec![moving; self.path.forward().count() + 1],
+            gradients: (0..kept).map(gradient).collect(),
+            cotangent,
+        }
     }
 
     /// The trajectory. With results, those of the inner loop that is adaptation: support losses and
@@ -165,6 +177,9 @@ impl Lane {
                 break;
             }
             read_all(workspace, 1, &mut trajectory[i + 1]);
+            if let Some(gradient) = track.gradients.get_mut(first) {
+                read_all(workspace, 1 + structure.moves() + structure.statistics.len(), gradient);
+            }
             if let Some(results) = &mut results {
                 read_all(workspace, 1 + trajectory[i].len(), &mut buffers.statistics);
                 (first..first + length).for_each(|k| buffers.hand_out_statistics(k, results));
@@ -180,14 +195,15 @@ impl Lane {
         buffers: &Buffers,
     ) {
         let Job { structure, meta, tasks } = job;
-        let Track { trajectory, cotangent } = track;
+        let Track { trajectory, gradients, cotangent } = track;
         let mut runs = self.path.backward(structure.kind).rev().peekable();
         for first in (0..=self.path.steps).rev() {
             let place = (trajectory[self.path.place(first)].as_slice(), structure.adapted.len());
             if let Some(run) = runs.next_if(|run| run.first == first) {
                 let step = (structure.step_index(first), self.path.batch(first));
                 let at = Sources::at(meta, tasks, buffers, place, step);
-                self.back.of(run).run(workspace, Sources { cotangent, totals, ..at });
+                let gradients = gradients.get(first..).unwrap_or(&[]);
+                self.back.of(run).run(workspace, Sources { cotangent, totals, gradients, ..at });
                 structure.read_orders(workspace, 0, cotangent, totals);
             }
             let counts = 0 < first && first < self.path.steps;
@@ -210,11 +226,13 @@ impl Track {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.trajectory.iter().flatten().chain(&self.cotangent).map(bytes_of).sum()
+        let kept = self.trajectory.iter().chain(&self.gradients).flatten();
+        kept.chain(&self.cotangent).map(bytes_of).sum()
     }
 }
 
-/// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for so many steps with one gradient.
+/// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for so many steps with one gradient, which follows where the
+/// way back reads it.
 pub(super) fn step_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -228,12 +246,15 @@ pub(super) fn step_program(
     let at = Point { closing, ..scope.point(&omega, &start.phi, steps[0]) };
     let loss = problem.support_loss(&at, &scope.batch(0));
     let gradient = grad_params(loss.value, &start.phi);
-    let slope = (loss.value, &gradient);
+    let slope = (loss.value, std::slice::from_ref(&gradient));
     let moved = scope.advance(algorithm, &omega, &start, slope, (path, &steps));
     let mut outputs = vec![loss.value];
     outputs.extend(moved.phi.values());
     outputs.extend(moved.state.values());
     outputs.extend(loss.statistics.values());
+    if path.keeps_gradients {
+        outputs.extend(gradient.values());
+    }
     scope.compile(&outputs)
 }
 
@@ -254,7 +275,8 @@ fn query_on_the_way(structure: &Structure, problem: &dyn Problem) -> Result<Comp
     scope.compile(&outputs)
 }
 
-/// `(φ_k, state_k, ω, batch, u, totals) → (u', totals')` over so many steps with one gradient.
+/// `(φ_k, state_k, ω, batch, gradients after the first, u, totals) → (u', totals')` over so many steps with one
+/// gradient, or one Hessian.
 fn back_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -271,6 +293,7 @@ fn back_program(
     let back = Backward {
         kind: structure.kind,
         fixed: scope.fixed(&omega),
+        own: scope.later_gradients(if path.keeps_gradients { length - 1 } else { 0 }),
         loss: &|phi| problem.support_loss(&scope.point_from(&at, phi, steps[0]), &batch).value,
         advance: &|start, slope| scope.advance(algorithm, &omega, start, slope, (path, &steps)),
         start,

@@ -198,6 +198,15 @@ impl Learner {
             "{}: an implicit gradient holds at a minimum, which few steps do not reach",
             algorithm.name()
         );
+        let shares = !matches!(
+            structure.path.sharing,
+            Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
+        );
+        assert!(
+            !shares || structure.kind != MetaGradient::HeldGradients,
+            "{}: a rule that is learned on the gradients of single steps shares none",
+            algorithm.name()
+        );
         if structure.weighs_steps() {
             let name = algorithm.name();
             let ends_alone = matches!(
@@ -205,13 +214,7 @@ impl Learner {
                 MetaGradient::Displacement | MetaGradient::Implicit { .. }
             );
             assert!(!ends_alone, "{name}: the steps before the last have no query loss");
-            assert!(
-                matches!(
-                    structure.path.sharing,
-                    Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
-                ),
-                "{name}: steps that share a gradient have one query loss"
-            );
+            assert!(!shares, "{name}: steps that share a gradient have one query loss");
         }
         let compile = |structure: &Structure, strategy| {
             Programs::new(structure, problem, algorithm, Setup { strategy, ..setup })

@@ -9,6 +9,9 @@ pub(super) struct Path {
     /// So many of the last ones have a support loss of their own.
     pub(super) closing: usize,
     pub(super) sharing: Sharing,
+    /// Whether the way back reads the gradient of every step of a window, and not of the first alone: rates that are
+    /// learned meet those of their own steps.
+    pub(super) keeps_gradients: bool,
     /// Factor of its rates.
     pub(super) scale: f64,
     /// Whether the outer objective depends on where it ends.
@@ -48,7 +51,11 @@ impl Path {
             MetaGradient::FirstOrder
             | MetaGradient::Displacement
             | MetaGradient::Implicit { .. } => self.steps,
-            MetaGradient::Truncated { last } => self.steps.saturating_sub(last),
+            // A gradient taken before the last steps is constant, also to those of them that share it.
+            MetaGradient::Truncated { last } => {
+                let within = self.steps.saturating_sub(last)..self.steps;
+                within.into_iter().find(|&step| self.opens(step)).unwrap_or(self.steps)
+            }
             MetaGradient::Exact
             | MetaGradient::HeldGradients
             | MetaGradient::Binomial { .. }
@@ -118,8 +125,14 @@ mod tests {
 
     #[test]
     fn closing_steps_share_nothing_with_the_steps_before() {
-        let path =
-            |sharing| Path { steps: 6, closing: 1, sharing, scale: 1.0, differentiated: true };
+        let path = |sharing| Path {
+            steps: 6,
+            closing: 1,
+            sharing,
+            keeps_gradients: false,
+            scale: 1.0,
+            differentiated: true,
+        };
         let shared = path(Sharing::Forward(3));
         let runs: Vec<_> = shared.forward().map(|r| (r.first, r.length, r.closing)).collect();
         assert_eq!(runs, [(0, 3, false), (3, 2, false), (5, 1, true)]);
@@ -130,5 +143,22 @@ mod tests {
         assert_eq!(opens, [0, 5]);
         assert_eq!(backward.backward(MetaGradient::Exact).count(), 2);
         assert_eq!(backward.place(6), 6);
+    }
+
+    #[test]
+    fn the_last_steps_begin_with_a_window() {
+        let path = |sharing| Path {
+            steps: 7,
+            closing: 0,
+            sharing,
+            keeps_gradients: false,
+            scale: 1.0,
+            differentiated: true,
+        };
+        for sharing in [Sharing::Forward(3), Sharing::Backward(3)] {
+            let cuts = (0..=7).map(|last| path(sharing).cut(MetaGradient::Truncated { last }));
+            assert_eq!(cuts.collect::<Vec<_>>(), [7, 6, 6, 6, 3, 3, 3, 0]);
+        }
+        assert_eq!(path(Sharing::None).cut(MetaGradient::Truncated { last: 2 }), 5);
     }
 }

@@ -34,6 +34,8 @@ pub(super) enum Bind {
     Query(usize),
     Cotangent(usize),
     Total(usize),
+    /// The gradient of the step so many after the current one.
+    Gradient(usize, usize),
 }
 
 impl Bind {
@@ -43,7 +45,7 @@ impl Bind {
             Bind::Omega(_) | Bind::Carried(_) | Bind::Scheduled(_) => false,
             Bind::Start(_) | Bind::Step(_) => false,
             Bind::Fast(_) | Bind::Companion(_) | Bind::State(_) => true,
-            Bind::Cotangent(_) | Bind::Total(_) => true,
+            Bind::Cotangent(_) | Bind::Total(_) | Bind::Gradient(..) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
     }
@@ -166,6 +168,12 @@ impl<'g, 's> Scope<'g, 's> {
         (0..self.structure.orders()).map(one).collect()
     }
 
+    /// Gradients of the `n` steps after the current one as inputs.
+    pub(super) fn later_gradients(&self, n: usize) -> Vec<Vars<'g>> {
+        let adapted = &self.structure.adapted;
+        (1..=n).map(|after| self.inputs(adapted, |i| Bind::Gradient(after, i))).collect()
+    }
+
     /// Learned meta-parameters that the inner loop does not move.
     pub(super) fn fixed(&self, omega: &Vars<'g>) -> Vars<'g> {
         self.structure.fixed.map_named(|name, _| omega[name])
@@ -198,13 +206,13 @@ impl<'g, 's> Scope<'g, 's> {
         omega.filter(|name| self.structure.rates.get(name).is_some())
     }
 
-    /// The inner steps that share a support gradient.
+    /// Inner steps that share a support gradient, or have one each.
     pub(super) fn advance(
         &self,
         algorithm: &dyn Algorithm,
         omega: &Vars<'g>,
         start: &Moved<'g>,
-        (loss, gradient): (Var<'g>, &Vars<'g>),
+        (loss, gradients): (Var<'g>, &[Vars<'g>]),
         (path, steps): (Path, &[Var<'g>]),
     ) -> Moved<'g> {
         let rates = match path.scale {
@@ -212,10 +220,10 @@ impl<'g, 's> Scope<'g, 's> {
             scale => algorithm.scaled(&self.rates(omega), scale),
         };
         let theta = self.structure.adapted.map_named(|name, _| omega[name].stop_gradient());
-        let one = |Moved { phi, state }, &step: &Var<'g>| {
+        let one = |Moved { phi, state }, (i, &step): (usize, &Var<'g>)| {
             algorithm.advance(&InnerStep {
                 phi,
-                gradient: gradient.clone(),
+                gradient: gradients[i.min(gradients.len() - 1)].clone(),
                 loss: loss.stop_gradient(),
                 rates: rates.clone(),
                 state,
@@ -224,7 +232,7 @@ impl<'g, 's> Scope<'g, 's> {
                 scheduled: self.scheduled(),
             })
         };
-        steps.iter().fold(start.clone(), one)
+        steps.iter().enumerate().fold(start.clone(), one)
     }
 
     /// Where the inner loop ends, for a first-order method.
@@ -269,6 +277,8 @@ pub(super) struct Sources<'a> {
     pub(super) cotangent: &'a [Tensor],
     pub(super) totals: &'a [Tensor],
     pub(super) companion: &'a [Tensor],
+    /// Of the current step and those after it.
+    pub(super) gradients: &'a [Vec<Tensor>],
     /// Index on the one-hot step axis.
     pub(super) step: usize,
     /// The inner step whose minibatch is read.
@@ -299,6 +309,7 @@ impl<'a> Sources<'a> {
             cotangent,
             totals,
             companion,
+            gradients: &[],
             step,
             k,
         }
@@ -323,6 +334,7 @@ impl Compiled {
                 Bind::Query(i) => from.buffers.query(from.tasks, i),
                 Bind::Cotangent(i) => &from.cotangent[i],
                 Bind::Total(i) => &from.totals[i],
+                Bind::Gradient(after, i) => &from.gradients[after][i],
             };
             workspace.set(input, value);
         }

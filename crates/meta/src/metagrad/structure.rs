@@ -73,6 +73,8 @@ impl Structure {
                 steps,
                 closing: closing.min(steps),
                 sharing: algorithm.sharing(),
+                keeps_gradients: algorithm.learns_rates()
+                    && matches!(algorithm.sharing(), Sharing::Backward(window) if window > 1),
                 scale: 1.0,
                 differentiated: true,
             },
@@ -80,6 +82,7 @@ impl Structure {
                 steps: beside.steps,
                 closing: closing.min(beside.steps),
                 sharing: Sharing::None,
+                keeps_gradients: false,
                 scale: beside.scale,
                 differentiated: beside.differentiated,
             }),

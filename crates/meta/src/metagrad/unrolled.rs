@@ -49,6 +49,8 @@ struct Trajectory<'g> {
     places: Vec<Moved<'g>>,
     /// The support loss before each step.
     losses: Vec<Var<'g>>,
+    /// Its gradient there, for a way back that reads those of all steps.
+    gradients: Vec<Vars<'g>>,
     /// Those of each pass.
     statistics: Vec<Var<'g>>,
 }
@@ -101,7 +103,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         &self,
         path: Path,
         from: &Moved<'g>,
-        slope: (Var<'g>, &Vars<'g>),
+        slope: (Var<'g>, &[Vars<'g>]),
         run: Run,
     ) -> Moved<'g> {
         let step = |k| self.scope.constant_step(self.structure.step_index(k));
@@ -113,13 +115,16 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
     fn trajectory(&self, path: Path, apart: Option<usize>) -> Trajectory<'g> {
         let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
         let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
-        let (mut losses, mut statistics) = (Vec::new(), Vec::new());
+        let (mut losses, mut gradients, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
         // The gradient at the first of the steps that share its derivative.
         let mut shared: Vars<'g> = Params::new();
         for run in path.forward() {
             let place = &places[places.len() - 1];
             let loss = self.support_loss(path, &place.phi, run);
             let mut gradient = grad_params(loss.value, &place.phi);
+            if path.keeps_gradients {
+                gradients.push(gradient.clone());
+            }
             match path.sharing {
                 Sharing::Backward(_) if !path.opens(run.first) => {
                     gradient = gradient.zip_map(&shared, |g, shared| {
@@ -131,7 +136,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             if self.structure.kind == MetaGradient::HeldGradients {
                 gradient = gradient.map(|g| g.stop_gradient());
             }
-            let mut moved = self.advance(path, place, (loss.value, &gradient), run);
+            let mut moved = self.advance(path, place, (loss.value, &[gradient]), run);
             if apart == Some(run.first + run.length) {
                 moved.phi = moved.phi.map(|phi| phi.stop_gradient());
             }
@@ -139,7 +144,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             losses.extend(vec![loss.value; run.length]);
             (0..run.length).for_each(|_| statistics.extend(loss.statistics.values()));
         }
-        Trajectory { path, places, losses, statistics }
+        Trajectory { path, places, losses, gradients, statistics }
     }
 
     fn learned(&self) -> Vars<'g> {
@@ -269,7 +274,9 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let fixed = self.scope.fixed(&self.omega);
         for run in of.path.backward(kind).rev() {
             let start = of.places[of.path.place(run.first)].clone();
+            let after = run.first + 1..run.first + run.length;
             let back = Backward {
+                own: of.gradients.get(after).map_or_else(Vec::new, <[_]>::to_vec),
                 kind,
                 start: start.clone(),
                 fixed: fixed.clone(),
@@ -365,6 +372,7 @@ impl Unrolled {
             cotangent: &[],
             totals: &[],
             companion: &[],
+            gradients: &[],
             step: 0,
             k: 0,
         };

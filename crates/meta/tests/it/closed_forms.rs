@@ -47,12 +47,12 @@ fn vector(params: &Params<Tensor>) -> Vector {
 }
 
 /// `x − r ∘ y`.
-fn minus(x: &Vector, r: &Vector, y: &Vector) -> Vector {
+pub(crate) fn minus(x: &Vector, r: &Vector, y: &Vector) -> Vector {
     std::array::from_fn(|i| x[i] - r[i] * y[i])
 }
 
 #[track_caller]
-fn assert_vector(name: &str, got: &[f64], want: &[f64]) {
+pub(crate) fn assert_vector(name: &str, got: &[f64], want: &[f64]) {
     let row = |x: &[f64]| Tensor::from_f64(&[x.len()], x.to_vec());
     innerloop_engine::check::assert_close(name, &row(got), &row(want), 1e-12);
 }

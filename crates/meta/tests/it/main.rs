@@ -12,3 +12,4 @@ mod maml_plus_plus;
 mod problems;
 mod shot;
 mod similarity;
+mod windows;

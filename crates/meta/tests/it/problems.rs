@@ -243,6 +243,49 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
             Box::new(multi_step(inner(), Sharing::Backward(3), 0.5)),
         ),
         (
+            "multi-step, learned rates",
+            windowed(Box::new(Maml { inner: partly(), learn_rates: true }), Sharing::Forward(2)),
+        ),
+        (
+            "multi-step, backward, learned rates",
+            windowed(Box::new(Maml { inner: partly(), learn_rates: true }), Sharing::Backward(2)),
+        ),
+        (
+            "anil in windows",
+            windowed(
+                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+                Sharing::Forward(2),
+            ),
+        ),
+        (
+            "boil in windows, backward",
+            windowed(Box::new(Boil { inner: inner(), head: "head".into() }), Sharing::Backward(2)),
+        ),
+        (
+            "cavia in windows",
+            windowed(
+                Box::new(Cavia { inner: inner(), context: "head".into() }),
+                Sharing::Forward(2),
+            ),
+        ),
+        (
+            "meta-curvature in windows",
+            windowed(Box::new(MetaCurvature { inner: partly() }), Sharing::Forward(2)),
+        ),
+        ("fomaml in windows", windowed(Box::new(Fomaml { inner: partly() }), Sharing::Forward(2))),
+        (
+            "truncated maml in windows, backward",
+            windowed(Box::new(TruncatedMaml { inner: partly(), last: 3 }), Sharing::Backward(2)),
+        ),
+        (
+            "shot on meta-sgd in windows, backward",
+            shot(
+                windowed(Box::new(MetaSgd { inner: uneven() }), Sharing::Backward(2)),
+                Distance::Outputs,
+                Role::Reference,
+            ),
+        ),
+        (
             "shot on maml",
             shot(
                 Box::new(Maml { inner: uneven(), learn_rates: true }),
@@ -313,7 +356,12 @@ pub(crate) fn plus_plus(base: impl Algorithm + 'static) -> Box<dyn Algorithm> {
 }
 
 pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> MultiStep {
-    MultiStep { inner, sharing, momentum }
+    MultiStep::new(Box::new(Maml { inner, learn_rates: false }), sharing, momentum)
+}
+
+/// Another method in windows.
+pub(crate) fn windowed(base: Box<dyn Algorithm>, sharing: Sharing) -> Box<dyn Algorithm> {
+    Box::new(MultiStep::new(base, sharing, 0.0))
 }
 
 /// SHOT with a target of one step, or a reference of four.

@@ -4,6 +4,8 @@ mod refusals;
 use std::fs;
 use std::path::Path;
 
+use innerloop_meta::Sharing;
+
 use super::*;
 use crate::{Error, ErrorKind};
 
@@ -162,6 +164,8 @@ fn every_key_survives_a_round_trip() {
     let expected = [
         ("algorithm.inner_optimizer", "\"sgd\""),
         ("algorithm.regularizer", "\"none\""),
+        ("algorithm.window", "1"),
+        ("algorithm.window_mode", "\"forward\""),
         ("model.head", "\"flatten\""),
         ("model.kind", "\"conv4\""),
         ("tasks.family", "\"omniglot\""),
@@ -183,6 +187,12 @@ fn every_key_survives_a_round_trip() {
         "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
+        "name = 'multi_step', window = 1, learn_inner_lr = true",
+        "name = 'anil', window = 3, learn_inner_lr = true",
+        "name = 'meta_sgd', window = 2, window_mode = 'backward'",
+        "name = 'fomaml', window = 2",
+        "name = 'maml_plus_plus', window = 2, window_mode = 'backward', multi_step_loss = 0",
+        "name = 'boil', window = 2, adaptation_steps = 3, regularizer = 'shot'",
     ] {
         let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();
         check_round_trip(&config);
@@ -209,6 +219,31 @@ fn shots_distance_suits_the_outputs() {
     for regression in ["family = 'sinusoid'", "family = 'sine_line'", curves] {
         assert_eq!(distance(regression), (ShotDistance::Outputs, false), "{regression}");
     }
+}
+
+#[test]
+fn a_window_goes_with_the_method_it_is_of() {
+    let window = |sets: &[&str]| load("strokes-multi-step", sets).unwrap().algorithm.window.steps;
+    assert_eq!(window(&[]), 3);
+    assert_eq!(window(&["algorithm.name=maml"]), 1);
+    assert_eq!(window(&["algorithm.name=anil", "algorithm.window=2"]), 2);
+    assert_eq!(window(&["algorithm.name=anil", "algorithm.window=2", "algorithm.name=boil"]), 2);
+    let config = parse("algorithm.name = 'multi_step'").unwrap();
+    assert_eq!(config.algorithm.window.sharing(), Sharing::Forward(2));
+    assert_eq!(parse("").unwrap().algorithm.window.sharing(), Sharing::None);
+}
+
+#[test]
+fn reconstructions_are_named() {
+    let papers = |method: &str| {
+        let text = format!("algorithm = {{ name = '{method} }}");
+        parse(&text).unwrap().algorithm.reconstruction().unwrap_or("").to_string()
+    };
+    assert_eq!(papers("maml'"), "");
+    assert!(papers("anil', window = 2").starts_with("Kim"));
+    assert!(papers("multi_step', window = 1").starts_with("Kim"));
+    let both = papers("gradient_similarity', window = 2");
+    assert!(both.starts_with("Tak") && both.contains("Kim"), "{both}");
 }
 
 fn flat_of(config: &Config) -> Vec<(String, String)> {

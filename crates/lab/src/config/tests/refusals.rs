@@ -270,6 +270,33 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          reference are the same single step",
     );
     check_text(
+        "algorithm = { name = 'meta_sgd', window = 3, adaptation_steps = 3, regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": with a window over all inner steps, target and \
+         reference are the same single step",
+    );
+    check_text(
+        "algorithm = { name = 'maml_plus_plus', window = 2 }",
+        "algorithm.window is 2, expected 1 with algorithm.multi_step_loss = 0.1: steps that share a gradient or a \
+         Hessian are one step of the meta-gradient, with one query loss",
+    );
+    for (method, why) in [
+        ("fomaml", "no step has a Hessian to share"),
+        ("reptile", "no step has a Hessian to share"),
+        ("gradient_similarity", "no step has a Hessian to share"),
+        ("sign_maml", "a sign has no derivative, and no step a Hessian to share"),
+        (
+            "imaml",
+            "an implicit gradient takes the Hessian where the inner loop ends, and none of its steps",
+        ),
+    ] {
+        check_text(
+            &format!("algorithm = {{ name = '{method}', window = 2, window_mode = 'backward' }}"),
+            &format!(
+                "algorithm.window_mode is \"backward\", expected \"forward\" with algorithm.name = \"{method}\": {why}"
+            ),
+        );
+    }
+    check_text(
         "algorithm = { adaptation_steps = 0, regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
     );
@@ -367,7 +394,22 @@ fn keys_of_another_choice_are_refused() {
             "algorithm.strength = 0.2",
             "only gradient_similarity corrects the query gradient",
         ),
-        ("algorithm.name = 'maml'", "algorithm.window = 2", "only multi_step shares gradients"),
+        (
+            "algorithm.name = 'lstm'",
+            "algorithm.window = 2",
+            "the LSTM's rule is learned on a gradient and a loss of each step",
+        ),
+        ("algorithm.name = 'protonet'", "algorithm.window = 2", "protonet has no inner loop"),
+        (
+            "algorithm.name = 'maml'",
+            "algorithm.window_mode = 'backward'",
+            "without algorithm.window no inner steps share anything",
+        ),
+        (
+            "algorithm.name = 'anil'",
+            "algorithm.inner_momentum = 0.5",
+            "only multi_step has momentum inside",
+        ),
         (
             "algorithm.name = 'binom_maml'",
             "algorithm.epsilon = 0.1",

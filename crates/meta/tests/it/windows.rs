@@ -1,0 +1,264 @@
+//! Windows of inner steps that share a gradient or a Hessian, on every method that can have them.
+
+use innerloop_engine::check::relative_error;
+use innerloop_engine::{Params, Tensor};
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, Imaml, InnerLoop, InnerOptimizer, Maml,
+    MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
+};
+use innerloop_meta::{Algorithm, Derivatives, Rates, Setup, Sharing, Strategy};
+
+use crate::closed_forms::{Vector, assert_vector, minus, trajectory};
+use crate::differences::check;
+use crate::problems::{
+    Case, N, STRATEGIES, Support, assert_results, assert_same, by, flat, imaml, lstm, mlp,
+    normalised, quadratic, run, similarity, windowed,
+};
+
+type Methods = Vec<(&'static str, Box<dyn Algorithm>)>;
+
+fn without(rate: f64, frozen: &[&str]) -> InnerLoop {
+    InnerLoop { frozen: frozen.iter().map(ToString::to_string).collect(), ..InnerLoop::new(rate) }
+}
+
+/// Methods whose meta-gradient is the derivative of their query loss.
+fn exact(rate: f64) -> Methods {
+    let inner = || InnerLoop::new(rate);
+    let uneven = || InnerLoop {
+        rates: Rates { default: rate, of: vec![("head.weight".into(), 0.5 * rate)] },
+        ..inner()
+    };
+    let partly = || without(rate, &["features.0.b", "body"]);
+    vec![
+        ("maml", Box::new(Maml { inner: uneven(), learn_rates: false })),
+        ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
+        ("partly frozen", Box::new(Maml { inner: partly(), learn_rates: true })),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
+        (
+            "anil, learned rates",
+            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+        ),
+        ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
+        ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
+        ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
+        ("meta-curvature", Box::new(MetaCurvature { inner: partly() })),
+        ("sign-maml", Box::new(SignMaml { inner: InnerLoop::new(0.1 * rate) })),
+    ]
+}
+
+/// The others.
+fn approximate(rate: f64) -> Methods {
+    let inner = || InnerLoop::new(rate);
+    let partly = || without(rate, &["features.0.b", "body"]);
+    let adam = InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 };
+    vec![
+        ("fomaml", Box::new(Fomaml { inner: partly() })),
+        ("reptile", Box::new(Reptile { inner: inner(), optimizer: adam })),
+        ("truncated maml", Box::new(TruncatedMaml { inner: partly(), last: 3 })),
+        ("binom-maml", Box::new(BinomMaml { inner: partly(), degree: 1 })),
+        ("hf-maml", Box::new(HfMaml { inner: partly(), epsilon: 1e-2 })),
+        ("imaml", Box::new(imaml(inner()))),
+        ("gradient similarity", Box::new(similarity(inner()))),
+    ]
+}
+
+fn all(rate: f64) -> Methods {
+    exact(rate).into_iter().chain(approximate(rate)).collect()
+}
+
+#[test]
+fn a_window_of_one_is_none() {
+    for case in [mlp(6, 4), normalised(4)] {
+        for strategy in STRATEGIES {
+            for sharing in [Sharing::None, Sharing::Forward(1), Sharing::Backward(1)] {
+                for ((name, plain), (_, base)) in all(case.rate).into_iter().zip(all(case.rate)) {
+                    let want = case.run(plain.as_ref(), by(strategy, 4));
+                    let got = case.run(windowed(base, sharing).as_ref(), by(strategy, 4));
+                    let name = format!("{}, {name}, {sharing:?}, {strategy:?}", case.name);
+                    assert_results(&name, &got, &want, 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// What a forward window is differentiated through is the trajectory that shares gradients.
+#[test]
+fn forward_windows_are_derivatives() {
+    for (steps, window, batch) in [(2, 2, None), (5, 2, None), (4, 3, Some(3))] {
+        for case in [mlp(6, 4), normalised(steps), quadratic(3, Support::Quadratic)] {
+            let batch = batch.filter(|_| case.problem.support_examples() > 3);
+            for (name, base) in exact(case.rate) {
+                let algorithm = windowed(base, Sharing::Forward(window));
+                for strategy in STRATEGIES {
+                    let setup = Setup { batch, ..by(strategy, steps) };
+                    let got = check(&case, algorithm.as_ref(), setup);
+                    assert_eq!(got, Ok(()), "{}, {name}, {setup:?}, {window}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn strategies_agree_in_windows() {
+    let check = |case: &Case, setup: Setup, sharing| {
+        for (name, base) in all(case.rate) {
+            let algorithm = windowed(base, sharing);
+            let [want, got] = STRATEGIES
+                .map(|strategy| case.run(algorithm.as_ref(), Setup { strategy, ..setup }));
+            let name = format!("{}, {name}, {sharing:?}, {} steps", case.name, setup.steps);
+            assert_results(&name, &got, &want, 1e-12);
+        }
+    };
+    for sharing in [Sharing::Forward(3), Sharing::Backward(2), Sharing::Backward(3)] {
+        for steps in [1, 5] {
+            check(&mlp(6, 4), Setup::new(steps), sharing);
+            check(&normalised(steps), Setup::new(steps), sharing);
+            check(&quadratic(3, Support::Linear), Setup::new(steps), sharing);
+        }
+        check(&mlp(7, 4), Setup { batch: Some(3), ..Setup::new(4) }, sharing);
+    }
+}
+
+/// Backwards, a window changes the gradient alone, and where there is no curvature not even that.
+#[test]
+fn backward_windows_keep_the_trajectory() {
+    let case = mlp(6, 4);
+    for strategy in STRATEGIES {
+        let pairs = || exact(case.rate).into_iter().zip(exact(case.rate));
+        for ((name, plain), (_, base)) in pairs() {
+            let want = case.run(plain.as_ref(), by(strategy, 5));
+            let got = case.run(windowed(base, Sharing::Backward(3)).as_ref(), by(strategy, 5));
+            assert_same(name, &got.fast, &want.fast, 0.0);
+            let off = relative_error(&flat(&got.gradient), &flat(&want.gradient));
+            let curved = name != "sign-maml";
+            assert!((off >= 1e-9) == curved && off <= 0.5, "{name}: {off}");
+        }
+        let straight = quadratic(3, Support::Linear);
+        for ((name, plain), (_, base)) in pairs() {
+            let want = straight.run(plain.as_ref(), by(strategy, 5));
+            let shared = windowed(base, Sharing::Backward(3));
+            let got = straight.run(shared.as_ref(), by(strategy, 5));
+            assert_results(name, &got, &want, 1e-12);
+        }
+    }
+}
+
+/// Within a window λ stays, and each step's rate meets its own gradient; at its start the Hessian takes all of them:
+/// `∂L_Q/∂α_k = −g_k ∘ λ`, `λ ← λ − A (Σ_k α_k ∘ λ)`.
+#[test]
+fn rates_learned_through_backward_windows() {
+    let case = quadratic(2, Support::Quadratic);
+    let task = case.task(0);
+    let rates: Vec<Vector> = (0..7)
+        .map(|k| {
+            let of = |tensor: usize| 0.03 + 0.01 * ((3 * k + tensor) as f64).sin();
+            std::array::from_fn(|i| if i < 2 { of(0) } else { of(1) })
+        })
+        .collect();
+    let (form, phi, v) = trajectory(&case, &task, &rates);
+    let (mut lambda, mut by_step) = (v, vec![[0.0; N]; 7]);
+    for window in [6..7, 3..6, 0..3] {
+        let mut g_bar = [0.0; N];
+        for k in window {
+            let g = form.gradient(&phi[k]);
+            by_step[k] = std::array::from_fn(|i| -g[i] * lambda[i]);
+            g_bar = std::array::from_fn(|i| g_bar[i] + rates[k][i] * lambda[i]);
+        }
+        lambda = minus(&lambda, &[1.0; N], &form.times(&g_bar));
+    }
+    let maml = Maml { inner: InnerLoop::new(case.rate), learn_rates: true };
+    let algorithm = windowed(Box::new(maml), Sharing::Backward(3));
+    for strategy in STRATEGIES {
+        let learner = case.learner(algorithm.as_ref(), by(strategy, 7));
+        let mut meta = case.meta(algorithm.as_ref(), 7);
+        let of = |i: usize| Tensor::from_f64(&[7], rates.iter().map(|rate| rate[i]).collect());
+        meta.omega.values_mut()[2] = of(0);
+        meta.omega.values_mut()[3] = of(2);
+        let got = run(&learner, &meta, &task).gradient;
+        assert_eq!(got.names(), ["body", "head", "inner_lr.body", "inner_lr.head"]);
+        let theta = got.filter(|name| !name.starts_with("inner_lr"));
+        assert_vector("θ", flat(&theta).as_f64(), &lambda);
+        let want = |of: std::ops::Range<usize>| -> Vec<f64> {
+            by_step.iter().map(|x| x[of.clone()].iter().sum()).collect()
+        };
+        assert_vector("α of the body", got["inner_lr.body"].as_f64(), &want(0..2));
+        assert_vector("α of the head", got["inner_lr.head"].as_f64(), &want(2..N));
+    }
+}
+
+/// Terms left out are those of whole windows.
+#[test]
+fn approximations_in_windows() {
+    let case = mlp(6, 4);
+    let steps = 5;
+    for sharing in [Sharing::Forward(2), Sharing::Backward(2)] {
+        for strategy in STRATEGIES {
+            let gradient = |base: Box<dyn Algorithm>| -> Params<Tensor> {
+                case.run(windowed(base, sharing).as_ref(), by(strategy, steps)).gradient
+            };
+            let inner = || without(case.rate, &["features.0.b"]);
+            let maml = gradient(Box::new(Maml { inner: inner(), learn_rates: false }));
+            let first = gradient(Box::new(Fomaml { inner: inner() }));
+            let truncated = |last| gradient(Box::new(TruncatedMaml { inner: inner(), last }));
+            let binomial = |degree| gradient(Box::new(BinomMaml { inner: inner(), degree }));
+            assert_same("truncated to nothing", &truncated(0), &first, 1e-12);
+            assert_same("the last window", &truncated(2), &truncated(1), 1e-12);
+            assert_same("all windows", &truncated(steps), &maml, 1e-12);
+            assert_same("no Hessian", &binomial(0), &first, 1e-12);
+            assert_same("three windows", &binomial(3), &maml, 1e-12);
+            let off = |a: &Params<Tensor>, b: &Params<Tensor>| relative_error(&flat(a), &flat(b));
+            assert!(off(&truncated(1), &first) >= 1e-6 && off(&truncated(3), &maml) >= 1e-6);
+            assert!(off(&binomial(2), &maml) >= 1e-9);
+            let fine = gradient(Box::new(HfMaml { inner: inner(), epsilon: 1e-3 }));
+            assert!(off(&fine, &maml) <= 1e-5, "{}", off(&fine, &maml));
+        }
+    }
+}
+
+/// However the minimum is reached, the implicit gradient there is the derivative.
+#[test]
+fn implicit_gradients_in_windows() {
+    let case = mlp(6, 4);
+    let inner = InnerLoop::new(case.rate);
+    let imaml = Imaml { inner, proximal: 6.0, iterations: 12, damping: 0.0 };
+    let algorithm = windowed(Box::new(imaml), Sharing::Forward(2));
+    for strategy in STRATEGIES {
+        assert_eq!(check(&case, algorithm.as_ref(), by(strategy, 60)), Ok(()), "{strategy:?}");
+    }
+}
+
+#[test]
+fn windows_cost_what_they_say() {
+    let case = mlp(6, 4);
+    let of = |gradients, hessian_products| Derivatives { gradients, hessian_products };
+    for (sharing, want, first) in [
+        (Sharing::Forward(2), of(4, 3), of(4, 0)),
+        (Sharing::Forward(9), of(2, 1), of(2, 0)),
+        (Sharing::Backward(2), of(7, 3), of(7, 0)),
+    ] {
+        for (name, base) in exact(case.rate) {
+            let algorithm = windowed(base, sharing);
+            let got = case.learner(algorithm.as_ref(), Setup::new(6)).derivatives();
+            let want = if name == "sign-maml" { first } else { want };
+            assert_eq!(got, want, "{name}, {sharing:?}");
+        }
+    }
+}
+
+#[test]
+fn names_tell_of_windows() {
+    let name = |base: Box<dyn Algorithm>| windowed(base, Sharing::Forward(2)).name().to_string();
+    let inner = || InnerLoop::new(0.1);
+    assert_eq!(name(Box::new(Maml { inner: inner(), learn_rates: true })), "multi_step");
+    assert_eq!(name(Box::new(MetaSgd { inner: inner() })), "meta_sgd+window");
+}
+
+#[test]
+#[should_panic(expected = "a rule that is learned on the gradients of single steps shares none")]
+fn held_gradients_are_not_shared() {
+    let case = mlp(6, 4);
+    let algorithm = windowed(Box::new(lstm(&[])), Sharing::Forward(2));
+    case.learner(algorithm.as_ref(), by(Strategy::Adjoint, 2));
+}
