@@ -72,6 +72,10 @@ impl TaskFamily for Joint {
         self.family.check(split)
     }
 
+    fn training_classes(&self) -> Option<&dyn TrainingClasses> {
+        self.family.training_classes()
+    }
+
     fn describe(&self) -> String {
         let examples = self.spec(Split::Train).support + self.spec(Split::Train).query;
         format!(

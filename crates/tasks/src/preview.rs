@@ -44,7 +44,7 @@ pub fn contact_sheet(
         return Err(Error::new(ErrorKind::Shape, message));
     };
     let (shots, query) = (spec.support / ways, spec.query / ways);
-    if shots == 0 || query == 0 {
+    if [spec.support, spec.query] != [shots * ways, query * ways] || shots * query == 0 {
         let message = format!(
             "the {split} split of {} is drawn in minibatches of {ways} classes together: a contact sheet needs tasks, \
              as other splits have",
