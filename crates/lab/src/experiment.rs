@@ -2,16 +2,17 @@
 
 use innerloop_engine::{Key, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
-    Pretraining, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
+    MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
 };
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 use innerloop_meta::{
     Algorithm, Grouping, Losses, MetaState, Problem, Rates, Setup, Sharing, Strategy,
 };
-use innerloop_nn::{self as nn, Model, initialise};
-use innerloop_tasks::{self as tasks, EpisodeSpec, Split, TaskFamily};
+use innerloop_nn::{self as nn, Model, WithClassifier, initialise};
+use innerloop_tasks::{self as tasks, EpisodeSpec, Joint, Split, TaskFamily};
 
 use crate::config::{self, Config, Method, Network, Regularizer};
 use crate::data::family;
@@ -80,10 +81,19 @@ impl Experiment {
         model: impl Fn(&Config, &EpisodeSpec) -> Result<Box<dyn Model>>,
         algorithm: Box<dyn Algorithm>,
     ) -> Result<Experiment> {
+        let pretrains = config.algorithm.method == Method::FineTune;
+        let family = if pretrains { Box::new(Joint::new(family)?) } else { family };
+        let model = |spec: &EpisodeSpec, phase: Phase| match pretrains {
+            false => model(&config, spec),
+            true => {
+                let of_tasks = model(&config, &family.spec(Split::Test))?;
+                with_classifier(of_tasks, family.spec(Split::Train).outputs(), phase)
+            }
+        };
         let problem = |split, phase| -> Result<FewShot> {
             let spec = family.spec(split);
             Ok(FewShot {
-                model: model(&config, &spec)?,
+                model: model(&spec, phase)?,
                 spec,
                 batch_norm: batch_norm(&config),
                 momentum: match &config.model.network {
@@ -94,6 +104,7 @@ impl Experiment {
                 steps: config.algorithm.adaptation_steps,
                 readout: match config.algorithm.method {
                     Method::Protonet => Readout::Prototypes,
+                    Method::FineTune if phase == Phase::Train => Readout::Minibatch,
                     _ => Readout::Output,
                 },
             })
@@ -253,6 +264,18 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
     }
 }
 
+/// The network with a classifier of all training classes, in use in training.
+fn with_classifier(model: Box<dyn Model>, classes: usize, phase: Phase) -> Result<Box<dyn Model>> {
+    let names: Vec<String> = model.parameters().iter().map(|spec| spec.name.clone()).collect();
+    match WithClassifier::new(model, classes, phase == Phase::Train) {
+        Some(model) => Ok(Box::new(model)),
+        None => Err(Error::config(format!(
+            "fine_tune replaces the last layer, \"head.weight\" and what else begins with \"head.\", and the network has \
+             only {names:?}; call it so"
+        ))),
+    }
+}
+
 fn batch_norm(config: &Config) -> nn::BatchNorm {
     match &config.model.network {
         Network::Mlp(_) => nn::BatchNorm::Transductive,
@@ -283,8 +306,8 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             Box::new(Maml { inner, learn_rates })
         }
         Method::Fomaml => Box::new(Fomaml { inner }),
-        Method::Anil => Box::new(Anil { inner, head: "head.".into(), learn_rates }),
-        Method::Boil => Box::new(Boil { inner, head: "head.".into() }),
+        Method::Anil => Box::new(Anil { inner, head: nn::HEAD.into(), learn_rates }),
+        Method::Boil => Box::new(Boil { inner, head: nn::HEAD.into() }),
         Method::Cavia { .. } => Box::new(Cavia { inner, context: nn::CONTEXT.into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
         Method::Imaml { proximal, iterations, damping } => {
@@ -311,6 +334,9 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
         }),
         Method::Lstm => Box::new(Lstm { frozen: inner.frozen, key: Key::new(config.seed) }),
         Method::Protonet => Box::new(Protonet),
+        Method::FineTune => {
+            Box::new(FineTune { inner, head: nn::HEAD.into(), classifier: nn::CLASSIFIER.into() })
+        }
         Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
         Method::Reptile => Box::new(Reptile {
             inner,

@@ -21,6 +21,8 @@ pub enum Readout {
     Output,
     /// Distances of the network's output to its class means over the support set.
     Prototypes,
+    /// The network's output, for the loss on support and query set as one batch: there is no task.
+    Minibatch,
 }
 
 /// Which examples a pass is over.
@@ -83,10 +85,16 @@ impl FewShot {
     fn pass<'g>(&self, at: &Point<'g>, x: Var<'g>, y: Var<'g>, set: Set) -> Loss<'g> {
         let Forward { output, statistics } = self.forward(at, x, set);
         let output = match self.readout {
-            Readout::Output => output,
+            Readout::Output | Readout::Minibatch => output,
             Readout::Prototypes => prototype_logits(output, y, output, self.spec.outputs()),
         };
         Loss { value: self.loss(output, y), output, statistics }
+    }
+
+    /// The loss on both sets as one batch.
+    fn on_minibatch<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        let [x, y] = [0, 1].map(|i| query[i].graph().concat(&[support[i], query[i]], 0));
+        self.pass(at, x, y, Set::Query)
     }
 
     /// The loss on the query set, which is embedded in one batch with the support set.
@@ -203,8 +211,10 @@ impl Problem for FewShot {
     }
 
     fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
-        if self.readout == Readout::Prototypes {
-            return self.by_prototypes(at, support, query);
+        match self.readout {
+            Readout::Prototypes => return self.by_prototypes(at, support, query),
+            Readout::Minibatch => return self.on_minibatch(at, support, query),
+            Readout::Output => {}
         }
         if self.batch_norm == BatchNorm::WithSupport && !self.model.statistics().is_empty() {
             self.with_support(at, support[0], query[0], query[1])

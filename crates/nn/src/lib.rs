@@ -31,6 +31,7 @@
 //! ```
 
 mod bilinear;
+mod classifier;
 mod conv4;
 mod init;
 pub mod loss;
@@ -43,6 +44,7 @@ mod stages;
 mod vgg;
 
 pub use bilinear::resize_bilinear;
+pub use classifier::{CLASSIFIER, HEAD, WithClassifier};
 pub use conv4::{Conv4, Downsampling, Head};
 pub use init::Init;
 pub use mlp::{Activation, Mlp};

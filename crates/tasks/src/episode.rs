@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use innerloop_engine::{Dtype, Key, Shape, Tensor};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, TrainingClasses};
 
 /// One task, all tensors `f32`. With `n` support and `m` query rows:
 ///
@@ -17,7 +17,8 @@ use crate::{Error, ErrorKind};
 /// | `query_y` | `[m]` | `[m, d_out]` |
 ///
 /// The rows of a class are contiguous and labels ascend: `0, 0, …, 1, 1, …`. Which class of the family
-/// carries which label is random per task.
+/// carries which label is random per task. Training episodes of [`crate::Joint`] are no tasks: their rows have the labels
+/// of all training classes, in random order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
     /// Inputs to adapt on.
@@ -209,6 +210,11 @@ pub trait TaskFamily: Send + Sync {
     /// may have fewer classes than a task takes. The other splits are checked when the family is made.
     fn check(&self, _split: Split) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// The training classes, where a network can learn to tell all of them apart at once; by default nothing.
+    fn training_classes(&self) -> Option<&dyn TrainingClasses> {
+        None
     }
 
     /// One line for people: sizes and source.

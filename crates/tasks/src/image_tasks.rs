@@ -10,6 +10,7 @@ use crate::augment::Augmentation;
 use crate::random::below;
 use crate::{
     Episode, EpisodeSpec, Error, ErrorKind, FewShot, ImageClasses, ImageSet, Split, TaskFamily,
+    TrainingClasses,
 };
 
 /// Whether the four quarter turns of a class count as four classes, as is customary on Omniglot since
@@ -112,6 +113,14 @@ impl<D: ImageSet> ImageTasks<D> {
         }
     }
 
+    /// Writes a training image, turned, as the augmentation changes it.
+    fn render_changed(&self, image: &[u8], turn: usize, rng: &mut impl Rng, pixels: &mut [f32]) {
+        let shape = self.data.shape();
+        let change = self.augmentation.draw(rng, shape);
+        render(image, shape, (turn + change.turn) % 4, pixels);
+        change.apply(pixels, shape);
+    }
+
     fn check_square(&self) -> Result<(), Error> {
         let [h, w, _] = self.data.shape();
         if h == w || (self.rotations == Rotations::None && !self.augmentation.rotate) {
@@ -179,18 +188,18 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
             let samples = distinct(&mut rng, self.data.samples(base), shots + query);
             let slots = support.by_ref().take(shots).chain(queries.by_ref().take(query));
             for (sample, (pixels, slot)) in samples.into_iter().zip(slots) {
-                let shape = self.data.shape();
                 let image = self.data.image(base, sample, &mut space);
-                if split == Split::Train {
-                    let change = self.augmentation.draw(&mut rng, shape);
-                    render(image, shape, (turn + change.turn) % 4, pixels);
-                    change.apply(pixels, shape);
-                } else {
-                    render(image, shape, turn, pixels);
+                match split {
+                    Split::Train => self.render_changed(image, turn, &mut rng, pixels),
+                    _ => render(image, self.data.shape(), turn, pixels),
                 }
                 *slot = label as f32;
             }
         }
+    }
+
+    fn training_classes(&self) -> Option<&dyn TrainingClasses> {
+        Some(self)
     }
 
     fn describe(&self) -> String {
@@ -201,6 +210,21 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
              (rotations as classes: {}{}); {}",
             self.name, self.rotations, self.augmentation, self.few_shot
         )
+    }
+}
+
+impl<D: ImageSet> TrainingClasses for ImageTasks<D> {
+    fn count(&self) -> usize {
+        self.n_classes(Split::Train)
+    }
+
+    fn example_into(&self, class: usize, mut rng: &mut dyn Rng, x: &mut [f32]) {
+        let turns = self.turns(Split::Train);
+        let (base, turn) = (self.data.splits().of(Split::Train)[class / turns], class % turns);
+        let sample = below(&mut rng, self.data.samples(base));
+        let mut space = Vec::new();
+        let image = self.data.image(base, sample, &mut space);
+        self.render_changed(image, turn, &mut rng, x);
     }
 }
 

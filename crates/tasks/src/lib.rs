@@ -35,6 +35,7 @@ mod error;
 mod families;
 mod files;
 mod image_tasks;
+mod joint;
 mod pickle;
 mod pickled_splits;
 mod picture;
@@ -52,6 +53,7 @@ pub use error::{Error, ErrorKind};
 pub use families::{Quadratic, SineLine, Sinusoid, Strokes};
 pub use families::{cifar, curves, gallery, mini_imagenet, multi_mnist, omniglot};
 pub use image_tasks::{ImageTasks, Rotations};
+pub use joint::{Joint, TrainingClasses};
 pub use picture::{Fit, Form};
 pub use preview::{ContactSheet, contact_sheet};
 

@@ -44,6 +44,14 @@ pub fn contact_sheet(
         return Err(Error::new(ErrorKind::Shape, message));
     };
     let (shots, query) = (spec.support / ways, spec.query / ways);
+    if [spec.support, spec.query] != [shots * ways, query * ways] || shots * query == 0 {
+        let message = format!(
+            "the {split} split of {} is drawn in minibatches of {ways} classes together: a contact sheet needs tasks, \
+             as other splits have",
+            family.name()
+        );
+        return Err(Error::new(ErrorKind::Shape, message));
+    }
     let zoom = READABLE.div_ceil(h);
     let (cell_h, cell_w) = (h * zoom + 2, w * zoom + 2);
     let rule = 3;

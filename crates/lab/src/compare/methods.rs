@@ -9,6 +9,8 @@ use crate::{Error, Result};
 const SHOT: &str = "shot";
 /// All methods there are.
 const ALL: &str = "all";
+/// Methods for tasks of classes alone.
+const OF_CLASSES: [&str; 2] = ["protonet", "fine_tune"];
 
 /// A configuration under the name of its row.
 #[derive(Clone, Debug)]
@@ -36,8 +38,8 @@ pub fn contestants(
         all.push(Contestant { name: name.into_owned(), config, left_out });
     }
     for name in chosen(methods)? {
-        // Prototypes are of classes.
-        let unfit = name == "protonet" && Config::load(base, &[])?.tasks.family.is_regression();
+        let unfit = OF_CLASSES.contains(&name.as_str())
+            && Config::load(base, &[])?.tasks.family.is_regression();
         if unfit && methods == [ALL] {
             continue;
         }
@@ -207,6 +209,12 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
         _ => {}
     }
+    // Its steps are those at test, from a head at zero.
+    if method == "fine_tune" {
+        set("evaluation.steps", "20".into());
+        set("algorithm.inner_lr", "0.1".into());
+        return sets;
+    }
     match method {
         "multi_step" => set("algorithm.window", steps.min(3).to_string()),
         // A row named after a method is the method alone.
@@ -267,7 +275,8 @@ mod tests {
             let all =
                 on(base, &["all"], &["outer.lr=0.25"]).unwrap_or_else(|e| panic!("{base}: {e}"));
             let regression = all[0].config.tasks.family.is_regression();
-            assert_eq!(all.len() + usize::from(regression), method_names().len() + 1, "{base}");
+            let left_out = if regression { OF_CLASSES.len() } else { 0 };
+            assert_eq!(all.len() + left_out, method_names().len() + 1, "{base}");
             for Contestant { name, config, .. } in &all {
                 assert_eq!(name, &name_of(config), "{base}");
                 assert_eq!(config.outer.lr, 0.25, "{base} {name}: --set comes last");
@@ -281,7 +290,14 @@ mod tests {
         for method in
             ["fomaml", "anil", "boil", "meta_sgd", "sign_maml", "truncated_maml", "binom_maml"]
                 .into_iter()
-                .chain(["hf_maml", "gradient_similarity", "meta_curvature", "imaml", SHOT])
+                .chain([
+                    "fine_tune",
+                    "hf_maml",
+                    "gradient_similarity",
+                    "meta_curvature",
+                    "imaml",
+                    SHOT,
+                ])
         {
             let made = Config::load("strokes-maml", &recipe(method, &base)).unwrap();
             let preset = format!("strokes-{}", method.replace('_', "-"));

@@ -118,6 +118,7 @@ choices! {
         GradientSimilarity = "gradient_similarity",
         Lstm = "lstm",
         Protonet = "protonet",
+        FineTune = "fine_tune",
     }
 
     /// `algorithm.regularizer`

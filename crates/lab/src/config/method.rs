@@ -90,6 +90,10 @@ pub enum Method {
     /// Snell et al. 2017: no inner loop; the nearest class mean of the network's last features. A `conv4` is
     /// without its linear layer, the last hidden layer of an `mlp` is the embedding.
     Protonet,
+    /// Ravi and Larochelle 2017, Chen et al. 2019: no inner loop in training, on minibatches of all training classes (of
+    /// `strokes` the first 1,000); at test the whole network adapts with a new head, or with `frozen = ["features."]` the
+    /// head alone.
+    FineTune,
 }
 
 /// Keys of `[algorithm]` that go with `name = "gradient_similarity"`.
@@ -132,9 +136,12 @@ const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
 const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
 
 const NO_INNER_LOOP: &str = "protonet has no inner loop";
+const NONE_IN_TRAINING: &str = "fine_tune has no inner loop in training";
 const OF_RATES: &[&str] =
     &["algorithm.inner_lr", "algorithm.inner_lr_of", "algorithm.learn_inner_lr"];
 const OF_WINDOWS: &[&str] = &["algorithm.window", "algorithm.window_mode"];
+const OF_TRAINED_INNER_LOOPS: &[&str] =
+    &["algorithm.learn_inner_lr", "algorithm.adaptation_steps", "algorithm.strategy"];
 const OF_INNER_LOOPS: &[&str] = &[
     "algorithm.inner_lr",
     "algorithm.inner_lr_of",
@@ -157,6 +164,9 @@ impl MethodName {
         strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
         let of_inner_loops: &[(&'static [&'static str], &str)] = match self {
             MethodName::Protonet => &[(OF_INNER_LOOPS, NO_INNER_LOOP), (OF_WINDOWS, NO_INNER_LOOP)],
+            MethodName::FineTune => {
+                &[(OF_TRAINED_INNER_LOOPS, NONE_IN_TRAINING), (OF_WINDOWS, NONE_IN_TRAINING)]
+            }
             MethodName::Lstm => &[
                 (OF_RATES, "the LSTM learns how far to go"),
                 (OF_WINDOWS, "the LSTM's rule is learned on a gradient and a loss of each step"),
@@ -181,6 +191,7 @@ impl MethodName {
                 Some("the correction is defined for the query gradient after the last step")
             }
             MethodName::Protonet => Some(NO_INNER_LOOP),
+            MethodName::FineTune => Some(NONE_IN_TRAINING),
             _ => None,
         }
     }
@@ -189,6 +200,7 @@ impl MethodName {
     fn no_order(self) -> Option<&'static str> {
         match self {
             MethodName::Protonet => Some(NO_INNER_LOOP),
+            MethodName::FineTune => Some(NONE_IN_TRAINING),
             MethodName::Imaml => Some("an implicit gradient does not go through the inner steps"),
             MethodName::Fomaml
             | MethodName::Reptile
@@ -220,6 +232,7 @@ impl Method {
             }
             MethodName::Lstm => Method::Lstm,
             MethodName::Protonet => Method::Protonet,
+            MethodName::FineTune => Method::FineTune,
             MethodName::MetaSgd => Method::MetaSgd,
             MethodName::MetaCurvature => Method::MetaCurvature,
             MethodName::SignMaml => Method::SignMaml,
@@ -284,7 +297,8 @@ impl Method {
             | Method::MetaCurvature
             | Method::SignMaml
             | Method::Lstm
-            | Method::Protonet => {}
+            | Method::Protonet
+            | Method::FineTune => {}
         }
     }
 
@@ -296,6 +310,7 @@ impl Method {
             Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
             Method::Lstm => Some("the LSTM learns how far to go"),
             Method::Protonet => Some(NO_INNER_LOOP),
+            Method::FineTune => Some(NONE_IN_TRAINING),
             Method::Maml | Method::MamlPlusPlus | Method::Anil | Method::MultiStep { .. } => None,
             Method::Fomaml => {
                 Some("no derivative flows through first-order MAML's steps to their rates")
@@ -323,6 +338,11 @@ impl Method {
         }
     }
 
+    /// Whether training takes inner steps.
+    pub(super) fn has_inner_loop(&self) -> bool {
+        !matches!(self, Method::Protonet | Method::FineTune)
+    }
+
     /// Whether no second derivative is taken.
     pub(super) fn is_first_order(&self) -> bool {
         matches!(
@@ -332,6 +352,7 @@ impl Method {
                 | Method::SignMaml
                 | Method::GradientSimilarity(_)
                 | Method::Protonet
+                | Method::FineTune
         )
     }
 
@@ -358,6 +379,7 @@ impl Method {
             Method::Imaml { .. } => MethodName::Imaml,
             Method::Lstm => MethodName::Lstm,
             Method::Protonet => MethodName::Protonet,
+            Method::FineTune => MethodName::FineTune,
             Method::MultiStep { .. } => MethodName::MultiStep,
             Method::GradientSimilarity(_) => MethodName::GradientSimilarity,
         }

@@ -245,7 +245,8 @@ pub struct MlpConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
     /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `cavia`, `meta_sgd`, `meta_curvature`, `sign_maml`,
-    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step`, `gradient_similarity`, `lstm` or `protonet`.
+    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step`, `gradient_similarity`, `lstm`, `protonet` or
+    /// `fine_tune`.
     pub method: Method,
     /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, 1 for `cavia`, else
     /// 0.01 for regression and 0.4 for images.

@@ -23,8 +23,10 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
     let tasks = tasks(layers, &file.tasks, &file.algorithm)?;
     let algorithm = algorithm(layers, &file.algorithm, &tasks)?;
     let model = model(layers, &file.model, &tasks)?;
-    if algorithm.method == Method::Protonet {
-        suits_prototypes(layers, &tasks, &model)?;
+    match algorithm.method {
+        Method::Protonet => suits_prototypes(layers, &tasks, &model)?,
+        Method::FineTune => suits_pretraining(layers, &tasks, &algorithm)?,
+        _ => {}
     }
     let seed = file.seed.unwrap_or(1) as u64;
     Ok(Config {
@@ -172,7 +174,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         let found = format!("a list with \"{prefix}\"");
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
-    let steps = file.adaptation_steps.unwrap_or(usize::from(method != Method::Protonet));
+    let steps = file.adaptation_steps.unwrap_or(usize::from(method.has_inner_loop()));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     let regression = tasks.family.is_regression();
     let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
@@ -214,6 +216,22 @@ fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Re
         }
         _ => Ok(()),
     }
+}
+
+/// What a network that is pre-trained on classes and fine-tuned with a new head needs.
+fn suits_pretraining(at: &Layers, tasks: &TasksConfig, algorithm: &AlgorithmConfig) -> Result<()> {
+    if tasks.family.is_regression() {
+        let expected = "another method: regression has no classes to pre-train on; \"maml\" with \
+                        algorithm.adaptation_steps = 0 trains on all tasks together";
+        return Err(at.bad("algorithm.name", "\"fine_tune\"", expected));
+    }
+    let head = |prefix: &&String| "head.".starts_with(prefix.as_str());
+    if let Some(prefix) = algorithm.frozen.iter().find(head) {
+        let why = "fine_tune's new head is zero, and nothing could be learned behind it";
+        let found = format!("a list with \"{prefix}\"");
+        return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
+    }
+    Ok(())
 }
 
 fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConfig> {

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::checkpoint::write_atomic;
+use crate::config::Method;
 use crate::evaluation::{Estimate, Protocol};
 use crate::experiment::algorithm;
 use crate::run::{Which, state};
@@ -97,6 +98,12 @@ pub fn diagnose(run: &Path, settings: Settings, out: &Path) -> Result<Diagnosis>
     let dir = RunDir::open(run)?;
     let mut config = dir.config()?;
     config.run.threads = settings.threads.unwrap_or(config.run.threads);
+    let minibatches = config.algorithm.method == Method::FineTune;
+    if minibatches && settings.split == Split::Train {
+        return Err(Error::usage(
+            "training episodes of fine_tune are minibatches of all classes, expected tasks; use --split test",
+        ));
+    }
     let trained = Experiment::new(config)?;
     let other = settings.steps.filter(|&k| k != trained.config.algorithm.adaptation_steps);
     let longer = other.map(|steps| {

@@ -27,6 +27,7 @@ fn values_go_to_pytorch_and_back() {
         ("strokes-maml", &rates[..]),
         ("strokes-meta-sgd", &sets),
         ("strokes-anil", &sets),
+        ("strokes-fine-tune", &sets),
         ("sinusoid-maml", &[]),
     ] {
         let experiment = Experiment::new(tiny(preset, sets)).unwrap();

@@ -4,6 +4,7 @@ mod batch_norm;
 mod cases;
 mod evaluation;
 mod experiment;
+mod fine_tune;
 mod interrupt;
 mod learning;
 mod metagrad;

@@ -98,6 +98,7 @@ fn threads_change_no_bit() {
     let presets = [
         ("strokes-maml", &["model.batch_norm=running"][..]),
         ("strokes-reptile", &["tasks.train_shots=3", "algorithm.inner_batch=4"]),
+        ("strokes-fine-tune", &["model.batch_norm=running"]),
         ("sinusoid-maml", &["outer.clip_norm=0.5"]),
         // Several groups of tasks that run together, the last one smaller.
         ("sinusoid-maml", &["outer.meta_batch_size=31"]),

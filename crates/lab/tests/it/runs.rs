@@ -39,7 +39,10 @@ pub(crate) fn load(preset: &str, sets: &[&str]) -> Config {
 pub(crate) fn tiny(preset: &str, sets: &[&str]) -> Config {
     let mut all = TINY.to_vec();
     if !preset.ends_with("protonet") {
-        all.extend(["algorithm.adaptation_steps=2", "evaluation.steps=3"]);
+        all.push("evaluation.steps=3");
+    }
+    if !preset.ends_with("protonet") && !preset.ends_with("fine-tune") {
+        all.push("algorithm.adaptation_steps=2");
     }
     if preset.starts_with("strokes") {
         all.extend(["tasks.ways=3", "model.filters=4"]);

@@ -3,7 +3,7 @@
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, Boil, Cavia, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
+    Anil, Boil, Cavia, FineTune, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
@@ -168,6 +168,21 @@ fn exact_meta_gradients_on_minibatches_are_derivatives() {
                     assert_eq!(got, Ok(()), "{}, {name}, {strategy:?}, batch {batch}", case.name);
                 }
             }
+        }
+    }
+}
+
+/// Pre-training takes no step, so its first-order gradient is the whole one; a task's head has no part in it.
+#[test]
+fn the_gradient_of_pre_training_is_a_derivative() {
+    for case in [mlp(6, 4), normalised(0), quadratic(3, Support::Quadratic)] {
+        let inner = InnerLoop::new(case.rate);
+        let algorithm = FineTune { inner, head: "head".into(), classifier: "none".into() };
+        for strategy in STRATEGIES {
+            let setup = by(strategy, 0);
+            assert_eq!(check(&case, &algorithm, setup), Ok(()), "{}, {strategy:?}", case.name);
+            let learned = case.learner(&algorithm, setup).learned().to_vec();
+            assert!(!learned.is_empty() && !learned.iter().any(|name| name.starts_with("head")));
         }
     }
 }

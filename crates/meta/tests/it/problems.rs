@@ -3,9 +3,10 @@
 use innerloop_engine::check::{assert_close, random};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml,
-    Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
-    Pretraining, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
+    MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
 };
 use innerloop_meta::{
     Algorithm, Learner, Loss, MetaState, Point, Problem, Rates, Setup, Sharing, Strategy, TaskData,
@@ -211,6 +212,10 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
             )),
         ),
         ("protonet", Box::new(Protonet)),
+        (
+            "fine tuning",
+            Box::new(FineTune { inner: uneven(), head: "head".into(), classifier: "none".into() }),
+        ),
         ("lstm", Box::new(lstm(&[]))),
         ("lstm, partly frozen", Box::new(lstm(&["features.0.b", "body"]))),
         ("lstm++", plus_plus(lstm(&[]))),

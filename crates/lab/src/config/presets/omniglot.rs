@@ -102,6 +102,16 @@ adaptation_steps = 1
             ""
         ),
     },
+    Preset {
+        name: "omniglot-5w1s-fine-tune",
+        about: "the baseline: a network trained on all classes of Omniglot together, then fine-tuned, within 20 minutes",
+        text: omniglot!(
+            r#"name = "fine_tune"
+inner_lr = 0.1
+"#,
+            "steps = 20\n"
+        ),
+    },
 ];
 
 const REPTILE: &str = r#"[tasks]

@@ -197,6 +197,16 @@ adaptation_steps = 1
         ),
     },
     Preset {
+        name: "strokes-fine-tune",
+        about: "the baseline: a network trained on all classes together, then fine-tuned, on drawn characters",
+        text: strokes!(
+            r#"name = "fine_tune"
+inner_lr = 0.1
+"#,
+            "steps = 20\n"
+        ),
+    },
+    Preset {
         name: "strokes-shot",
         about: "MAML with SHOT's regularizer on drawn characters, 5-way 1-shot",
         text: strokes!(

@@ -218,6 +218,24 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "model.hidden is [], expected a layer, which is protonet's embedding",
     );
     check_text(
+        "tasks.family = 'sinusoid'\nalgorithm.name = 'fine_tune'",
+        "algorithm.name is \"fine_tune\", expected another method: regression has no classes to pre-train on; \
+         \"maml\" with algorithm.adaptation_steps = 0 trains on all tasks together",
+    );
+    check_text(
+        "algorithm = { name = 'fine_tune', adaptation_steps = 1 }",
+        "algorithm.adaptation_steps does not apply: fine_tune has no inner loop in training; leave it out",
+    );
+    check_text(
+        "algorithm = { name = 'fine_tune', frozen = ['head'] }",
+        "algorithm.frozen is a list with \"head\", expected no name of the head: fine_tune's new head is zero, and \
+         nothing could be learned behind it",
+    );
+    check_text(
+        "algorithm = { name = 'fine_tune', regularizer = 'shot' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
+    );
+    check_text(
         "algorithm = { name = 'reptile', multi_step_loss = 0.1 }",
         "algorithm.multi_step_loss does not apply: Reptile has no query set; leave it out",
     );

@@ -18,14 +18,16 @@ mod glyph;
 mod pen;
 
 use innerloop_engine::Key;
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
-use crate::{Episode, EpisodeSpec, FewShot, Split, TaskFamily};
+use crate::{Episode, EpisodeSpec, FewShot, Split, TaskFamily, TrainingClasses};
 use glyph::Glyph;
 use pen::Trace;
 
 /// Side of an image, in pixels.
 const SIDE: usize = 28;
+/// Training classes that a network learns to tell apart all at once.
+const TOGETHER: usize = 1000;
 
 /// N-way K-shot classification of invented handwritten characters, `[28, 28, 1]`, ink 1 on 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +66,27 @@ impl TaskFamily for Strokes {
         }
     }
 
+    fn training_classes(&self) -> Option<&dyn TrainingClasses> {
+        Some(self)
+    }
+
     fn describe(&self) -> String {
         format!(
             "strokes: {SIDE}x{SIDE}x1 invented handwriting, unlimited classes made on the fly; {}",
             self.few_shot
         )
+    }
+}
+
+/// The first of them, since there is no last one.
+impl TrainingClasses for Strokes {
+    fn count(&self) -> usize {
+        TOGETHER
+    }
+
+    fn example_into(&self, class: usize, mut rng: &mut dyn Rng, x: &mut [f32]) {
+        let glyph = Glyph::draw(class_key(Split::Train, class as u64));
+        Trace::redraw(&glyph, &mut rng).render(x);
     }
 }
 
