@@ -237,11 +237,11 @@ names! {
 names! {
     /// How the meta-gradient is computed.
     StrategyName {
-        /// [`Strategy::Auto`]
+        /// [`Strategy::Auto`](innerloop_meta::Strategy::Auto)
         Auto,
-        /// [`Strategy::Unrolled`]
+        /// [`Strategy::Unrolled`](innerloop_meta::Strategy::Unrolled)
         Unrolled,
-        /// [`Strategy::Adjoint`]
+        /// [`Strategy::Adjoint`](innerloop_meta::Strategy::Adjoint)
         Adjoint,
     }
 }
