@@ -9,9 +9,8 @@ use innerloop_meta::algorithms::{
 };
 use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
-use crate::problems::{
-    Case, N, STRATEGIES, Support, Task, by, flat, imaml, multi_step, norm, quadratic, run, run_in,
-};
+use crate::algorithms::{imaml, multi_step};
+use crate::problems::{Case, N, STRATEGIES, Support, Task, by, flat, norm, quadratic, run, run_in};
 
 pub(crate) type Vector = [f64; N];
 
@@ -448,7 +447,7 @@ fn minibatches() {
     }
     for strategy in STRATEGIES {
         let setup = Setup { batch: Some(batch), ..by(strategy, steps) };
-        let got = case.run(&crate::problems::maml(case.rate), setup);
+        let got = case.run(&crate::algorithms::maml(case.rate), setup);
         assert_vector("fast weights", &vector(&got.fast), &phi);
         assert_vector("gradient", &vector(&got.gradient), &u);
     }

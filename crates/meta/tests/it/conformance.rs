@@ -8,9 +8,10 @@ use innerloop_meta::{
     Strategy, TaskResult, minibatch,
 };
 
+use crate::algorithms::{adapts_as_trained, algorithms, maml};
 use crate::problems::{
-    Case, STRATEGIES, Support, Task, adapts_as_trained, algorithms, assert_results, assert_same,
-    by, conv, flat, maml, mlp, normalised, quadratic, run, run_group, run_in,
+    Case, STRATEGIES, Support, Task, assert_results, assert_same, by, conv, flat, mlp, normalised,
+    quadratic, run, run_group, run_in,
 };
 
 fn bits(result: &TaskResult) -> Vec<u64> {

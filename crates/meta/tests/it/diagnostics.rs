@@ -5,8 +5,9 @@ use innerloop_meta::algorithms::{Comparison, Fomaml, GradientSimilarity, InnerLo
 use innerloop_meta::diagnostics::{Alignment, Diagnostics, LINE, TaskDiagnosis};
 use innerloop_meta::{Algorithm, Setup};
 
+use crate::algorithms::{algorithms, similarity};
 use crate::closed_forms::{Form, Vector, trajectory};
-use crate::problems::{Case, N, Support, algorithms, flat, quadratic, similarity};
+use crate::problems::{Case, N, Support, flat, quadratic};
 
 fn diagnose(
     case: &Case,

@@ -10,10 +10,8 @@ use innerloop_meta::{
     Sharing,
 };
 
-use crate::problems::{
-    Case, STRATEGIES, Support, adapts_as_trained, by, maml, mlp, multi_step, norm, normalised,
-    plus_plus, quadratic, run,
-};
+use crate::algorithms::{adapts_as_trained, maml, multi_step, plus_plus};
+use crate::problems::{Case, STRATEGIES, Support, by, mlp, norm, normalised, quadratic, run};
 
 /// Why a meta-gradient is refused.
 #[derive(Debug, PartialEq)]

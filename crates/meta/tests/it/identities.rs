@@ -11,9 +11,10 @@ use innerloop_meta::{
     RATE_PREFIX, Setup, Sharing, rate_name,
 };
 
+use crate::algorithms::{adapts_as_trained, algorithms, maml, multi_step};
 use crate::problems::{
-    Case, STRATEGIES, Support, adapts_as_trained, algorithms, assert_results, assert_same, by,
-    conv, flat, maml, mlp, multi_step, norm, normalised, quadratic, run,
+    Case, STRATEGIES, Support, assert_results, assert_same, by, conv, flat, mlp, norm, normalised,
+    quadratic, run,
 };
 
 const ROUNDING: f64 = 1e-12;

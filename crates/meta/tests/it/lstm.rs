@@ -4,9 +4,10 @@ use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::algorithms::{Fomaml, InnerLoop, Lstm};
 use innerloop_meta::{Algorithm, Derivatives, InnerStep, MetaGradient, MetaState, Moved, Setup};
 
+use crate::algorithms::lstm;
 use crate::differences::{Refusal, check};
 use crate::problems::{
-    Case, STRATEGIES, Support, assert_same, by, classes, lstm, mlp, norm, quadratic, run,
+    Case, STRATEGIES, Support, assert_same, by, classes, mlp, norm, quadratic, run,
 };
 
 /// Sets all elements of a weight of the cells.

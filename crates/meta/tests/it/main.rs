@@ -1,6 +1,7 @@
 //! Meta-gradients by three routes (unrolled, adjoint, finite differences), closed forms on quadratics, the
 //! algorithms' identities, and one conformance suite over all of them.
 
+mod algorithms;
 mod closed_forms;
 mod conformance;
 mod diagnostics;

@@ -7,9 +7,9 @@ use innerloop_meta::algorithms::{
 };
 use innerloop_meta::{Algorithm, Derivatives, RATE_PREFIX, Setup, Sharing, Strategy, TaskResult};
 
+use crate::algorithms::{maml, multi_step, plus_plus};
 use crate::problems::{
-    Case, STRATEGIES, assert_results, assert_same, by, flat, maml, mlp, multi_step, normalised,
-    plus_plus, run,
+    Case, STRATEGIES, assert_results, assert_same, by, flat, mlp, normalised, run,
 };
 
 const ROUNDING: f64 = 1e-12;

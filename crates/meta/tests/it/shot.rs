@@ -9,9 +9,10 @@ use innerloop_meta::algorithms::{
 };
 use innerloop_meta::{Adapter, Algorithm, Derivatives, Evaluation, Setup};
 
+use crate::algorithms::{maml, plus_plus};
 use crate::problems::{
-    Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, maml, mlp,
-    norm, plus_plus, quadratic, run,
+    Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, mlp, norm,
+    quadratic, run,
 };
 
 /// Where an inner loop leads on the query set.

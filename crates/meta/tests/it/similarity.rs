@@ -4,9 +4,9 @@ use innerloop_engine::{Params, Tensor};
 use innerloop_meta::algorithms::{Comparison, Decay, Fomaml, GradientSimilarity, InnerLoop};
 use innerloop_meta::{Algorithm, Setup, TaskResult};
 
+use crate::algorithms::{maml, similarity};
 use crate::problems::{
-    Case, STRATEGIES, assert_results, assert_same, by, flat, maml, mlp, norm, normalised, run,
-    similarity,
+    Case, STRATEGIES, assert_results, assert_same, by, flat, mlp, norm, normalised, run,
 };
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {

@@ -3,8 +3,10 @@
 //! Little is copied, which suits the sizes of few-shot heads and perceptrons, where a general library
 //! spends its time on setting up: columns of `b` are read where they lie, except that the last block must
 //! not read past the end of the array, and that a transposed `b` is turned into a panel first. Rows of `a`
-//! are read as rows, or as strips where it is transposed. `R` rows of `C = 48` columns take `1.5 R` cycles
-//! for each of the `k` they are summed over, so that 10×40 · 40×40 cannot take less than 600.
+//! are read as rows, or as strips where it is transposed. Floor: `R` rows of `C` columns take `R C / L`
+//! multiply-adds of `L` lanes for each of the `k` they are summed over, `C` rounded up to registers.
+//!
+//! AVX-512 in single precision goes by [`wide`], the rest by the loops over arrays here.
 
 #[cfg(target_arch = "x86_64")]
 mod wide;
