@@ -24,7 +24,7 @@ const SMALL: [&str; 13] = [
     "outer.batch_size=5",
 ];
 
-fn config(more: &[&str]) -> Result<TransferConfig, Error> {
+pub(crate) fn config(more: &[&str]) -> Result<TransferConfig, Error> {
     // A source that is read is not trained.
     let read = more.iter().any(|set| set.starts_with("source.weights"));
     let trains = |set: &&&str| {

@@ -9,25 +9,11 @@ use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::transfer::{Outcome, TransferConfig, evaluate, train};
 use innerloop_lab::{Error, ErrorKind};
 
-const SMALL: [&str; 13] = [
-    "transfer.source_classes=3",
-    "transfer.source_shots=4",
-    "transfer.source_query=2",
-    "transfer.target_classes=3",
-    "transfer.target_shots=2",
-    "transfer.target_query=4",
-    "source.channels=[2, 3]",
-    "source.iterations=3",
-    "source.batch_size=6",
-    "target.channels=[2, 2]",
-    "outer.trials=1",
-    "outer.iterations=2",
-    "outer.batch_size=5",
-];
+use crate::transfer;
 
+/// As small as a run can be.
 fn config(more: &[&str]) -> Result<TransferConfig, Error> {
-    let sets: Vec<String> = SMALL.iter().chain(more).map(|set| set.to_string()).collect();
-    TransferConfig::load("transfer-strokes", &sets)
+    transfer::config(&[&["outer.trials=1", "outer.iterations=2"], more].concat())
 }
 
 fn run(out: &Path, more: &[&str]) -> Result<Outcome, Error> {
