@@ -107,6 +107,7 @@ impl Experiment {
                     Method::FineTune if phase == Phase::Train => Readout::Minibatch,
                     _ => Readout::Output,
                 },
+                views: phase == Phase::Train && shot(&config).is_some_and(|shot| shot.views),
             })
         };
         if config.evaluation.validate_every > 0 {
@@ -135,6 +136,15 @@ impl Experiment {
             losses,
             grouping: Grouping::Auto(self.config.outer.meta_batch_size),
         }
+    }
+
+    /// Iterations of SHOT_p's pre-training, at the start of training.
+    pub fn pretraining(&self) -> u64 {
+        let share = shot(&self.config).map_or(0.0, |shot| shot.pretraining);
+        let all = self.config.outer.iterations as f64;
+        // The algorithm is told `i / all`: rounding must not part the two.
+        let first = (share * all).floor() as u64;
+        (first..).find(|&i| i as f64 / all >= share).expect("the share is below one")
     }
 
     /// Support examples per inner step; nothing for all.
@@ -273,6 +283,13 @@ fn with_classifier(model: Box<dyn Model>, classes: usize, phase: Phase) -> Resul
             "fine_tune replaces the last layer, \"head.weight\" and what else begins with \"head.\", and the network has \
              only {names:?}; call it so"
         ))),
+    }
+}
+
+fn shot(config: &Config) -> Option<&config::ShotConfig> {
+    match &config.algorithm.regularizer {
+        Regularizer::Shot(shot) => Some(shot),
+        Regularizer::None => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Model and episode joined into a problem: the one place that knows both.
 
-use innerloop_engine::{Params, Shape, Var};
+use innerloop_engine::{Params, Shape, Tensor, Var};
 use innerloop_meta::{Loss, Point, Problem};
 use innerloop_nn::{BatchNorm, Conv4, Forward, Model, NormStatistics, loss, prototype_logits};
 use innerloop_tasks::{EpisodeSpec, Target};
@@ -48,9 +48,16 @@ pub struct FewShot {
     pub steps: usize,
     /// What a prediction is made of.
     pub readout: Readout,
+    /// Whether the query set comes with another view of its inputs, for a second inner loop.
+    pub views: bool,
 }
 
 impl FewShot {
+    /// A query set's arrays; its inputs are their own other view.
+    pub fn query<'a>(&self, x: &'a Tensor, y: &'a Tensor) -> Vec<&'a Tensor> {
+        if self.views { vec![x, y, x] } else { vec![x, y] }
+    }
+
     fn keeps_averages(&self) -> bool {
         matches!(self.batch_norm, BatchNorm::Running | BatchNorm::PerStep)
     }
@@ -203,7 +210,15 @@ impl Problem for FewShot {
     }
 
     fn query_shapes(&self) -> Vec<Shape> {
-        vec![self.spec.x_shape(self.spec.query), self.spec.y_shape(self.spec.query)]
+        let (x, y) = (self.spec.x_shape(self.spec.query), self.spec.y_shape(self.spec.query));
+        if self.views { vec![x.clone(), y, x] } else { vec![x, y] }
+    }
+
+    fn companion_query<'g>(&self, query: &[Var<'g>]) -> Vec<Var<'g>> {
+        match *query {
+            [_, y, view] => vec![view, y],
+            _ => query.to_vec(),
+        }
     }
 
     fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g> {

@@ -51,7 +51,7 @@ pub fn metagrad(
     let [support_x, support_y, query_x, query_y] = &arrays;
     let data = TaskData {
         support: &[support_x, support_y],
-        query: &[query_x, query_y],
+        query: &experiment.train.query(query_x, query_y),
         key: Key::new(experiment.config.seed),
     };
     learner.run(&mut learner.worker(dtype), &meta, data, &mut result);

@@ -208,9 +208,11 @@ impl Run {
         let out_of_time = run.minutes > 0.0 && self.seconds >= 60.0 * run.minutes
             || session.budget.is_some_and(|budget| self.training_seconds >= budget);
         let ends = done == last || out_of_time;
+        let pretrained = done < last && self.trainer.experiment.pretraining() == done;
         let keeps = due(run.snapshot_every);
         let saves = ends || due(run.checkpoint_every);
-        let validates = self.validated < done && (ends || due(evaluation.validate_every));
+        let validates =
+            self.validated < done && (ends || pretrained || due(evaluation.validate_every));
         let validated = match evaluator.filter(|_| validates) {
             Some(evaluator) => self.validate(evaluator, session.stop, sink)?,
             None => true,
@@ -219,8 +221,13 @@ impl Run {
         if keeps && validated {
             checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
         }
+        // Once: what is resumed from here on has no best score.
+        let restarts = pretrained && validated && self.best.is_some();
+        if restarts {
+            self.restart_from_best()?;
+        }
         let stopped = !validated || session.stop.load(Ordering::Relaxed);
-        if saves || stopped {
+        if saves || restarts || stopped {
             checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
         }
         match stopped {
@@ -261,6 +268,15 @@ impl Run {
         }
         self.keep_member(report.measure)?;
         Ok(true)
+    }
+
+    /// After SHOT_p's pre-training: ordinary training starts from its best meta-parameters, and has its own best.
+    fn restart_from_best(&mut self) -> Result<()> {
+        let best = self.writer.dir().best_path();
+        let (meta, _) = state_at(&self.trainer.experiment, &best)?;
+        self.trainer.restart(meta);
+        self.best = None;
+        Ok(())
     }
 
     /// Keeps this checkpoint if its score is among the best, in place of the worst of those.

@@ -10,11 +10,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use innerloop_engine::{Mean, Params, Tensor};
+use innerloop_engine::{Key, Mean, Params, Tensor};
 use innerloop_meta::outer::OptimizerState;
 use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
 use innerloop_nn::BatchNorm;
-use innerloop_tasks::{Episode, Split, episode_key};
+use innerloop_tasks::{Episode, Split, draw_view, episode_key};
 use rayon::ThreadPool;
 use serde::Serialize;
 
@@ -59,7 +59,15 @@ pub struct Trainer {
 /// What one thread needs: memory to run a group of tasks in, and the tasks it is running.
 struct Seat {
     worker: Worker,
-    episodes: Vec<Episode>,
+    tasks: Vec<Drawn>,
+}
+
+/// A task of the meta-batch.
+#[derive(Clone)]
+struct Drawn {
+    episode: Episode,
+    /// Two views of its queries, where the problem asks for another one: the second is in use.
+    views: Option<[Tensor; 2]>,
 }
 
 /// Tasks of the meta-batch that run together.
@@ -67,6 +75,36 @@ struct Group {
     /// The first one's number.
     first: usize,
     results: Vec<TaskResult>,
+}
+
+impl Drawn {
+    fn zeros(experiment: &Experiment) -> Drawn {
+        let episode = Episode::zeros(&experiment.train.spec);
+        let view = || episode.query_x.clone();
+        let views = experiment.train.views.then(|| [view(), view()]);
+        Drawn { episode, views }
+    }
+
+    /// Samples the task of a key, its queries seen in two ways if so asked.
+    fn draw(&mut self, experiment: &Experiment, key: Key, in_two_views: bool) {
+        let Drawn { episode, views } = self;
+        experiment.family.sample_into(Split::Train, key, episode);
+        let Some([one, other]) = views else { return };
+        if in_two_views {
+            draw_view(&episode.query_x, key.with_stream("view"), one);
+            draw_view(&episode.query_x, key.with_stream("other view"), other);
+            std::mem::swap(one, &mut episode.query_x);
+        } else {
+            other.as_f32_mut().copy_from_slice(episode.query_x.as_f32());
+        }
+    }
+
+    /// Support set and query set; of the latter only the problem's arrays count.
+    fn arrays(&self) -> ([&Tensor; 2], [&Tensor; 3]) {
+        let Episode { support_x, support_y, query_x, query_y } = &self.episode;
+        let other = self.views.as_ref().map_or(query_x, |[_, other]| other);
+        ([support_x, support_y], [query_x, query_y, other])
+    }
 }
 
 impl Trainer {
@@ -79,7 +117,7 @@ impl Trainer {
         let setup = experiment.setup(Losses::Training);
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
         let meta = experiment.initial_state();
-        let episode = Episode::zeros(&experiment.train.spec);
+        let drawn = Drawn::zeros(&experiment);
         let result = learner.result(dtype);
         let group = |first: usize| {
             let n = learner.group().min(batch - first);
@@ -87,7 +125,7 @@ impl Trainer {
         };
         let seat = || Seat {
             worker: learner.worker(dtype),
-            episodes: vec![episode.clone(); learner.group().min(batch)],
+            tasks: vec![drawn.clone(); learner.group().min(batch)],
         };
         let gradient = learner.result(dtype).gradient;
         Ok(Trainer {
@@ -130,6 +168,12 @@ impl Trainer {
         flops as f64 * tasks / self.learner.group() as f64 / 1e9
     }
 
+    /// Goes on from other meta-parameters, with an optimizer that has seen nothing.
+    pub fn restart(&mut self, meta: MetaState) {
+        self.meta = meta;
+        self.optimizer = OptimizerState::new(&self.gradient);
+    }
+
     /// One outer iteration. On an error nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
         let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;
@@ -137,32 +181,35 @@ impl Trainer {
         let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
         let (seats, iteration) = (&self.seats, self.iteration);
         let seed = experiment.config.seed;
+        let pretrains = iteration < experiment.pretraining();
+        let queries = if experiment.train.views { 3 } else { 2 };
         let next = AtomicUsize::new(0);
         let (last, shared) = self.groups.split_last().expect("a meta-batch has tasks");
         // Takes one group after another. Which worker runs a group changes no bit of its results.
         let work = |seat: &Mutex<Seat>, first: Option<&Mutex<Group>>| {
             let mut seat = seat.lock().expect("no worker panicked");
-            let Seat { worker, episodes } = &mut *seat;
+            let Seat { worker, tasks } = &mut *seat;
             let mut first = first;
             let mut take =
                 || first.take().or_else(|| shared.get(next.fetch_add(1, Ordering::Relaxed)));
             while let Some(group) = take() {
                 let mut group = group.lock().expect("no worker panicked");
                 let Group { first, results } = &mut *group;
-                let episodes = &mut episodes[..results.len()];
+                let tasks = &mut tasks[..results.len()];
                 let key =
                     |i: usize| episode_key(seed, Split::Train, iteration, (*first + i) as u64);
-                for (i, episode) in episodes.iter_mut().enumerate() {
-                    experiment.family.sample_into(Split::Train, key(i), episode);
+                for (i, task) in tasks.iter_mut().enumerate() {
+                    task.draw(experiment, key(i), pretrains);
                 }
-                let arrays: Vec<_> = episodes
-                    .iter()
-                    .map(|e| ([&e.support_x, &e.support_y], [&e.query_x, &e.query_y]))
-                    .collect();
+                let arrays: Vec<_> = tasks.iter().map(Drawn::arrays).collect();
                 let tasks: Vec<_> = arrays
                     .iter()
                     .enumerate()
-                    .map(|(i, (support, query))| TaskData { support, query, key: key(i) })
+                    .map(|(i, (support, query))| TaskData {
+                        support,
+                        query: &query[..queries],
+                        key: key(i),
+                    })
                     .collect();
                 learner.run_group(worker, meta, &tasks, results);
             }

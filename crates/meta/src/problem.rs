@@ -55,6 +55,12 @@ pub trait Problem: Send + Sync {
     /// Shapes of a query set's arrays.
     fn query_shapes(&self) -> Vec<Shape>;
 
+    /// What the query loss of a second inner loop, such as SHOT's, is traced on: the query set's arrays, or another view
+    /// of the same examples where there is one among them.
+    fn companion_query<'g>(&self, query: &[Var<'g>]) -> Vec<Var<'g>> {
+        query.to_vec()
+    }
+
     /// So many of the last inner steps descend a support loss of their own, told from the other by
     /// [`Point::closing`]; often none. They share no gradient with the steps before.
     fn closing_steps(&self) -> usize {

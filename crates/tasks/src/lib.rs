@@ -44,6 +44,7 @@ mod random;
 mod resize;
 #[cfg(test)]
 mod test_files;
+mod views;
 
 pub use augment::Augmentation;
 pub use baseline::{Distance, Score, nearest_mean};
@@ -56,6 +57,7 @@ pub use image_tasks::{ImageTasks, Rotations};
 pub use joint::{Joint, TrainingClasses};
 pub use picture::{Fit, Form};
 pub use preview::{ContactSheet, contact_sheet};
+pub use views::draw_view;
 
 /// Expects a failure of this kind whose message holds all these words, in order.
 #[cfg(test)]

@@ -259,6 +259,7 @@ sections! {
         shot_travel: f64,
         shot_pretraining: f64,
         shot_projector: bool,
+        shot_views: bool,
         inner_lr_of: BTreeMap<String, f64>,
     }
     OuterFile in "outer" {

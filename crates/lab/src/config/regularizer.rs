@@ -57,6 +57,9 @@ pub struct ShotConfig {
     pub travel: f64,
     /// `shot_pretraining`, SHOT_p: share of training in which the distance alone is the objective. Default 0.
     pub pretraining: f64,
+    /// `shot_views`: whether the two inner loops are compared on different views of the queries meanwhile
+    /// ([`innerloop_tasks::draw_view`]). Default true for images.
+    pub views: bool,
     /// `shot_projector`: whether the reference's outputs go through a fixed random projector meanwhile. Default true,
     /// but false where outputs are no logits.
     pub projector: bool,
@@ -75,6 +78,7 @@ impl RegularizerName {
                 ("algorithm.shot_travel", NO_SHOT),
                 ("algorithm.shot_pretraining", NO_SHOT),
                 ("algorithm.shot_projector", NO_SHOT),
+                ("algorithm.shot_views", NO_SHOT),
             ]),
         }
     }
@@ -151,6 +155,14 @@ impl Regularizer {
                 "false with algorithm.shot_distance = \"parameters\", which are not projected";
             return Err(at.bad("algorithm.shot_projector", true, expected));
         }
+        let views = file.shot_views.unwrap_or(pretraining > 0.0 && !regression);
+        if views && (pretraining == 0.0 || regression) {
+            let expected = match regression {
+                true => "false: tasks of regression have no images",
+                false => "false without algorithm.shot_pretraining",
+            };
+            return Err(at.bad("algorithm.shot_views", true, expected));
+        }
         let default = if pretraining > 0.0 { 0.0 } else { 0.1 };
         Ok(Regularizer::Shot(ShotConfig {
             weight: at
@@ -160,6 +172,7 @@ impl Regularizer {
             steps,
             travel,
             pretraining,
+            views,
             projector,
         }))
     }
@@ -178,6 +191,7 @@ impl Regularizer {
             into.shot_travel = Some(shot.travel);
             into.shot_pretraining = Some(shot.pretraining);
             into.shot_projector = Some(shot.projector);
+            into.shot_views = Some(shot.views);
         }
     }
 }

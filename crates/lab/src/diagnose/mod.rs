@@ -199,7 +199,7 @@ impl Prober {
             let key = episode_key(config.seed, split, u64::MAX, task as u64);
             family.sample_into(split, key, episode);
             let support = [&episode.support_x, &episode.support_y];
-            let query = [&episode.query_x, &episode.query_y];
+            let query = problem.query(&episode.query_x, &episode.query_y);
             let data = TaskData { support: &support, query: &query, key };
             self.diagnostics.run(problem, worker, meta, data)
         };

@@ -240,6 +240,7 @@ impl Case {
             phase: Phase::Train,
             steps: self.steps,
             readout: Readout::Output,
+            views: false,
         }
     }
 

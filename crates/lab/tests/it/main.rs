@@ -8,6 +8,7 @@ mod fine_tune;
 mod interrupt;
 mod learning;
 mod metagrad;
+mod pretraining;
 mod resume;
 mod rl;
 mod runs;

@@ -16,13 +16,9 @@
 //!
 //! Departures: in the code a target of one step re-uses the first gradient of the reference; here it is
 //! computed again where steps run one by one, and shared where the whole is one graph. In SHOT_p the weights of P
-//! stay as they were drawn; in the code the reference's inner loop goes through P and moves them. There the two
-//! branches see the queries changed in different ways. Here a task has one query set for both, and the data layer
-//! changes an image once, as it is drawn, in the whole of training (`tasks.augment`): both branches see the same change,
-//! which keeps nothing from agreeing on nothing. Two views would be a second query array of every task, problem and
-//! program, in use for a share of training alone. There ordinary training starts from the weights that were best on
-//! validation, here from the last ones: the switch is a scheduled value of one compiled program, which a resumed run
-//! knows from its iteration, and scores of a validation are no part of what a method or a checkpoint holds.
+//! stay as they were drawn; in the code the reference's inner loop goes through P and moves them. That the two branches
+//! see different views of the queries is up to the problem ([`crate::Problem::companion_query`]), and that ordinary
+//! training starts from the weights that were best on validation, with a new outer optimizer, up to whoever trains.
 
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, volume};
 use rand::RngExt;

@@ -192,7 +192,7 @@ fn query_program(
     let beside = structure.companion.map(|_| {
         let phi = scope.companion();
         let there = scope.point_from(&at, &phi, step);
-        (problem.query_loss(&there, &support, &query), phi)
+        (problem.query_loss(&there, &support, &problem.companion_query(&query)), phi)
     });
     let ends = beside.as_ref().map(|(loss, phi)| (loss, phi));
     let last = scope.weighted(loss.value, step);

@@ -99,6 +99,13 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.problem.query_loss(&at, &self.support, &self.query)
     }
 
+    /// The query loss where the second inner loop ends.
+    fn companion_query_loss(&self, phi: &Vars<'g>) -> Loss<'g> {
+        let at = self.point(phi, self.structure.steps);
+        let query = self.problem.companion_query(&self.query);
+        self.problem.query_loss(&at, &self.support, &query)
+    }
+
     fn advance(
         &self,
         path: Path,
@@ -173,7 +180,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let beside = self.structure.companion.map(|path| {
             let apart = if self.recursive() { path.steps } else { path.cut(kind) };
             let trajectory = self.trajectory(path, Some(apart).filter(|&step| step > 0));
-            (self.query_loss(&trajectory.end().phi, self.structure.steps), trajectory)
+            (self.companion_query_loss(&trajectory.end().phi), trajectory)
         });
         let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
         let last = self.scope.weighted(loss.value, self.scope.constant_step(self.structure.steps));

@@ -2,12 +2,14 @@
 //! quadratics, and what it leaves of the method it regularizes.
 
 use innerloop_engine::check::{random, relative_error};
-use innerloop_engine::{Dtype, Key, Params, Tensor};
+use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
     Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, Pretraining,
     Reptile, Role, Shot,
 };
-use innerloop_meta::{Adapter, Algorithm, Derivatives, Evaluation, Setup};
+use innerloop_meta::{
+    Adapter, Algorithm, Derivatives, Evaluation, Learner, Loss, Point, Problem, Setup,
+};
 
 use crate::algorithms::{maml, plus_plus};
 use crate::problems::{
@@ -83,6 +85,27 @@ const ALL: [Distance; 5] = [
     Distance::Parameters,
 ];
 
+/// The slope of an objective along a random direction: by a gradient, and by differences.
+fn both(
+    theta: &Params<Tensor>,
+    gradient: &Params<Tensor>,
+    objective: impl Fn(&Params<Tensor>) -> f64,
+) -> (f64, f64) {
+    let direction =
+        theta.map_named(|name, x| random(Key::new(89).with_stream(name), x.shape(), 0.3));
+    let slope = flat(&direction).iter().zip(flat(gradient).iter()).map(|(d, g)| d * g).sum();
+    let moved = |by: f64| {
+        objective(&theta.zip_map(&direction, |x, d| {
+            let all = x.iter().zip(d.iter()).map(|(x, d)| x + by * d).collect();
+            Tensor::from_f64(x.shape(), all)
+        }))
+    };
+    let h = 1e-3;
+    let difference =
+        (8.0 * (moved(h) - moved(-h)) - (moved(2.0 * h) - moved(-2.0 * h))) / (12.0 * h);
+    (slope, difference)
+}
+
 /// The meta-gradient is the derivative of query loss and distance, computed by other programs and in plain
 /// arithmetic, while the reference stays where it is.
 #[test]
@@ -120,29 +143,98 @@ fn the_gradient_is_that_of_the_objective() {
                     format!("{distance:?}, {role:?}, {base_steps} and {steps}, {strategy:?}");
                 assert!(norm(&result.gradient) >= 1e-3, "{name}: a degenerate problem");
                 assert!((result.query_loss - base(&case.theta).loss).abs() <= 1e-12, "{name}");
-                let direction = case
-                    .theta
-                    .map_named(|name, x| random(Key::new(89).with_stream(name), x.shape(), 0.3));
-                let slope: f64 = direction
-                    .iter()
-                    .flat_map(|(name, d)| {
-                        d.iter().zip(result.gradient[name].iter()).map(|(d, g)| d * g)
-                    })
-                    .sum();
-                let moved = |by: f64| {
-                    let theta = case.theta.zip_map(&direction, |x, d| {
-                        let all = x.iter().zip(d.iter()).map(|(x, d)| x + by * d).collect();
-                        Tensor::from_f64(x.shape(), all)
-                    });
-                    objective(&theta)
-                };
-                let h = 1e-3;
-                let difference = (8.0 * (moved(h) - moved(-h))
-                    - (moved(2.0 * h) - moved(-2.0 * h)))
-                    / (12.0 * h);
+                let (slope, difference) = both(&case.theta, &result.gradient, objective);
                 let close = (slope - difference).abs() <= 1e-7 * difference.abs().max(1e-2);
                 assert!(close, "{name}: {slope} and {difference}");
             }
+        }
+    }
+}
+
+/// A problem whose query set comes with other inputs for the second inner loop.
+struct TwoViews(Box<dyn Problem>);
+
+impl Problem for TwoViews {
+    fn parameters(&self) -> Params<Shape> {
+        self.0.parameters()
+    }
+
+    fn carried(&self) -> Params<Shape> {
+        self.0.carried()
+    }
+
+    fn statistics(&self) -> Params<Shape> {
+        self.0.statistics()
+    }
+
+    fn support_shapes(&self, examples: usize) -> Vec<Shape> {
+        self.0.support_shapes(examples)
+    }
+
+    fn support_examples(&self) -> usize {
+        self.0.support_examples()
+    }
+
+    fn query_shapes(&self) -> Vec<Shape> {
+        let shapes = self.0.query_shapes();
+        [shapes.as_slice(), &shapes[..1]].concat()
+    }
+
+    fn companion_query<'g>(&self, query: &[Var<'g>]) -> Vec<Var<'g>> {
+        vec![query[2], query[1]]
+    }
+
+    fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g> {
+        self.0.support_loss(at, support)
+    }
+
+    fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g> {
+        self.0.query_loss(at, support, &query[..2])
+    }
+}
+
+/// Each inner loop is judged on its own view of the queries, the method's query loss on the method's.
+#[test]
+fn the_two_inner_loops_may_see_different_views() {
+    let (case, steps, weight) = (classes(), 3, 2.0);
+    let task = case.task(0);
+    let other =
+        Task { query: vec![case.task(1).query[0].clone(), task.query[1].clone()], ..task.clone() };
+    let viewed = Task {
+        query: vec![task.query[0].clone(), task.query[1].clone(), other.query[0].clone()],
+        ..task.clone()
+    };
+    let problem = TwoViews(classes().problem);
+    for (role, other_steps) in [(Role::Reference, 1), (Role::Target, 6)] {
+        let other_rate = case.rate * steps as f64 / other_steps as f64;
+        let base = |theta: &Params<Tensor>| outcome(&case, theta, &task, steps, case.rate);
+        let beside =
+            |theta: &Params<Tensor>| outcome(&case, theta, &other, other_steps, other_rate);
+        let held = match role {
+            Role::Reference => base(&case.theta),
+            Role::Target => beside(&case.theta),
+        };
+        let objective = |theta: &Params<Tensor>| {
+            let here = base(theta);
+            let distance = match role {
+                Role::Reference => apart(Distance::ReferenceToTarget, &beside(theta), &held),
+                Role::Target => apart(Distance::ReferenceToTarget, &here, &held),
+            };
+            here.loss + weight * distance
+        };
+        let shot = Shot::new(
+            Box::new(maml(case.rate)),
+            weight,
+            Distance::ReferenceToTarget,
+            (role, other_steps),
+        );
+        for strategy in STRATEGIES {
+            let learner = Learner::new(&problem, &shot, by(strategy, steps));
+            let gradient = run(&learner, &case.meta(&shot, steps), &viewed).gradient;
+            let (slope, difference) = both(&case.theta, &gradient, objective);
+            assert!(difference.abs() > 1e-3, "a degenerate problem: {difference}");
+            let close = (slope - difference).abs() <= 1e-7 * difference.abs();
+            assert!(close, "{role:?}, {strategy:?}: {slope} and {difference}");
         }
     }
 }
@@ -348,17 +440,6 @@ fn pretraining_is_on_the_distance_alone() {
             let target = outcome(&case, theta, &task, 1, case.rate * steps as f64);
             apart(Distance::ReferenceToTarget, &target, &held)
         };
-        let direction =
-            case.theta.map_named(|name, x| random(Key::new(89).with_stream(name), x.shape(), 0.3));
-        let moved = |by: f64| {
-            objective(&case.theta.zip_map(&direction, |x, d| {
-                let all = x.iter().zip(d.iter()).map(|(x, d)| x + by * d).collect();
-                Tensor::from_f64(x.shape(), all)
-            }))
-        };
-        let h = 1e-3;
-        let difference =
-            (8.0 * (moved(h) - moved(-h)) - (moved(2.0 * h) - moved(-2.0 * h))) / (12.0 * h);
         for strategy in STRATEGIES {
             let setup = by(strategy, steps);
             let at = |algorithm: &dyn Algorithm, done: f64| {
@@ -367,8 +448,7 @@ fn pretraining_is_on_the_distance_alone() {
                 run(&case.learner(algorithm, setup), &meta, &task).gradient
             };
             let gradient = at(&algorithm, 0.2);
-            let slope: f64 =
-                flat(&gradient).iter().zip(flat(&direction).iter()).map(|(g, d)| g * d).sum();
+            let (slope, difference) = both(&case.theta, &gradient, objective);
             assert!(difference.abs() > 1e-4, "a degenerate problem: {difference}");
             let close = (slope - difference).abs() <= 1e-7 * difference.abs().max(1e-2);
             assert!(close, "{projector:?}, {strategy:?}: {slope} and {difference}");

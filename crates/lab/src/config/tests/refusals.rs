@@ -330,6 +330,14 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          not projected",
     );
     check_text(
+        "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_views = true }",
+        "algorithm.shot_views is true, expected false without algorithm.shot_pretraining",
+    );
+    check_text(
+        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_pretraining = 0.1, shot_views = true }",
+        "algorithm.shot_views is true, expected false: tasks of regression have no images",
+    );
+    check_text(
         "algorithm = { adaptation_steps = 1, regularizer = 'shot', shot_steps = 1 }",
         "algorithm.shot_steps is 1, expected more than algorithm.adaptation_steps, 1, with algorithm.shot_base = \
          \"target\"",

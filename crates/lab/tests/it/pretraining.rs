@@ -1,0 +1,65 @@
+//! SHOT's pre-training: two views of the queries while it lasts, and what ordinary training starts from.
+
+use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::{Config, Experiment, Trainer, Which, open};
+
+use crate::runs::{check_same_bits, check_same_run, complete, resumed, stopped, tiny};
+
+/// Ten iterations, five of them of pre-training; validations after 2, 4, 5, 6, 8 and 10.
+fn half(sets: &[&str]) -> Config {
+    let all = [&["algorithm.shot_pretraining=0.5", "evaluation.validate_every=2"], sets].concat();
+    tiny("strokes-shot-pretrained", &all)
+}
+
+/// Ordinary training starts from the best validation of pre-training, with an outer optimizer that has seen nothing.
+#[test]
+fn ordinary_training_starts_from_the_best() {
+    // A rate at which later iterations are not the better ones.
+    let config = half(&["run.snapshot_every=1", "outer.lr=0.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    complete(&config, &out);
+    let metrics = RunDir::open(&out).unwrap().metrics().unwrap();
+    let score = |at: u64| {
+        let line =
+            |line: &&serde_json::Value| line["kind"] == "validation" && line["iteration"] == at;
+        let line = metrics.iter().find(line).unwrap_or_else(|| panic!("no validation at {at}"));
+        line["scores"].as_array().unwrap().last().unwrap()["mean"].as_f64().unwrap()
+    };
+    let best =
+        [2, 4, 5].into_iter().reduce(|a, b| if score(b) > score(a) { b } else { a }).unwrap();
+    assert_ne!(best, 5, "the last is the best: nothing is seen of a return");
+    let mut again = Trainer::new(Experiment::new(config).unwrap()).unwrap();
+    again.restart(open(&out, Which::Snapshot(best)).unwrap().meta);
+    again.iteration = 5;
+    again.step().unwrap();
+    check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
+}
+
+#[test]
+fn the_return_resumes() {
+    let config = half(&["outer.lr=0.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    complete(&config, &whole);
+    for after in 4..=7 {
+        let parts = folder.path().join(after.to_string());
+        stopped(&config, &parts, after);
+        resumed(&config, &parts).1.unwrap();
+        check_same_run(&whole, &parts);
+    }
+}
+
+/// The views count in pre-training and not after it.
+#[test]
+fn views_are_of_pretraining_alone() {
+    let step = |views: bool, iteration: u64| {
+        let config = half(&[&format!("algorithm.shot_views={views}"), "algorithm.shot_weight=0.1"]);
+        let mut trainer = Trainer::new(Experiment::new(config).unwrap()).unwrap();
+        trainer.iteration = iteration;
+        trainer.step().unwrap();
+        trainer.meta.omega
+    };
+    check_same_bits(&step(true, 5), &step(false, 5));
+    assert_ne!(step(true, 4), step(false, 4));
+}
