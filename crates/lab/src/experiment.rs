@@ -262,7 +262,7 @@ fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
             let with = (weights, conv4.batch_norm_eps);
             let (shape, filters) = ((downsampling, head), conv4.filters);
             let mut conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
-            if batch_norm(config) == nn::BatchNorm::PerStep {
+            if batch_norm(config).has_steps() {
                 conv4 = conv4.with_norms(config.algorithm.adaptation_steps + 1);
             }
             Ok(Box::new(match context {
@@ -301,6 +301,7 @@ fn batch_norm(config: &Config) -> nn::BatchNorm {
             config::BatchNorm::WithSupport => nn::BatchNorm::WithSupport,
             config::BatchNorm::Running => nn::BatchNorm::Running,
             config::BatchNorm::PerStep => nn::BatchNorm::PerStep,
+            config::BatchNorm::PerStepBatch => nn::BatchNorm::PerStepBatch,
             config::BatchNorm::Episode => nn::BatchNorm::Episode,
         },
     }
@@ -313,7 +314,7 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let rates = Rates { default: settings.inner_lr, of };
     let mut frozen = settings.frozen.clone();
     // One of a step would be moved by that step, and read by the next one no more.
-    if batch_norm(config) == nn::BatchNorm::PerStep {
+    if batch_norm(config).has_steps() {
         frozen.extend(nn::Conv4::NORMS.map(String::from));
     }
     let inner = InnerLoop { rates, frozen };

@@ -126,6 +126,7 @@ impl FewShot {
             BatchNorm::Running
             | BatchNorm::Episode
             | BatchNorm::Transductive
+            | BatchNorm::PerStepBatch
             | BatchNorm::WithSupport => at.carried.clone(),
         }
     }
@@ -133,9 +134,9 @@ impl FewShot {
     /// The parameters at the current step: of those that have a set for each, that one.
     fn parameters_at<'g>(&self, at: &Point<'g>) -> Params<Var<'g>> {
         let per_step = |name: &str| Conv4::NORMS.iter().any(|norm| name.starts_with(norm));
-        at.params.map_named(|name, &value| match self.batch_norm {
-            BatchNorm::PerStep if per_step(name) && value.shape().len() == 2 => at_step(value, at),
-            _ => value,
+        at.params.map_named(|name, &value| {
+            let has_rows = per_step(name) && value.shape().len() == 2;
+            if self.batch_norm.has_steps() && has_rows { at_step(value, at) } else { value }
         })
     }
 
@@ -181,7 +182,9 @@ impl Problem for FewShot {
 
     fn carried(&self) -> Params<Shape> {
         match self.batch_norm {
-            BatchNorm::Transductive | BatchNorm::WithSupport => Params::new(),
+            BatchNorm::Transductive | BatchNorm::WithSupport | BatchNorm::PerStepBatch => {
+                Params::new()
+            }
             BatchNorm::Running => self.model.statistics(),
             BatchNorm::Episode => match self.gathers_averages() {
                 true => self.model.statistics(),

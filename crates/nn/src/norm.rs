@@ -16,14 +16,23 @@ pub enum BatchNorm {
     WithSupport,
     /// Batch statistics while meta-training and adapting; their running averages for queries at evaluation.
     Running,
-    /// As [`BatchNorm::Running`], with averages, scales and shifts of their own for every inner step (MAML++).
+    /// As [`BatchNorm::Running`], with averages, scales and shifts of their own for every inner step: MAML++ as its
+    /// paper describes it.
     PerStep,
+    /// As [`BatchNorm::Transductive`], with scales and shifts of their own for every inner step: MAML++ as its code
+    /// computes it, which gathers averages and does not use them.
+    PerStepBatch,
     /// Batch statistics while meta-training and adapting; at evaluation queries have averages that were gathered in
     /// the support passes of their own task (Ravi and Larochelle 2017).
     Episode,
 }
 
 impl BatchNorm {
+    /// Whether every inner step has scales and shifts of its own.
+    pub fn has_steps(self) -> bool {
+        matches!(self, BatchNorm::PerStep | BatchNorm::PerStepBatch)
+    }
+
     /// Name in configurations and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -31,6 +40,7 @@ impl BatchNorm {
             BatchNorm::WithSupport => "with_support",
             BatchNorm::Running => "running",
             BatchNorm::PerStep => "per_step",
+            BatchNorm::PerStepBatch => "per_step_batch",
             BatchNorm::Episode => "episode",
         }
     }

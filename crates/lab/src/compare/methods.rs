@@ -157,11 +157,16 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
         // A last layer trained for one step overshoots in later ones.
         "anil" if regression => steps = steps.max(5),
-        // As many as its paper takes, at test as well; without a limit the first learned rates run away.
-        "maml_plus_plus" if regression => {
-            steps = steps.max(5);
-            set("outer.clip_norm", "10.0".into());
+        // As many as its paper takes, at test as well, with its losses of all steps at first, and scales and shifts for
+        // each step. On curves the first learned rates run away without a limit.
+        "maml_plus_plus" => {
+            (steps, rate) = (steps.max(5), of.inner_lr.min(0.1));
             set("evaluation.steps", steps.to_string());
+            set("outer.schedule", "cosine".into());
+            match &base.model.network {
+                Network::Conv4(_) => set("model.batch_norm", "per_step_batch".into()),
+                Network::Mlp(_) => set("outer.clip_norm", "10.0".into()),
+            }
         }
         // What every weight moves in a step.
         "sign_maml" => (steps, rate) = (steps.max(3), 0.0035),
@@ -327,7 +332,7 @@ mod tests {
         assert_eq!(steps("sinusoid-maml", "anil"), [5, 10]);
         assert_eq!(steps("sinusoid-maml", "meta_sgd"), [1, 1]);
         assert_eq!(steps("sinusoid-maml", "maml_plus_plus"), [5, 5]);
-        assert_eq!(steps("omniglot-5w1s-maml", "maml_plus_plus"), [1, 3]);
+        assert_eq!(steps("omniglot-5w1s-maml", "maml_plus_plus"), [5, 5]);
         assert_eq!(steps("omniglot-5w1s-maml", "boil"), [1, 3]);
         let given = on("sinusoid-maml", &["meta_sgd"], &["evaluation.steps=3"]).unwrap();
         assert_eq!(given[0].config.evaluation.steps, 3, "--set comes last");

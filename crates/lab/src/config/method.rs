@@ -186,7 +186,6 @@ impl MethodName {
             MethodName::Imaml => {
                 Some("an implicit gradient is that of the query loss where the inner loop ends")
             }
-            MethodName::MultiStep => Some("steps that share a gradient have one query loss"),
             MethodName::GradientSimilarity => {
                 Some("the correction is defined for the query gradient after the last step")
             }
@@ -338,9 +337,18 @@ impl Method {
         }
     }
 
-    /// Whether training takes inner steps.
-    pub(super) fn has_inner_loop(&self) -> bool {
-        !matches!(self, Method::Protonet | Method::FineTune)
+    /// Inner steps where the configuration names no number: that of the paper, or the least at which the method is not
+    /// another one.
+    pub(super) fn default_steps(&self, window: usize) -> usize {
+        match *self {
+            Method::Protonet | Method::FineTune => 0,
+            Method::MamlPlusPlus | Method::Reptile | Method::Lstm => 5,
+            Method::Imaml { .. } => 16,
+            Method::TruncatedMaml { last_steps } => last_steps + 1,
+            Method::BinomMaml { degree } => degree + 1,
+            Method::MultiStep { momentum } if momentum > 0.0 => window.max(2),
+            _ => window,
+        }
     }
 
     /// Whether no second derivative is taken.

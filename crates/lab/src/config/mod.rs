@@ -111,9 +111,11 @@ choices! {
         WithSupport = "with_support",
         /// Running means gathered in training.
         Running = "running",
-        /// Running means gathered in training, one set for each inner step: MAML++. Scales and shifts have a set for each
-        /// step too, and the inner loop leaves them alone.
+        /// Running means gathered in training, one set for each inner step: MAML++'s paper. Scales and shifts have a set
+        /// for each step too, and the inner loop leaves them alone.
         PerStep = "per_step",
+        /// Those of the whole query set, with scales and shifts for each step as before: MAML++'s code.
+        PerStepBatch = "per_step_batch",
         /// Those of the support set in a task's own inner steps, averaged: the LSTM meta-learner.
         Episode = "episode",
     }
@@ -261,7 +263,8 @@ pub struct AlgorithmConfig {
     /// Share of training in which inner gradients are held constant, as in first-order MAML. Default 0.
     pub second_order_from: f64,
     /// Inner steps in training; with 0 the network is simply trained on all tasks together, the baseline that
-    /// is then fine-tuned at evaluation. Default 1.
+    /// is then fine-tuned at evaluation. Default 1; 5 for `maml_plus_plus`, `reptile` and `lstm`, 16 for `imaml`; one more than
+    /// `last_steps` or `degree`; and as many as `window`.
     pub adaptation_steps: usize,
     /// Support examples in one inner step; 0, the default, is all. A smaller support set counts as all.
     pub inner_batch: usize,

@@ -126,6 +126,8 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     }
     let default_lr = match (inner_optimizer, tasks.family.is_regression()) {
         _ if matches!(method, Method::Cavia { .. }) => 1.0,
+        // What every weight moves in a step.
+        (_, false) if method == Method::SignMaml => 0.0035,
         (InnerOptimizer::Adam, _) => 1e-3,
         (InnerOptimizer::Sgd, true) => 0.01,
         (InnerOptimizer::Sgd, false) => 0.4,
@@ -174,10 +176,10 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         let found = format!("a list with \"{prefix}\"");
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
-    let steps = file.adaptation_steps.unwrap_or(usize::from(method.has_inner_loop()));
-    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     let regression = tasks.family.is_regression();
     let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
+    let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
+    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     Ok(AlgorithmConfig {
         regularizer: Regularizer::check(at, file, (method, window), (steps, regression))?,
         method,

@@ -75,6 +75,7 @@ fn a_prediction_depends_on_what_its_mode_says() {
     assert_eq!(depends_on("with_support"), (false, true));
     assert_eq!(depends_on("running"), (false, false));
     assert_eq!(depends_on("per_step"), (false, false));
+    assert_eq!(depends_on("per_step_batch"), (true, false));
     // The support set is heard with the first step.
     assert_eq!(depends_on("episode"), (false, false));
 }
@@ -92,9 +93,22 @@ fn running_statistics_normalise_evaluation() {
         let other = predictions(&experiment, &meta, &episode);
         assert_ne!(bits(&plain[0]), bits(&other[0]), "{mode}");
     }
-    for mode in ["transductive", "with_support", "episode"] {
+    for mode in ["transductive", "with_support", "episode", "per_step_batch"] {
         assert!(experiment(mode).initial_state().carried.is_empty(), "{mode}");
     }
+}
+
+/// Equal scales and shifts for all steps are one set.
+#[test]
+fn steps_with_the_same_scales_are_as_one() {
+    let [per_step, plain] = ["per_step_batch", "transductive"].map(|mode| {
+        let experiment = experiment(mode);
+        let (meta, episode) = (experiment.initial_state(), episode(&experiment));
+        predictions(&experiment, &meta, &episode)
+    });
+    // Before adaptation, which moves scales and shifts in one of the two.
+    assert_eq!(bits(&per_step[0]), bits(&plain[0]));
+    assert_ne!(bits(&per_step[1]), bits(&plain[1]));
 }
 
 fn is_kernel(name: &str) -> bool {
@@ -103,7 +117,8 @@ fn is_kernel(name: &str) -> bool {
 
 #[test]
 fn every_mode_trains() {
-    for mode in ["transductive", "with_support", "running", "per_step", "episode"] {
+    for mode in ["transductive", "with_support", "running", "per_step", "per_step_batch", "episode"]
+    {
         let folder = tempfile::tempdir().unwrap();
         let set = format!("model.batch_norm={mode}");
         let config = tiny("strokes-maml", &[&set, "outer.iterations=3"]);
@@ -166,9 +181,13 @@ fn statistics_are_gathered_in_training() {
 /// The gradient of the query loss with respect to scales and shifts of each step against central differences.
 #[test]
 fn scales_and_shifts_of_every_step_are_differentiated() {
-    for strategy in ["unrolled", "adjoint"] {
+    let modes = ["per_step", "per_step_batch"];
+    for (strategy, mode) in
+        ["unrolled", "adjoint"].iter().flat_map(|strategy| modes.map(|mode| (strategy, mode)))
+    {
         let strategy = format!("algorithm.strategy={strategy}");
-        let sets = ["model.batch_norm=per_step", "run.dtype=f64", &strategy];
+        let mode = format!("model.batch_norm={mode}");
+        let sets = [mode.as_str(), "run.dtype=f64", &strategy];
         let experiment = Experiment::new(tiny("strokes-maml", &sets)).unwrap();
         let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
         let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);

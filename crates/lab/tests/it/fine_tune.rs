@@ -119,7 +119,8 @@ fn the_body_moves_unless_it_is_frozen() {
 #[test]
 fn a_new_head_starts_at_zero_after_training_too() {
     let folder = tempfile::tempdir().unwrap();
-    for mode in ["transductive", "with_support", "running", "per_step", "episode"] {
+    for mode in ["transductive", "with_support", "running", "per_step", "per_step_batch", "episode"]
+    {
         let out = folder.path().join(mode);
         let mode = format!("model.batch_norm={mode}");
         let outcome = complete(&tiny("strokes-fine-tune", &[&mode]), &out);

@@ -189,6 +189,7 @@ fn every_key_survives_a_round_trip() {
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
         "name = 'multi_step', window = 1, learn_inner_lr = true",
+        "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss = 0.2",
         "name = 'anil', window = 3, learn_inner_lr = true",
         "name = 'meta_sgd', window = 2, window_mode = 'backward'",
         "name = 'fomaml', window = 2",
@@ -220,6 +221,27 @@ fn shots_distance_suits_the_outputs() {
     for regression in ["family = 'sinusoid'", "family = 'sine_line'", curves] {
         assert_eq!(distance(regression), (ShotDistance::Outputs, false), "{regression}");
     }
+}
+
+/// A method named alone is itself: its steps are enough for what sets it apart.
+#[test]
+fn steps_are_those_that_a_method_needs() {
+    let steps = |algorithm: &str| {
+        parse(&format!("algorithm = {{ {algorithm} }}")).unwrap().algorithm.adaptation_steps
+    };
+    assert_eq!(steps("name = 'maml'"), 1);
+    assert_eq!(steps("name = 'maml', window = 4"), 4);
+    assert_eq!(steps("name = 'multi_step'"), 2);
+    assert_eq!(steps("name = 'multi_step', window = 1, inner_momentum = 0.5"), 2);
+    assert_eq!(steps("name = 'truncated_maml', last_steps = 3"), 4);
+    assert_eq!(steps("name = 'binom_maml'"), 3);
+    assert_eq!(steps("name = 'maml_plus_plus'"), 5);
+    assert_eq!(steps("name = 'imaml'"), 16);
+    let rate = |family: &str| {
+        let text = format!("tasks.family = '{family}'\nalgorithm.name = 'sign_maml'");
+        parse(&text).unwrap().algorithm.inner_lr
+    };
+    assert_eq!((rate("strokes"), rate("sinusoid")), (0.0035, 0.01));
 }
 
 #[test]

@@ -246,7 +246,8 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "algorithm = { name = 'multi_step', multi_step_loss = 0.1 }",
-        "algorithm.multi_step_loss does not apply: steps that share a gradient have one query loss; leave it out",
+        "algorithm.window is 2, expected 1 with algorithm.multi_step_loss = 0.1: steps that share a gradient or a \
+         Hessian are one step of the meta-gradient, with one query loss",
     );
     check_text(
         "algorithm = { name = 'fomaml', second_order_from = 0.1 }",
