@@ -3,6 +3,8 @@
 use bytemuck::Pod;
 use std::ops::{Add, AddAssign, Mul, Neg, Sub};
 
+use super::functions;
+
 /// What a position in a pooling window is written as.
 pub(super) trait Position: Copy + PartialEq {
     fn position(at: usize) -> Self;
@@ -57,7 +59,7 @@ pub(super) trait Elem:
 }
 
 macro_rules! elem {
-    ($t:ty, $quarter:ty) => {
+    ($t:ty, $quarter:ty, $functions:ident) => {
         impl Elem for $t {
             type Quarter = $quarter;
             const ZERO: Self = 0.0;
@@ -85,11 +87,11 @@ macro_rules! elem {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                <$t>::exp(self)
+                $functions::exp(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
-                <$t>::ln(self)
+                $functions::ln(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -101,7 +103,7 @@ macro_rules! elem {
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                <$t>::tanh(self)
+                $functions::tanh(self)
             }
             #[inline(always)]
             fn sin(self) -> Self {
@@ -115,5 +117,5 @@ macro_rules! elem {
     };
 }
 
-elem!(f32, u8);
-elem!(f64, u16);
+elem!(f32, u8, functions);
+elem!(f64, u16, f64);

@@ -3,6 +3,7 @@
 mod aligned;
 mod carved;
 mod elem;
+mod functions;
 mod kernels;
 mod mean;
 mod run;
