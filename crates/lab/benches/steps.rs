@@ -1,11 +1,16 @@
 //! Whole meta-iterations: `cargo bench -p innerloop-lab --bench steps [-- filter]`.
 //!
-//! An "item" is a floating-point operation in a product, recomputation included: `Gitem/s` are GFLOP/s.
-//! `innerloop bench` has the larger workloads, with memory and shares of the machine's peak.
+//! An "item" is a floating-point operation in a product, recomputation included: `Gitem/s` are GFLOP/s. `GHz` are shares of the
+//! peak, 1 being the rate of products of 256×256 matrices on all threads. `innerloop bench` has the larger workloads, with memory.
+
+use std::sync::LazyLock;
 
 use divan::Bencher;
-use divan::counter::ItemsCount;
-use innerloop_lab::bench::workloads;
+use divan::counter::{CyclesCount, ItemsCount};
+use innerloop_lab::bench::{product_peak, workloads};
+
+/// GFLOP/s, which are operations a nanosecond.
+static PEAK: LazyLock<f64> = LazyLock::new(|| product_peak(0).expect("threads"));
 
 fn main() {
     divan::main();
@@ -22,5 +27,7 @@ fn meta_iteration(bencher: Bencher<'_, '_>, name: &str) {
     let flops = (trainer.product_gflop() * 1e9) as u64;
     bencher
         .counter(ItemsCount::new(flops))
+        // So many nanoseconds at the peak.
+        .counter(CyclesCount::new((flops as f64 / *PEAK) as u64))
         .bench_local(|| trainer.step().expect("finite numbers").gradient_norm);
 }
