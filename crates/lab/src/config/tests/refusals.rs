@@ -245,7 +245,7 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          loop ends; leave it out",
     );
     check_text(
-        "algorithm = { name = 'multi_step', multi_step_loss = 0.1 }",
+        "algorithm = { name = 'multi_step', window = 2, multi_step_loss = 0.1 }",
         "algorithm.window is 2, expected 1 with algorithm.multi_step_loss = 0.1: steps that share a gradient or a \
          Hessian are one step of the meta-gradient, with one query loss",
     );
