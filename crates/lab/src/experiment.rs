@@ -338,7 +338,6 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             inner,
             cosine: of.cosine_weight,
             l2: of.l2_weight,
-            magnitude: of.magnitude,
             strength: of.strength,
             decay: match of.strength_schedule {
                 config::StrengthSchedule::Constant => Decay::Constant,

@@ -131,7 +131,6 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             inner: inner(),
             cosine: 1.0,
             l2: 1.0,
-            magnitude: 1.0,
             strength: 0.2,
             decay: Decay::Linear,
             comparison: Comparison::Whole,

@@ -43,7 +43,6 @@ pub(super) fn of(
         inner: InnerLoop::new(0.0),
         cosine: 1.0,
         l2: 0.0,
-        magnitude: 1.0,
         strength: 0.5,
         decay: Decay::Constant,
         comparison: Comparison::PerTensor,
