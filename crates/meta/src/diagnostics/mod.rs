@@ -69,7 +69,7 @@ impl StepDiagnosis {
     }
 }
 
-/// How close an approximation comes to the exact meta-gradient with respect to θ.
+/// How close an approximation comes to the exact meta-gradient with respect to what is learned of θ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alignment {
     /// Cosine with the exact one.
@@ -139,7 +139,7 @@ impl Diagnostics {
             (approximation, learner)
         };
         let base = algorithm();
-        let (exact, others) = approximations::of(&algorithm, setup.steps);
+        let (exact, others) = approximations::of(problem, &algorithm, setup.steps);
         Diagnostics {
             probe: Probe::new(problem, base.as_ref(), setup.steps),
             adapter: Adapter::new(problem, base.as_ref(), (setup.steps, setup.steps), setup.batch),
