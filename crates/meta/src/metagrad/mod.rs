@@ -408,7 +408,7 @@ impl MetaState {
         steps: usize,
         theta: Params<Tensor>,
     ) -> MetaState {
-        let structure = Structure::new(problem, algorithm, steps, None);
+        let structure = Structure::untraced(problem, algorithm, steps, None);
         let dtype = theta.values().first().map_or(Dtype::F32, Tensor::dtype);
         let rates = structure.rates.map(|rate| rate.cast(dtype));
         let carried = problem
