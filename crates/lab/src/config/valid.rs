@@ -176,6 +176,11 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     }
     let steps = file.adaptation_steps.unwrap_or(usize::from(method.has_inner_loop()));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
+    if steps == 0 && method == Method::Reptile {
+        let expected = "1 or more with algorithm.name = \"reptile\": it goes where its inner steps lead, and \
+                        learns nothing without one";
+        return Err(at.bad("algorithm.adaptation_steps", steps, expected));
+    }
     let regression = tasks.family.is_regression();
     let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
     Ok(AlgorithmConfig {
