@@ -455,10 +455,10 @@ impl Outer {
             weight_decay,
             decoupled,
         };
-        let (shape, end) = match settings.schedule {
-            config::Schedule::Constant => (outer::Shape::Constant, settings.lr),
-            config::Schedule::Linear { final_lr } => (outer::Shape::Linear, final_lr),
-            config::Schedule::Cosine { final_lr } => (outer::Shape::Cosine, final_lr),
+        let (course, end) = match settings.schedule {
+            config::Schedule::Constant => (outer::Course::Constant, settings.lr),
+            config::Schedule::Linear { final_lr } => (outer::Course::Linear, final_lr),
+            config::Schedule::Cosine { final_lr } => (outer::Course::Cosine, final_lr),
         };
         Outer {
             clip: Clip { value: settings.clip_value, norm: settings.clip_norm },
@@ -467,7 +467,7 @@ impl Outer {
                 end,
                 warmup: settings.warmup as u64,
                 iterations: settings.iterations as u64,
-                shape,
+                course,
             },
             optimizer: match &settings.optimizer {
                 config::Optimizer::Sgd { momentum } => {

@@ -31,7 +31,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
 pub use few_shot::{FewShot, Phase, Readout};
-pub use metagrad::{MetaGradient, metagrad};
+pub use metagrad::{Computed, metagrad};
 pub use run::{Event, Outcome, Session, Sink, Which, open, peak_memory, train, train_experiment};
 pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{

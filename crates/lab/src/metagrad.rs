@@ -11,8 +11,8 @@ use crate::checkpoint::tensors;
 use crate::config;
 use crate::{Config, Error, Experiment, Result};
 
-/// Losses of the computed trajectory.
-pub struct MetaGradient {
+/// What [`metagrad`] reports of what it computed.
+pub struct Computed {
     /// Support loss before each inner step and after the last.
     pub support_losses: Vec<f64>,
     /// Query loss after the last step.
@@ -33,7 +33,7 @@ pub fn metagrad(
     (weights, episode): (&Path, &Path),
     dtype: Dtype,
     out: &Path,
-) -> Result<MetaGradient> {
+) -> Result<Computed> {
     let mut config = config;
     config.run.dtype = dtype;
     let given = Given::read(episode, &config)?;
@@ -69,7 +69,7 @@ pub fn metagrad(
         named.push("query_loss", Tensor::from_f64(&[], vec![result.query_loss]));
     }
     tensors::write(out, &named, &BTreeMap::new())?;
-    Ok(MetaGradient { support_losses: losses, query_loss: result.query_loss, norm })
+    Ok(Computed { support_losses: losses, query_loss: result.query_loss, norm })
 }
 
 /// θ, and inner learning rates if the file has any.
@@ -174,7 +174,7 @@ impl Given {
             }
         };
         let images = matches!(config.model.network, config::Network::Conv4(_));
-        if images != (x.len() == 3) && images {
+        if images && x.len() != 3 {
             return Err(bad(format!(
                 "support_x has shape {:?}, expected images [n, c, h, w] for conv4",
                 support_x.shape()

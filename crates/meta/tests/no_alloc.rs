@@ -14,8 +14,8 @@ use innerloop_meta::algorithms::{
     Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
-    Setup, Sharing, Strategy, TaskData,
+    Adapter, Algorithm, Grouping, Learner, Loss, Losses, MetaState, Point, Problem, Setup, Sharing,
+    StepLosses, Strategy, TaskData,
 };
 
 thread_local! {
@@ -291,7 +291,7 @@ fn an_adapter_allocates_nothing() {
             let adapter = Adapter::new(&Convolutions, algorithm.as_ref(), steps, batch);
             let meta = meta(algorithm.as_ref(), dtype);
             let mut worker = adapter.worker(dtype);
-            let mut evaluation = Evaluation::default();
+            let mut evaluation = StepLosses::default();
             let mut correct = 0.0;
             with_task(dtype, |task| {
                 let count = steady(|| {

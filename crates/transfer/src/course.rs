@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor};
-use innerloop_meta::outer::{Optimizer, OptimizerState, Schedule, Shape};
+use innerloop_meta::outer::{self, Optimizer, OptimizerState, Schedule};
 use innerloop_meta::{
     Learner, MetaGradient, MetaState, Problem, Setup, Sharing, Strategy, TaskData, TaskResult,
     minibatch,
@@ -310,7 +310,7 @@ impl Course {
 
     fn schedule(&self) -> Schedule {
         let Settings { lr, iterations, .. } = self.settings;
-        Schedule { start: lr, end: 0.0, warmup: 0, iterations, shape: Shape::Cosine }
+        Schedule { start: lr, end: 0.0, warmup: 0, iterations, course: outer::Course::Cosine }
     }
 
     fn adam(&self) -> Optimizer {

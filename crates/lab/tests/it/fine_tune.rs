@@ -3,7 +3,7 @@
 use innerloop_engine::{Dtype, Key, Tensor};
 use innerloop_lab::{Config, ErrorKind, Evaluator, Experiment, Trainer, Which, diagnose, open};
 use innerloop_meta::{
-    Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup, TaskData, TaskResult,
+    Adapter, StepLosses, Grouping, Learner, Losses, MetaState, Setup, TaskData, TaskResult,
 };
 use innerloop_nn::{Conv4, Downsampling, Head, Init, Model};
 use innerloop_tasks::{Episode, EpisodeSpec, Sinusoid, Split, curves, episode_key};
@@ -48,7 +48,7 @@ fn adapted(experiment: &Experiment, meta: &MetaState) -> Vec<Tensor> {
     };
     let mut outputs = Vec::new();
     let mut worker = adapter.worker(Dtype::F64);
-    adapter.run(&mut worker, meta, data, &mut Evaluation::default(), |at| {
+    adapter.run(&mut worker, meta, data, &mut StepLosses::default(), |at| {
         outputs.push(at.output.clone());
     });
     outputs

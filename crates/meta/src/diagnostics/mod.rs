@@ -16,7 +16,7 @@ use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Tensor};
 
 use crate::{
-    AdaptWorker, Adapter, Algorithm, Evaluation, Learner, Losses, MetaState, Problem, Setup,
+    AdaptWorker, Adapter, Algorithm, Learner, Losses, MetaState, Problem, Setup, StepLosses,
     TaskData, TaskResult, Worker,
 };
 use approximations::Approximation;
@@ -175,7 +175,7 @@ impl Diagnostics {
         task: TaskData<'_>,
     ) -> TaskDiagnosis {
         let mut path: Vec<Vec<f64>> = Vec::with_capacity(self.steps + 1);
-        let mut losses = Evaluation::default();
+        let mut losses = StepLosses::default();
         self.adapter.run(&mut worker.adapter, meta, task, &mut losses, |at| {
             path.push(at.fast.iter().flat_map(Tensor::iter).collect());
         });

@@ -41,9 +41,9 @@ pub struct Adapted<'a> {
     pub fast: &'a [Tensor],
 }
 
-/// The query set's fate along the inner loop: entry `k` is after `k` steps.
+/// Losses along the inner loop: entry `k` is after `k` steps.
 #[derive(Clone, Debug, Default)]
-pub struct Evaluation {
+pub struct StepLosses {
     /// Support loss after each number of steps; the last step's is not computed.
     pub support_losses: Vec<f64>,
     /// Query loss after each number of steps.
@@ -101,7 +101,7 @@ impl Adapter {
         worker: &mut AdaptWorker,
         meta: &MetaState,
         task: TaskData<'_>,
-        evaluation: &mut Evaluation,
+        evaluation: &mut StepLosses,
         mut visit: impl FnMut(Adapted<'_>),
     ) {
         let AdaptWorker { buffers, workspace, fast, state, output, carried } = worker;

@@ -15,7 +15,7 @@ mod unrolled;
 use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 
 use crate::{Algorithm, MetaGradient, Problem, Sharing};
-pub use adapter::{AdaptWorker, Adapted, Adapter, Evaluation};
+pub use adapter::{AdaptWorker, Adapted, Adapter, StepLosses};
 use buffers::Buffers;
 use structure::Structure;
 

@@ -9,7 +9,7 @@ mod schedule;
 
 pub use clip::Clip;
 pub use optimizer::{Optimizer, OptimizerState};
-pub use schedule::{Schedule, Shape};
+pub use schedule::{Course, Schedule};
 
 #[cfg(test)]
 mod tests;
