@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
+use innerloop_meta::outer;
 use innerloop_meta::{Grouping, Learner, Losses, RATE_PREFIX, Setup, TaskData};
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
@@ -55,8 +56,7 @@ pub fn metagrad(
         key: Key::new(experiment.config.seed),
     };
     learner.run(&mut learner.worker(dtype), &meta, data, &mut result);
-    let norm =
-        result.gradient.values().iter().flat_map(Tensor::iter).map(|x| x * x).sum::<f64>().sqrt();
+    let norm = outer::norm(&result.gradient);
     let losses = result.support_losses.clone();
     if !norm.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
         return Err(Error::diverged(format!(

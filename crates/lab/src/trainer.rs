@@ -18,7 +18,6 @@ use innerloop_tasks::{Episode, Split, draw_view, episode_key};
 use rayon::ThreadPool;
 use serde::Serialize;
 
-use crate::config::Network;
 use crate::experiment::{Experiment, Outer};
 use crate::{Error, Result};
 
@@ -290,8 +289,7 @@ impl Trainer {
                 self.mean.of(results.iter().map(|r| &r.inner_state.values()[i]), out);
             }
         }
-        let Network::Conv4(conv4) = &self.experiment.config.model.network else { return };
-        let momentum = conv4.batch_norm_momentum;
+        let momentum = self.experiment.train.momentum;
         let per_step = self.experiment.train.batch_norm == BatchNorm::PerStep;
         // Without a query pass its row was not filled: the last support pass stands for it.
         let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;

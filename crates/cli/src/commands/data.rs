@@ -94,10 +94,10 @@ impl Data {
             Data::Verify(command) => {
                 let mut sets = command.sets;
                 sets.extend(command.data.map(|folder| format!("tasks.data={folder:?}")));
-                let config = match Family::NAMES.contains(&command.set.as_str()) {
+                let config = match Family::names().contains(&command.set.as_str()) {
                     true => Config::of_family(&command.set, &sets)?,
                     false => Config::load(&command.set, &sets).map_err(|error| {
-                        error.context(format!("not a family ({})", Family::NAMES.join(", ")))
+                        error.context(format!("not a family ({})", Family::names().join(", ")))
                     })?,
                 };
                 say!("{}", verify_data(&config)?.trim_end());

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use innerloop_lab::config::rl::{MethodName, OptimizerName, OuterName};
 use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
@@ -187,6 +188,24 @@ fn a_robot_that_cannot_run_says_what_it_needs() {
     let message = error.to_string();
     let words = ["none.xml is not there", "pip install", "INNERLOOP_MUJOCO_MODELS"];
     assert!(words.iter().all(|words| message.contains(words)), "{message}");
+}
+
+/// A configuration that is made means what it means when it is written and read.
+#[test]
+fn defaults_are_those_of_what_is_read() {
+    for (name, method, optimizer) in [
+        (MethodName::Maml, OuterName::Trpo, None),
+        (MethodName::MultiStep, OuterName::Ppo, None),
+        (MethodName::Maml, OuterName::Plain, Some(OptimizerName::Sgd)),
+        (MethodName::Reptile, OuterName::Plain, None),
+        (MethodName::Reptile, OuterName::Plain, Some(OptimizerName::Adam)),
+    ] {
+        let mut made = RlConfig::default();
+        (made.algorithm.name, made.outer.method) = (name, method);
+        made.outer.optimizer = optimizer;
+        let read = RlConfig::parse(&made.to_toml(), "config.toml").unwrap();
+        assert_eq!(made.settings(), read.settings());
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod clip;
 mod optimizer;
 mod schedule;
 
-pub use clip::Clip;
+pub use clip::{Clip, norm};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::{Course, Schedule};
 
