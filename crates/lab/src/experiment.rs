@@ -65,16 +65,6 @@ impl Experiment {
         Experiment::assemble(config, family, model, algorithm)
     }
 
-    /// Builds everything from parts of one's own, or of the libraries; see the constructors for a single one.
-    pub fn with_parts(
-        config: Config,
-        family: Box<dyn TaskFamily>,
-        model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
-        algorithm: Box<dyn Algorithm>,
-    ) -> Result<Experiment> {
-        Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
-    }
-
     fn assemble(
         config: Config,
         family: Box<dyn TaskFamily>,

@@ -53,7 +53,7 @@ pub use prototypes::prototype_logits;
 pub use resnet::ResNet;
 pub use spec::{CONTEXT, Layout, ParamSpec, initialise};
 pub use stages::Staged;
-pub use vgg::{VGG9, Vgg};
+pub use vgg::Vgg;
 
 use innerloop_engine::{Params, Shape, Var};
 

@@ -1,11 +1,10 @@
 //! One task as numbers: a support set and a query set.
 
 use std::fmt;
-use std::str::FromStr;
 
 use innerloop_engine::{Dtype, Key, Shape, Tensor};
 
-use crate::{Error, ErrorKind, TrainingClasses};
+use crate::{Error, TrainingClasses};
 
 /// One task, all tensors `f32`. With `n` support and `m` query rows:
 ///
@@ -125,18 +124,6 @@ impl fmt::Display for Split {
             Split::Train => "train",
             Split::Validation => "validation",
             Split::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Split, Error> {
-        Split::ALL.into_iter().find(|split| split.to_string() == name).ok_or_else(|| {
-            let message =
-                format!("unknown split {name:?}: expected \"train\", \"validation\" or \"test\"");
-            Error::new(ErrorKind::Unknown, message)
         })
     }
 }

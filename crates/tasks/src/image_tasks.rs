@@ -1,7 +1,6 @@
 //! N-way K-shot episodes over a data set of images.
 
 use std::fmt;
-use std::str::FromStr;
 
 use innerloop_engine::{Key, Tensor, volume};
 use rand::Rng;
@@ -31,19 +30,6 @@ impl fmt::Display for Rotations {
             Rotations::None => "none",
             Rotations::Train => "train",
             Rotations::All => "all",
-        })
-    }
-}
-
-impl FromStr for Rotations {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Rotations, Error> {
-        let all = [Rotations::None, Rotations::Train, Rotations::All];
-        all.into_iter().find(|rotations| rotations.to_string() == name).ok_or_else(|| {
-            let message =
-                format!("unknown rotations {name:?}: expected \"none\", \"train\" or \"all\"");
-            Error::new(ErrorKind::Unknown, message)
         })
     }
 }

@@ -1,7 +1,7 @@
 use innerloop_engine::Key;
 
 use super::*;
-use crate::curves::Sizes;
+use crate::Sizes;
 use crate::{EpisodeSpec, Sinusoid};
 
 /// Two classes on two axes, one five times as far out as the other.

@@ -1,19 +1,6 @@
 use super::*;
 
 #[test]
-fn splits_are_read_as_written() {
-    for split in Split::ALL {
-        assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
-    }
-    let error = "val".parse::<Split>().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unknown);
-    assert_eq!(
-        error.to_string(),
-        "unknown split \"val\": expected \"train\", \"validation\" or \"test\""
-    );
-}
-
-#[test]
 fn shapes_follow_from_the_spec() {
     let spec =
         FewShot { train_shots: 10, ..FewShot::new(5, 1, 15) }.spec(Split::Train, [28, 28, 1]);

@@ -195,14 +195,6 @@ fn oblong_images_are_not_rotated() {
 }
 
 #[test]
-fn rotations_are_read_as_written() {
-    for rotations in [Rotations::None, Rotations::Train, Rotations::All] {
-        assert_eq!(rotations.to_string().parse::<Rotations>().unwrap(), rotations);
-    }
-    assert_eq!("yes".parse::<Rotations>().unwrap_err().kind(), ErrorKind::Unknown);
-}
-
-#[test]
 fn the_description_counts_classes() {
     assert_eq!(
         family(Rotations::Train).describe(),

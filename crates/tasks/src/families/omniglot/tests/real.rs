@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{Distance, ImageSet, TaskFamily, nearest_mean};
+use crate::{Distance, FewShot, ImageSet, ImageTasks, Rotations, TaskFamily, nearest_mean};
 
 fn data(test: &str) -> Option<PathBuf> {
     let data = std::env::var_os("INNERLOOP_DATA").map(PathBuf::from);
