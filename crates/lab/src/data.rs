@@ -49,6 +49,7 @@ pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
             let split = match set.split {
                 config::Split::Vinyals => OmniglotSplit::Vinyals,
                 config::Split::Finn => OmniglotSplit::Finn,
+                config::Split::Lake => OmniglotSplit::Lake,
             };
             let rotations = match set.rotations {
                 config::Rotations::None => Rotations::None,

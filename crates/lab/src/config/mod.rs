@@ -55,6 +55,9 @@ choices! {
         Vinyals = "vinyals",
         /// A fixed shuffle of all characters, 1,100 / 100 / 423, as in Finn et al. 2017.
         Finn = "finn",
+        /// Whole alphabets, as in Lake et al. 2015: 659 characters of the evaluation set for test; of the background set
+        /// 172 for validation, those of Vinyals et al., and 792 for training.
+        Lake = "lake",
     }
 
     /// Which classes are also seen turned by 90, 180 and 270 degrees, each turn a class of its own.
