@@ -389,9 +389,9 @@ impl Run {
             Target::Values(_) => None,
             Target::Classes(_) => {
                 let family = experiment.family.as_ref();
-                let score =
-                    nearest_mean(family, Split::Test, config.seed, tasks, Distance::Cosine)?;
-                Some(Estimate { mean: score.mean, ci95: score.ci95 })
+                let seed = config.seed;
+                let accuracies = nearest_mean(family, Split::Test, seed, tasks, Distance::Cosine)?;
+                Some(Estimate::of(&accuracies))
             }
         };
         let of = self.trainer.learner().derivatives();

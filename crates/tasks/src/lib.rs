@@ -47,7 +47,7 @@ mod test_files;
 mod views;
 
 pub use augment::Augmentation;
-pub use baseline::{Distance, Score, nearest_mean};
+pub use baseline::{Distance, nearest_mean};
 pub use classes::{Class, ImageClasses, ImageSet, Shares, SplitLists};
 pub use episode::{Episode, EpisodeSpec, FewShot, Split, Target, TaskFamily, episode_key};
 pub use error::{Error, ErrorKind};

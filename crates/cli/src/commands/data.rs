@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use innerloop::lab::config::{Config, Family, Kind, presets};
-use innerloop::lab::{Error, Experiment, verify_data};
+use innerloop::lab::{Error, Estimate, Experiment, Measure, verify_data};
 use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean};
 
 use super::{Source, score};
@@ -132,8 +132,7 @@ impl Preview {
             let tasks = experiment.config.evaluation.tasks;
             let nearest = nearest_mean(family, Split::Test, seed, tasks, Distance::Cosine)
                 .map_err(Error::from)?;
-            let estimate = innerloop::lab::Estimate { mean: nearest.mean, ci95: nearest.ci95 };
-            let shown = score(innerloop::lab::Measure::Accuracy, estimate);
+            let shown = score(Measure::Accuracy, Estimate::of(&nearest));
             say!("nearest class mean on raw pixels, {tasks} test tasks: {shown}");
         }
         Ok(())
