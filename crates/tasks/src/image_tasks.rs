@@ -132,7 +132,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
 
     fn check(&self, split: Split) -> Result<(), Error> {
         let FewShot { ways, .. } = self.few_shot;
-        let (shots, query) = self.few_shot.per_class(split);
+        let (shots, query) = self.few_shot.sizes.of(split);
         let found = self.n_classes(split);
         if found < ways {
             let message = format!(
@@ -159,7 +159,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
         episode.assert_fits(&self.spec(split));
-        let (shots, query) = self.few_shot.per_class(split);
+        let (shots, query) = self.few_shot.sizes.of(split);
         let turns = self.turns(split);
         let bases = self.data.splits().of(split);
         let mut rng = key.rng();

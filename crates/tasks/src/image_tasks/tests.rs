@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{Class, SplitLists, episode_key};
+use crate::{Class, Sizes, SplitLists, episode_key};
 
 const SAMPLES: usize = 9;
 
@@ -17,7 +17,7 @@ fn data() -> ImageClasses {
 }
 
 fn few_shot() -> FewShot {
-    FewShot { train_shots: 4, ..FewShot::new(3, 2, 5) }
+    FewShot { ways: 3, sizes: Sizes { train_shots: 4, ..Sizes::new(2, 5) } }
 }
 
 fn family(rotations: Rotations) -> ImageTasks {
@@ -50,7 +50,7 @@ fn labels_ascend_and_sets_are_disjoint() {
         let query = contents(&episode.query_x, &episode.query_y);
         let mut classes = BTreeSet::new();
         for (support, query) in support.iter().zip(&query) {
-            let (shots, queries) = few_shot().per_class(split);
+            let (shots, queries) = few_shot().sizes.of(split);
             assert_eq!((support.len(), query.len()), (shots, queries));
             let all: BTreeSet<_> = support.iter().chain(query).collect();
             assert_eq!(all.len(), shots + queries, "a sample twice");
