@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use innerloop::lab::config::{Config, Family, Kind, presets};
-use innerloop::lab::{Error, Estimate, Experiment, Measure, verify_data};
+use innerloop::lab::{Error, Estimate, Experiment, Measure, checkpoint, verify_data};
 use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean};
 
 use super::{Source, score};
@@ -119,8 +119,7 @@ impl Preview {
         let family = experiment.family.as_ref();
         let seed = experiment.config.seed;
         let sheet = contact_sheet(family, Split::Test, seed, self.tasks).map_err(Error::from)?;
-        std::fs::write(&self.out, sheet.png())
-            .map_err(|cause| Error::io("write", &self.out, &cause))?;
+        checkpoint::write_file(&self.out, &sheet.png())?;
         say!("{}", family.describe());
         say!(
             "{} ({}×{} pixels): support left, query right",
