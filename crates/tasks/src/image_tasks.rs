@@ -109,12 +109,17 @@ impl<D: ImageSet> ImageTasks<D> {
 
     fn check_square(&self) -> Result<(), Error> {
         let [h, w, _] = self.data.shape();
-        if h == w || (self.rotations == Rotations::None && !self.augmentation.rotate) {
-            return Ok(());
-        }
+        let wanted = (self.rotations != Rotations::None, self.augmentation.rotate);
+        let instead = match wanted {
+            _ if h == w => return Ok(()),
+            (false, false) => return Ok(()),
+            (true, false) => "set rotations to \"none\"",
+            (false, true) => "leave \"rotate\" out of augment",
+            (true, true) => "set rotations to \"none\" and leave \"rotate\" out of augment",
+        };
         let message = format!(
             "{}: images are {h}x{w}, and only square ones can be rotated: crop them to a square or \
-             set rotations to \"none\"",
+             {instead}",
             self.name
         );
         Err(Error::new(ErrorKind::Shape, message))

@@ -192,6 +192,15 @@ fn oblong_images_are_not_rotated() {
     let error = error.map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
     assert!(error.to_string().starts_with("toy: images are 2x3"), "{error}");
+    assert!(error.to_string().ends_with("or set rotations to \"none\""), "{error}");
+    let classes = vec![Class { name: "a".into(), pixels: vec![0; 12] }];
+    let splits = SplitLists { train: vec![0], validation: vec![], test: vec![] };
+    let data = ImageClasses::new([2, 3, 1], classes, splits).unwrap();
+    let turns = Augmentation { rotate: true, ..Augmentation::default() };
+    let sizes = FewShot::new(0, 1, 1);
+    let error = ImageTasks::new("toy", data, sizes, Rotations::None).unwrap().augmented(turns);
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(error.ends_with("or leave \"rotate\" out of augment"), "{error}");
 }
 
 #[test]
