@@ -437,10 +437,18 @@ pub enum Which {
     Snapshot(u64),
 }
 
-/// A trainer standing at a checkpoint of a run: for evaluation and use.
+/// A trainer standing at a checkpoint of a run: for evaluation and use. Fails when the folder holds no run, its data set
+/// is not there any more, or the checkpoint is missing, damaged or of another configuration.
 pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
+    open_with(folder, which, None)
+}
+
+/// The same with a number of threads in place of the run's, 0 for one per core: no result depends on it.
+pub fn open_with(folder: &Path, which: Which, threads: Option<usize>) -> Result<Trainer> {
     let dir = RunDir::open(folder)?;
-    let mut trainer = Trainer::new(Experiment::new(dir.config()?)?)?;
+    let mut config = dir.config()?;
+    config.run.threads = threads.unwrap_or(config.run.threads);
+    let mut trainer = Trainer::new(Experiment::new(config)?)?;
     (trainer.meta, trainer.iteration) = state(&dir, &trainer.experiment, which)?;
     Ok(trainer)
 }

@@ -109,10 +109,12 @@ pub fn train(
     run.finish(stop)
 }
 
-/// A learner standing at the newest checkpoint of a run.
-pub fn open(folder: &Path) -> Result<(RlConfig, Learner)> {
+/// A learner standing at the newest checkpoint of a run, on as many threads as it had or on so many; 0 is one per core.
+/// Fails when the folder holds no run, or its checkpoint is missing, damaged or of another configuration.
+pub fn open(folder: &Path, threads: Option<usize>) -> Result<(RlConfig, Learner)> {
     let dir = RunDir::open(folder)?;
-    let config: RlConfig = dir.kept()?;
+    let mut config: RlConfig = dir.kept()?;
+    config.run.threads = threads.unwrap_or(config.run.threads);
     let mut learner = Learner::new(&config)?;
     restore(&mut learner, &dir.last_path())?;
     Ok((config, learner))

@@ -75,7 +75,7 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
 /// Two runs end at the same θ, and leave the same lines but for the time: how many.
 #[track_caller]
 fn same_lines(whole: &Path, parts: &Path) -> usize {
-    let [a, b] = [whole, parts].map(|out| rl::open(out).unwrap().1);
+    let [a, b] = [whole, parts].map(|out| rl::open(out, None).unwrap().1);
     assert_eq!(a.theta().values(), b.theta().values());
     let [a, b] = [whole, parts].map(|out| {
         let mut lines = RunDir::open(out).unwrap().metrics().unwrap();
@@ -136,7 +136,7 @@ fn paths_are_those_of_the_episodes_evaluated() {
     let settings =
         config("nav2d-maml", &["outer.iterations=1", "evaluation.trajectories=5", "seed=3"]);
     train(settings, folder.path(), false).unwrap();
-    let Learner::Gradient(learner) = rl::open(folder.path()).unwrap().1 else { panic!("a policy") };
+    let Learner::Gradient(learner) = rl::open(folder.path(), None).unwrap().1 else { panic!("a policy") };
     let of = |rollouts: &Rollouts| {
         let points = |t: &Trajectory| {
             let states = t.observations.chunks_exact(2).chain([t.end.as_slice()]);
