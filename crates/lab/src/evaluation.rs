@@ -108,7 +108,8 @@ impl Evaluator {
     }
 
     /// Evaluates on tasks `0..tasks` of a split: the same tasks for every method with the same seed.
-    /// Runs on the current thread pool; the result does not depend on its size.
+    /// Runs on the current thread pool; the result does not depend on its size. Fails when the split has too few classes
+    /// for a task, or when a query loss is not a finite number.
     pub fn run(
         &self,
         experiment: &Experiment,

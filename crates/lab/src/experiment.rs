@@ -34,7 +34,8 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Builds everything; reads the data set from disk if there is one.
+    /// Builds everything; reads the data set from disk if there is one. Fails when that is missing, damaged or too small for
+    /// the tasks, or when the network cannot be what the configuration says.
     pub fn new(config: Config) -> Result<Experiment> {
         let family = family(&config)?;
         Experiment::with_family(config, family)

@@ -28,7 +28,8 @@ pub struct Computed {
 ///
 /// Weights are in PyTorch's layouts under the parameters' names, or in a checkpoint (`omega/…`). An episode
 /// has `support_x`, `support_y`, `query_x`, `query_y`: images `[n, c, h, w]` or inputs `[n, d]`, labels `[n]`
-/// or targets `[n, d]`.
+/// or targets `[n, d]`. Fails when a file cannot be read or written, when weights or episode do not fit the configuration,
+/// and when the inner loop diverges.
 pub fn metagrad(
     config: Config,
     (weights, episode): (&Path, &Path),

@@ -107,7 +107,7 @@ impl Drawn {
 }
 
 impl Trainer {
-    /// A run at its start.
+    /// A run at its start. Fails when its threads cannot be started.
     pub fn new(experiment: Experiment) -> Result<Trainer> {
         let config = &experiment.config;
         let dtype = config.run.dtype;
@@ -173,7 +173,7 @@ impl Trainer {
         self.optimizer = OptimizerState::new(&self.gradient);
     }
 
-    /// One outer iteration. On an error nothing has changed.
+    /// One outer iteration. Fails when a loss or the meta-gradient is not a finite number; then nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
         let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;
         self.meta.schedule(self.experiment.algorithm.as_ref(), done);

@@ -422,7 +422,8 @@ pub struct LeftOut {
 
 impl Config {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order. A name that
-    /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string.
+    /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string. Fails when there is
+    /// neither, and at the first key or value that is not legal.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::open(preset_or_path)?;
         for set in sets {

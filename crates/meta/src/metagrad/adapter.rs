@@ -35,7 +35,7 @@ pub struct AdaptWorker {
 pub struct Adapted<'a> {
     /// Steps taken.
     pub k: usize,
-    /// The network's output on the query set.
+    /// The network's output on the query set, `[n, outputs]`.
     pub output: &'a Tensor,
     /// Fast weights φ_k, in the order of the parameters the inner loop moves.
     pub fast: &'a [Tensor],
@@ -95,7 +95,7 @@ impl Adapter {
     }
 
     /// Adapts to a task and predicts its query set after every number of steps, 0 included;
-    /// `visit` sees each prediction.
+    /// `visit` sees each prediction. Panics when the worker belongs to another adapter or the data has other shapes.
     pub fn run(
         &self,
         worker: &mut AdaptWorker,

@@ -132,7 +132,7 @@ pub struct TaskResult {
     pub support_losses: Vec<f64>,
     /// Query loss at φ_K; NaN where the algorithm uses no query set.
     pub query_loss: f64,
-    /// The network's output on the query set at φ_K, where it is used.
+    /// The network's output on the query set at φ_K, `[n, outputs]`, where it is used.
     pub output: Tensor,
     /// φ_K.
     pub fast: Params<Tensor>,
