@@ -32,7 +32,9 @@ pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
 pub use few_shot::{FewShot, Phase, Readout};
 pub use metagrad::{Computed, metagrad};
-pub use run::{Event, Outcome, Session, Sink, Which, open, open_with, peak_memory, train, train_experiment};
+pub use run::{
+    Event, Outcome, Session, Sink, Which, open, open_with, peak_memory, train, train_experiment,
+};
 pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{
     Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,

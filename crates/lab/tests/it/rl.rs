@@ -136,7 +136,9 @@ fn paths_are_those_of_the_episodes_evaluated() {
     let settings =
         config("nav2d-maml", &["outer.iterations=1", "evaluation.trajectories=5", "seed=3"]);
     train(settings, folder.path(), false).unwrap();
-    let Learner::Gradient(learner) = rl::open(folder.path(), None).unwrap().1 else { panic!("a policy") };
+    let Learner::Gradient(learner) = rl::open(folder.path(), None).unwrap().1 else {
+        panic!("a policy")
+    };
     let of = |rollouts: &Rollouts| {
         let points = |t: &Trajectory| {
             let states = t.observations.chunks_exact(2).chain([t.end.as_slice()]);
