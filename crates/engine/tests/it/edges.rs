@@ -31,7 +31,7 @@ fn wrong_shapes_are_refused_while_building() {
     });
     assert!(message.contains("[2, 3]"), "{message}");
     let message = panic_of(|g| {
-        g.input("g", &[2, 3]).scatter(g.input("at", &[2, 2]), 4);
+        g.input("a", &[2, 3]).matmul(g.input("b", &[2, 2]));
     });
     assert!(message.contains("[2, 2]"), "{message}");
 }
