@@ -26,7 +26,7 @@ pub(crate) struct Evaluate {
     /// Which checkpoint to evaluate
     #[arg(long, value_enum, default_value = "best")]
     checkpoint: CheckpointName,
-    /// Threads; 0 for one per core [default: as configured]. The result does not depend on them
+    /// Threads, which change no number; 0 for one per core [default: as configured]
     #[arg(long)]
     threads: Option<usize>,
     /// Print the result as JSON
