@@ -25,8 +25,8 @@ impl Key {
         Key { seed, stream: 0, iteration: 0, task: 0 }
     }
 
-    /// The key of a named purpose: the name's bytes are hashed (FNV-1a) into the stream, so that two
-    /// purposes never share numbers.
+    /// The key of a named purpose: the name's bytes are hashed (FNV-1a, 64 bits) into the stream, so that two purposes share
+    /// numbers only if their hashes collide.
     pub fn with_stream(self, name: &str) -> Key {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64 ^ self.stream, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

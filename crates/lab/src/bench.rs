@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Graph, Key, Program};
-use innerloop_tasks::curves::Sizes;
 use innerloop_tasks::{
-    Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists, TaskFamily,
+    Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, Sizes, SplitLists, TaskFamily,
 };
 use rand::Rng;
 
@@ -203,23 +202,20 @@ impl Workload {
 
     fn family(&self, config: &Config) -> Result<Box<dyn TaskFamily>> {
         let tasks = &config.tasks;
-        let sizes = FewShot {
-            ways: tasks.ways,
+        let sizes = Sizes {
             shots: tasks.shots,
             query: tasks.query,
             train_shots: tasks.train_shots,
             train_query: tasks.train_query,
         };
         Ok(match &config.model.network {
-            crate::config::Network::Mlp(_) => {
-                let FewShot { shots, query, train_shots, train_query, .. } = sizes;
-                Box::new(Sinusoid { sizes: Sizes { shots, query, train_shots, train_query } })
-            }
+            crate::config::Network::Mlp(_) => Box::new(Sinusoid { sizes }),
             crate::config::Network::Conv4(conv4) => {
                 let shape = if conv4.filters == 32 { [84, 84, 3] } else { [28, 28, 1] };
                 let per_class = sizes.shots + sizes.query;
-                let images = noise(shape, sizes.ways, per_class)?;
-                Box::new(ImageTasks::new("noise", images, sizes, Rotations::None)?)
+                let images = noise(shape, tasks.ways, per_class)?;
+                let few_shot = FewShot { ways: tasks.ways, sizes };
+                Box::new(ImageTasks::new("noise", images, few_shot, Rotations::None)?)
             }
         })
     }

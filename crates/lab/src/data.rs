@@ -10,7 +10,7 @@ use innerloop_tasks::multi_mnist::{self, MultiMnist, Places};
 use innerloop_tasks::omniglot::{self, OmniglotSplit};
 use innerloop_tasks::{
     self as tasks, Augmentation, Fit, Form, ImageSet, ImageTasks, Rotations, Shares, SineLine,
-    Sinusoid, Strokes, TaskFamily,
+    Sinusoid, Sizes, Strokes, TaskFamily,
 };
 
 use crate::config::{
@@ -33,14 +33,14 @@ pub fn data_folder(configured: &str) -> PathBuf {
 /// The tasks of a configuration; reads the data set from disk if there is one.
 pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
     let config::TasksConfig { ways, shots, query, train_shots, train_query, .. } = config.tasks;
-    let sizes = tasks::FewShot { ways, shots, query, train_shots, train_query };
+    let points = Sizes { shots, query, train_shots, train_query };
+    let sizes = tasks::FewShot { ways, sizes: points };
     let makes = |change| config.tasks.augment.contains(&change);
     let augmentation = Augmentation {
         crop: makes(Augment::Crop),
         flip: makes(Augment::Flip),
         rotate: makes(Augment::Rotate),
     };
-    let points = curves::Sizes { shots, query, train_shots, train_query };
     Ok(match &config.tasks.family {
         Family::Strokes => Box::new(Strokes { few_shot: sizes }),
         Family::Sinusoid => Box::new(Sinusoid { sizes: points }),
@@ -49,6 +49,7 @@ pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
             let split = match set.split {
                 config::Split::Vinyals => OmniglotSplit::Vinyals,
                 config::Split::Finn => OmniglotSplit::Finn,
+                config::Split::Lake => OmniglotSplit::Lake,
             };
             let rotations = match set.rotations {
                 config::Rotations::None => Rotations::None,
@@ -152,7 +153,7 @@ fn own_images(set: &ImagesConfig) -> Result<(PathBuf, Form, Division)> {
     Ok((PathBuf::from(&set.data), form, division))
 }
 
-fn own_curves(set: &CurvesConfig, sizes: curves::Sizes) -> Result<Curves> {
+fn own_curves(set: &CurvesConfig, sizes: Sizes) -> Result<Curves> {
     if set.file.is_empty() {
         return Err(Error::config(
             "tasks.file is not set, expected the name of a CSV file in the data folder",

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Dtype, Tensor};
 use innerloop_meta::{
-    AdaptWorker, Adapter, Algorithm, Evaluation as Losses, MetaGradient, MetaState, Sharing,
-    TaskData,
+    AdaptWorker, Adapter, Algorithm, MetaGradient, MetaState, Sharing, StepLosses, TaskData,
 };
 use innerloop_tasks::{Episode, Split, Target, episode_key};
 use rayon::prelude::*;
@@ -109,7 +108,8 @@ impl Evaluator {
     }
 
     /// Evaluates on tasks `0..tasks` of a split: the same tasks for every method with the same seed.
-    /// Runs on the current thread pool; the result does not depend on its size.
+    /// Runs on the current thread pool; the result does not depend on its size. Fails when the split has too few classes
+    /// for a task, or when a query loss is not a finite number.
     pub fn run(
         &self,
         experiment: &Experiment,
@@ -157,7 +157,7 @@ impl Evaluator {
             let mut outputs: Vec<Tensor> = Vec::with_capacity(self.steps + 1);
             let mut losses = vec![0.0; self.steps + 1];
             for (m, meta) in members.iter().enumerate() {
-                let (mut of, mut k) = (Losses::default(), 0);
+                let (mut of, mut k) = (StepLosses::default(), 0);
                 let data = TaskData { support: &support, query: &query, key };
                 self.adapter.run(worker, meta, data, &mut of, |at| {
                     match m {

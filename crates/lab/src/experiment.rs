@@ -34,7 +34,8 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Builds everything; reads the data set from disk if there is one.
+    /// Builds everything; reads the data set from disk if there is one. Fails when that is missing, damaged or too small for
+    /// the tasks, or when the network cannot be what the configuration says.
     pub fn new(config: Config) -> Result<Experiment> {
         let family = family(&config)?;
         Experiment::with_family(config, family)
@@ -63,16 +64,6 @@ impl Experiment {
     pub fn with_algorithm(config: Config, algorithm: Box<dyn Algorithm>) -> Result<Experiment> {
         let family = family(&config)?;
         Experiment::assemble(config, family, model, algorithm)
-    }
-
-    /// Builds everything from parts of one's own, or of the libraries; see the constructors for a single one.
-    pub fn with_parts(
-        config: Config,
-        family: Box<dyn TaskFamily>,
-        model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
-        algorithm: Box<dyn Algorithm>,
-    ) -> Result<Experiment> {
-        Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
     }
 
     fn assemble(
@@ -339,7 +330,6 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             inner,
             cosine: of.cosine_weight,
             l2: of.l2_weight,
-            magnitude: of.magnitude,
             strength: of.strength,
             decay: match of.strength_schedule {
                 config::StrengthSchedule::Constant => Decay::Constant,
@@ -460,10 +450,10 @@ impl Outer {
             weight_decay,
             decoupled,
         };
-        let (shape, end) = match settings.schedule {
-            config::Schedule::Constant => (outer::Shape::Constant, settings.lr),
-            config::Schedule::Linear { final_lr } => (outer::Shape::Linear, final_lr),
-            config::Schedule::Cosine { final_lr } => (outer::Shape::Cosine, final_lr),
+        let (course, end) = match settings.schedule {
+            config::Schedule::Constant => (outer::Course::Constant, settings.lr),
+            config::Schedule::Linear { final_lr } => (outer::Course::Linear, final_lr),
+            config::Schedule::Cosine { final_lr } => (outer::Course::Cosine, final_lr),
         };
         Outer {
             clip: Clip { value: settings.clip_value, norm: settings.clip_norm },
@@ -472,7 +462,7 @@ impl Outer {
                 end,
                 warmup: settings.warmup as u64,
                 iterations: settings.iterations as u64,
-                shape,
+                course,
             },
             optimizer: match &settings.optimizer {
                 config::Optimizer::Sgd { momentum } => {

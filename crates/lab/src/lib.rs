@@ -31,8 +31,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
 pub use few_shot::{FewShot, Phase, Readout};
-pub use metagrad::{MetaGradient, metagrad};
-pub use run::{Event, Outcome, Session, Sink, Which, open, peak_memory, train, train_experiment};
+pub use metagrad::{Computed, metagrad};
+pub use run::{
+    Event, Outcome, Session, Sink, Which, open, open_with, peak_memory, train, train_experiment,
+};
 pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{
     Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
+use innerloop_meta::outer;
 use innerloop_meta::{Grouping, Learner, Losses, RATE_PREFIX, Setup, TaskData};
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
@@ -11,8 +12,8 @@ use crate::checkpoint::tensors;
 use crate::config;
 use crate::{Config, Error, Experiment, Result};
 
-/// Losses of the computed trajectory.
-pub struct MetaGradient {
+/// What [`metagrad`] reports of what it computed.
+pub struct Computed {
     /// Support loss before each inner step and after the last.
     pub support_losses: Vec<f64>,
     /// Query loss after the last step.
@@ -27,13 +28,14 @@ pub struct MetaGradient {
 ///
 /// Weights are in PyTorch's layouts under the parameters' names, or in a checkpoint (`omega/…`). An episode
 /// has `support_x`, `support_y`, `query_x`, `query_y`: images `[n, c, h, w]` or inputs `[n, d]`, labels `[n]`
-/// or targets `[n, d]`.
+/// or targets `[n, d]`. Fails when a file cannot be read or written, when weights or episode do not fit the configuration,
+/// and when the inner loop diverges.
 pub fn metagrad(
     config: Config,
     (weights, episode): (&Path, &Path),
     dtype: Dtype,
     out: &Path,
-) -> Result<MetaGradient> {
+) -> Result<Computed> {
     let mut config = config;
     config.run.dtype = dtype;
     let given = Given::read(episode, &config)?;
@@ -55,8 +57,7 @@ pub fn metagrad(
         key: Key::new(experiment.config.seed),
     };
     learner.run(&mut learner.worker(dtype), &meta, data, &mut result);
-    let norm =
-        result.gradient.values().iter().flat_map(Tensor::iter).map(|x| x * x).sum::<f64>().sqrt();
+    let norm = outer::norm(&result.gradient);
     let losses = result.support_losses.clone();
     if !norm.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
         return Err(Error::diverged(format!(
@@ -69,7 +70,7 @@ pub fn metagrad(
         named.push("query_loss", Tensor::from_f64(&[], vec![result.query_loss]));
     }
     tensors::write(out, &named, &BTreeMap::new())?;
-    Ok(MetaGradient { support_losses: losses, query_loss: result.query_loss, norm })
+    Ok(Computed { support_losses: losses, query_loss: result.query_loss, norm })
 }
 
 /// θ, and inner learning rates if the file has any.
@@ -174,7 +175,7 @@ impl Given {
             }
         };
         let images = matches!(config.model.network, config::Network::Conv4(_));
-        if images != (x.len() == 3) && images {
+        if images && x.len() != 3 {
             return Err(bad(format!(
                 "support_x has shape {:?}, expected images [n, c, h, w] for conv4",
                 support_x.shape()

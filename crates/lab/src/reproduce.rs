@@ -122,8 +122,10 @@ pub enum Verdict {
         /// `section.key`
         keys: Vec<String>,
     },
-    /// No result yet.
+    /// Begun, and without a result.
     Unfinished,
+    /// Not begun.
+    NotStarted,
     /// Numbers stopped being finite.
     Diverged,
 }
@@ -198,6 +200,7 @@ impl Shipped {
         let iterations_published = self.config.outer.iterations as u64;
         let verdict = match (run.status, measured) {
             (Status::Diverged, _) => Verdict::Diverged,
+            (Status::NotStarted, _) => Verdict::NotStarted,
             (Status::Finished, Some(measured)) => {
                 let keys = self.changed(config);
                 if !keys.is_empty() {

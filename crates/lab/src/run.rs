@@ -286,11 +286,21 @@ impl Run {
         if members == 1 {
             return Ok(());
         }
-        let best = best_validations(&self.writer.dir().metrics()?, measure, members);
+        let best = self.best_validations(measure)?;
         if best.contains(iteration) {
             checkpoint::save(&self.writer.member_path(*iteration)?, &self.checkpoint())?;
         }
         self.writer.keep_members(&best)
+    }
+
+    /// Iterations of as many validations as an ensemble has members, the best ones. Weights after SHOT_p's pre-training
+    /// are another loss's than those before its end, and are not ranked with them.
+    fn best_validations(&self, measure: Measure) -> Result<Vec<u64>> {
+        let Trainer { experiment, iteration, .. } = &self.trainer;
+        let pretraining = experiment.pretraining();
+        let after = if *iteration > pretraining { pretraining } else { 0 };
+        let metrics = self.writer.dir().metrics()?;
+        Ok(best_validations(&metrics, measure, (after, experiment.config.evaluation.ensemble)))
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -359,8 +369,7 @@ impl Run {
         let dir = self.writer.dir();
         let mut ensemble = Vec::new();
         if config.evaluation.ensemble > 1 {
-            let measure = evaluator.measure();
-            ensemble = best_validations(&dir.metrics()?, measure, config.evaluation.ensemble);
+            ensemble = self.best_validations(evaluator.measure())?;
             // Where a run goes on from before its worst was replaced, and ends before that.
             ensemble.retain(|&at| dir.member_path(at).exists());
         }
@@ -380,9 +389,9 @@ impl Run {
             Target::Values(_) => None,
             Target::Classes(_) => {
                 let family = experiment.family.as_ref();
-                let score =
-                    nearest_mean(family, Split::Test, config.seed, tasks, Distance::Cosine)?;
-                Some(Estimate { mean: score.mean, ci95: score.ci95 })
+                let seed = config.seed;
+                let accuracies = nearest_mean(family, Split::Test, seed, tasks, Distance::Cosine)?;
+                Some(Estimate::of(&accuracies))
             }
         };
         let of = self.trainer.learner().derivatives();
@@ -428,10 +437,18 @@ pub enum Which {
     Snapshot(u64),
 }
 
-/// A trainer standing at a checkpoint of a run: for evaluation and use.
+/// A trainer standing at a checkpoint of a run: for evaluation and use. Fails when the folder holds no run, its data set
+/// is not there any more, or the checkpoint is missing, damaged or of another configuration.
 pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
+    open_with(folder, which, None)
+}
+
+/// The same with a number of threads in place of the run's, 0 for one per core: no result depends on it.
+pub fn open_with(folder: &Path, which: Which, threads: Option<usize>) -> Result<Trainer> {
     let dir = RunDir::open(folder)?;
-    let mut trainer = Trainer::new(Experiment::new(dir.config()?)?)?;
+    let mut config = dir.config()?;
+    config.run.threads = threads.unwrap_or(config.run.threads);
+    let mut trainer = Trainer::new(Experiment::new(config)?)?;
     (trainer.meta, trainer.iteration) = state(&dir, &trainer.experiment, which)?;
     Ok(trainer)
 }
@@ -466,11 +483,12 @@ fn last_validation(metrics: &[Value]) -> u64 {
     last.and_then(|line| line["iteration"].as_u64()).unwrap_or(0)
 }
 
-/// Iterations of the validations with the best scores, so many at most, the best first and among equals the earlier.
-fn best_validations(metrics: &[Value], measure: Measure, most: usize) -> Vec<u64> {
+/// Iterations of the validations with the best scores after an iteration, so many at most, the best first and among
+/// equals the earlier.
+fn best_validations(metrics: &[Value], measure: Measure, (after, most): (u64, usize)) -> Vec<u64> {
     let validation = |line: &Value| {
         let score = line["scores"].as_array()?.last()?["mean"].as_f64()?;
-        Some((score, line["iteration"].as_u64()?))
+        Some((score, line["iteration"].as_u64().filter(|&at| at > after)?))
     };
     let lines = metrics.iter().filter(|line| line["kind"] == "validation");
     let mut all: Vec<(f64, u64)> = lines.filter_map(validation).collect();

@@ -13,7 +13,7 @@ pub struct InnerStep<'g> {
     pub gradient: Vars<'g>,
     /// `L_S(φ_k)`, held constant.
     pub loss: Var<'g>,
-    /// Meta-parameters other than θ: inner learning rates.
+    /// [`Algorithm::rates`]: meta-parameters other than θ.
     pub rates: Vars<'g>,
     /// State of the inner optimizer, if it has one.
     pub state: Vars<'g>,
@@ -65,7 +65,7 @@ pub struct Outcome<'g> {
     pub phi: Vars<'g>,
     /// The query loss there; with [`Algorithm::loss_weights`], times the last weight.
     pub loss: Var<'g>,
-    /// The network's output there, one row per example.
+    /// The network's output there, `[n, outputs]`: a row for each example.
     pub output: Var<'g>,
     /// [`Algorithm::scheduled`] of this iteration.
     pub scheduled: Vars<'g>,
@@ -140,7 +140,8 @@ pub trait Algorithm: Send + Sync {
         true
     }
 
-    /// Meta-parameters besides θ with their initial values; `steps` is `K`.
+    /// Meta-parameters besides θ with their initial values: inner learning rates, and what else an inner rule is made of,
+    /// such as factors of a curvature or the weights of an LSTM; `steps` is `K`.
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor>;
 
     /// Whether the outer loop learns those too.

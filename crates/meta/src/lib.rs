@@ -82,8 +82,8 @@ mod rates;
 
 pub use algorithm::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, Sharing};
 pub use metagrad::{
-    AdaptWorker, Adapted, Adapter, Derivatives, Evaluation, Grouping, Learner, Losses, MetaState,
-    Setup, Strategy, TaskData, TaskResult, Worker,
+    AdaptWorker, Adapted, Adapter, Derivatives, Grouping, Learner, Losses, MetaState, Setup,
+    StepLosses, Strategy, TaskData, TaskResult, Worker,
 };
 pub use minibatch::minibatch;
 pub use problem::{Loss, Point, Problem};

@@ -7,15 +7,55 @@ use rand::seq::SliceRandom;
 /// support set is gone through without replacement, in a fresh order on every pass, and a pass's
 /// remainder is completed from the next pass (Reptile's cycling).
 pub fn minibatch(key: Key, examples: usize, batch: usize, step: usize) -> Vec<usize> {
-    let key = key.with_stream("minibatch");
-    let order = |pass: usize| {
-        let mut order: Vec<usize> = (0..examples).collect();
-        let stream = key.with_stream(&pass.to_string());
-        order.shuffle(&mut stream.rng());
-        order
-    };
-    let first = step * batch;
-    let passes: Vec<Vec<usize>> =
-        (first / examples..=(first + batch - 1) / examples).map(order).collect();
-    (first..first + batch).map(|i| passes[i / examples - first / examples][i % examples]).collect()
+    let mut passes = Passes::new(examples);
+    passes.begin(key);
+    (step * batch..(step + 1) * batch).map(|i| passes.at(i)).collect()
+}
+
+/// The passes through a support set, one order in memory at a time.
+pub(crate) struct Passes {
+    key: Key,
+    order: Vec<usize>,
+    /// The pass that the order is of, if it is of one of this key's.
+    pass: Option<usize>,
+}
+
+impl Passes {
+    pub(crate) fn new(examples: usize) -> Passes {
+        Passes { key: Key::new(0), order: (0..examples).collect(), pass: None }
+    }
+
+    /// Those of a task's key.
+    pub(crate) fn begin(&mut self, key: Key) {
+        self.key = key.with_stream("minibatch");
+        self.pass = None;
+    }
+
+    /// Index of the `i`th example that is taken.
+    pub(crate) fn at(&mut self, i: usize) -> usize {
+        let examples = self.order.len();
+        let pass = i / examples;
+        if self.pass != Some(pass) {
+            self.order.iter_mut().enumerate().for_each(|(i, at)| *at = i);
+            let mut rng = stream(self.key, pass).rng();
+            self.order.shuffle(&mut rng);
+            self.pass = Some(pass);
+        }
+        self.order[i % examples]
+    }
+}
+
+/// The key of a pass: its number in digits is the stream's name.
+fn stream(key: Key, pass: usize) -> Key {
+    let mut digits = [0; 20];
+    let (mut at, mut rest) = (digits.len(), pass);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    key.with_stream(str::from_utf8(&digits[at..]).expect("digits are text"))
 }

@@ -20,7 +20,7 @@ pub struct Point<'g> {
 pub struct Loss<'g> {
     /// The loss, a scalar.
     pub value: Var<'g>,
-    /// The network's output, one row per example.
+    /// The network's output, `[n, outputs]`: a row for each example.
     pub output: Var<'g>,
     /// Statistics of this pass, under the names of [`Problem::statistics`].
     pub statistics: Vars<'g>,

@@ -14,8 +14,8 @@ use innerloop_meta::algorithms::{
     Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
-    Setup, Sharing, Strategy, TaskData,
+    Adapter, Algorithm, Grouping, Learner, Loss, Losses, MetaState, Point, Problem, Setup, Sharing,
+    StepLosses, Strategy, TaskData,
 };
 
 thread_local! {
@@ -131,7 +131,6 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             inner: inner(),
             cosine: 1.0,
             l2: 1.0,
-            magnitude: 1.0,
             strength: 0.2,
             decay: Decay::Linear,
             comparison: Comparison::Whole,
@@ -181,12 +180,16 @@ fn steady(mut call: impl FnMut()) -> usize {
     ALLOCATIONS.get() - before
 }
 
+/// Steps on the whole support set, and on minibatches.
+const BATCHES: [Option<usize>; 2] = [None, Some(3)];
+
 #[test]
 fn a_learner_allocates_nothing() {
     for algorithm in algorithms() {
         for strategy in [Strategy::Unrolled, Strategy::Adjoint] {
-            for dtype in [Dtype::F32, Dtype::F64] {
-                let setup = Setup { strategy, losses: Losses::All, ..Setup::new(STEPS) };
+            for (dtype, batch) in cases() {
+                let losses = Losses::All;
+                let setup = Setup { strategy, losses, batch, ..Setup::new(STEPS) };
                 let learner = Learner::new(&Convolutions, algorithm.as_ref(), setup);
                 let meta = meta(algorithm.as_ref(), dtype);
                 let mut worker = learner.worker(dtype);
@@ -194,7 +197,7 @@ fn a_learner_allocates_nothing() {
                 let name = algorithm.name();
                 with_task(dtype, |task| {
                     let count = steady(|| learner.run(&mut worker, &meta, task, &mut result));
-                    assert_eq!(count, 0, "{name}, {strategy:?}, {dtype}");
+                    assert_eq!(count, 0, "{name}, {strategy:?}, {dtype}, minibatch {batch:?}");
                 });
                 let moved =
                     result.gradient.values().iter().flat_map(Tensor::iter).any(|x| x != 0.0);
@@ -205,6 +208,11 @@ fn a_learner_allocates_nothing() {
             }
         }
     }
+}
+
+/// Element types with minibatches.
+fn cases() -> impl Iterator<Item = (Dtype, Option<usize>)> {
+    [Dtype::F32, Dtype::F64].into_iter().flat_map(|dtype| BATCHES.map(|batch| (dtype, batch)))
 }
 
 /// A linear map and its squared error: several tasks can run together.
@@ -251,9 +259,9 @@ impl Problem for Linear {
 fn a_group_of_tasks_allocates_nothing() {
     for algorithm in algorithms() {
         for strategy in [Strategy::Unrolled, Strategy::Adjoint] {
-            for dtype in [Dtype::F32, Dtype::F64] {
+            for (dtype, batch) in cases() {
                 let grouping = Grouping::Of(3);
-                let setup = Setup { strategy, grouping, ..Setup::new(STEPS) };
+                let setup = Setup { strategy, grouping, batch, ..Setup::new(STEPS) };
                 let learner = Learner::new(&Linear, algorithm.as_ref(), setup);
                 assert_eq!(learner.group(), 3);
                 let theta = Linear.parameters().map(|shape| value(3, shape, dtype));
@@ -267,7 +275,8 @@ fn a_group_of_tasks_allocates_nothing() {
                 let mut results = vec![learner.result(dtype); 2];
                 let count =
                     steady(|| learner.run_group(&mut worker, &meta, &[task; 2], &mut results));
-                assert_eq!(count, 0, "{}, {strategy:?}, {dtype}", algorithm.name());
+                let name = algorithm.name();
+                assert_eq!(count, 0, "{name}, {strategy:?}, {dtype}, minibatch {batch:?}");
                 assert!(results[1].support_losses.iter().all(|loss| *loss > 0.0));
             }
         }
@@ -277,12 +286,12 @@ fn a_group_of_tasks_allocates_nothing() {
 #[test]
 fn an_adapter_allocates_nothing() {
     for algorithm in algorithms() {
-        for dtype in [Dtype::F32, Dtype::F64] {
+        for (dtype, batch) in cases() {
             let steps = (STEPS, STEPS + 2);
-            let adapter = Adapter::new(&Convolutions, algorithm.as_ref(), steps, None);
+            let adapter = Adapter::new(&Convolutions, algorithm.as_ref(), steps, batch);
             let meta = meta(algorithm.as_ref(), dtype);
             let mut worker = adapter.worker(dtype);
-            let mut evaluation = Evaluation::default();
+            let mut evaluation = StepLosses::default();
             let mut correct = 0.0;
             with_task(dtype, |task| {
                 let count = steady(|| {
@@ -290,7 +299,7 @@ fn an_adapter_allocates_nothing() {
                         correct += at.output.get(0);
                     });
                 });
-                assert_eq!(count, 0, "{}, {dtype}", algorithm.name());
+                assert_eq!(count, 0, "{}, {dtype}, minibatch {batch:?}", algorithm.name());
             });
             assert!(f64::is_finite(correct) && evaluation.query_losses.len() == STEPS + 3);
         }

@@ -20,8 +20,6 @@ pub enum Init {
     TorchBias(usize),
     /// N(0, sd²) redrawn outside two standard deviations: TensorFlow's truncated normal.
     TruncatedNormal(f64),
-    /// N(0, sd²).
-    Normal(f64),
 }
 
 impl Init {
@@ -41,7 +39,6 @@ impl Init {
             Init::Xavier => (2.0 * uniform() - 1.0) * (6.0 / (fan_in + fan_out)).sqrt(),
             Init::Torch => (2.0 * uniform() - 1.0) / fan_in.sqrt(),
             Init::TorchBias(n) => (2.0 * uniform() - 1.0) / (n as f64).sqrt(),
-            Init::Normal(sd) => normal() * sd,
             Init::TruncatedNormal(sd) => loop {
                 let x = normal();
                 if x.abs() <= 2.0 {

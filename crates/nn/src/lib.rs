@@ -53,7 +53,7 @@ pub use prototypes::prototype_logits;
 pub use resnet::ResNet;
 pub use spec::{CONTEXT, Layout, ParamSpec, initialise};
 pub use stages::Staged;
-pub use vgg::{VGG9, Vgg};
+pub use vgg::Vgg;
 
 use innerloop_engine::{Params, Shape, Var};
 
@@ -77,7 +77,7 @@ pub trait Model: Send + Sync {
     /// Names and shapes of the statistics its normalising layers keep: none without such layers.
     fn statistics(&self) -> Params<Shape>;
 
-    /// Traces the network on a batch `x`, whose first axis counts examples.
+    /// Traces the network on a batch `x` of images `[n, h, w, c]` or of numbers `[n, d]`; its output is `[n, outputs]`.
     fn forward<'g>(&self, params: &Vars<'g>, x: Var<'g>, norm: &NormStatistics<'g>) -> Forward<'g>;
 }
 

@@ -15,9 +15,6 @@ pub struct Vgg {
     stages: Vec<[usize; 3]>,
 }
 
-/// Convolutions of each stage of VGG-9: those of VGG-11, which with the linear layer are nine.
-pub const VGG9: [usize; 5] = [1, 1, 2, 2, 2];
-
 impl Vgg {
     /// For images `[h, w, c]`, with the channels of each stage and the number of its convolutions. Panics when they are
     /// too small for the poolings.

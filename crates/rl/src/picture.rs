@@ -55,58 +55,6 @@ pub fn paths(tasks: &[TaskPaths]) -> String {
     out + "</svg>\n"
 }
 
-/// Mean return by iteration, a line for every return that an iteration has, named by its place: `rows` are iterations.
-/// Zero is always in the frame.
-pub fn learning_curve(rows: &[(u64, Vec<f64>)], name: impl Fn(usize) -> String) -> String {
-    let (width, height, left) = (640.0, 320.0, 56.0);
-    let all = || rows.iter().flat_map(|(_, returns)| returns.iter().copied());
-    let [low, high] = [f64::min, f64::max].map(|pick| all().fold(0.0, pick));
-    let range = (high - low).max(1.0);
-    let last = rows.last().map_or(1, |(iteration, _)| *iteration).max(1) as f64;
-    let x = |iteration: u64| left + iteration as f64 / last * (width - left - 8.0);
-    let y = |value: f64| 8.0 + (high - value) / range * (height - 32.0);
-    let mut out = header(width, height + 24.0);
-    for tick in 0..=4 {
-        // Zero added, so that none is shown as −0.
-        let value = high - range * f64::from(tick) / 4.0 + 0.0;
-        let _ = writeln!(
-            out,
-            "<line x1=\"{left}\" x2=\"{width}\" y1=\"{0:.1}\" y2=\"{0:.1}\" stroke=\"#dddddd\"/>\
-             <text x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{value:.0}</text>",
-            y(value),
-            left - 6.0,
-            y(value) + 4.0
-        );
-    }
-    let _ = writeln!(
-        out,
-        "<text x=\"{}\" y=\"{:.0}\" text-anchor=\"end\">iteration {last:.0}</text>",
-        width - 8.0,
-        height - 8.0
-    );
-    let lines = rows.first().map_or(0, |(_, returns)| returns.len());
-    let colours = [GREY, BLUE, RED, "#3a8f4d", "#7d4fa3"];
-    let colour = |k: usize| colours[k % colours.len()];
-    for k in 0..lines {
-        let points: Vec<String> = rows
-            .iter()
-            .filter(|(_, returns)| returns.len() > k)
-            .map(|(iteration, returns)| format!("{:.1},{:.1}", x(*iteration), y(returns[k])))
-            .collect();
-        let _ = writeln!(
-            out,
-            "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\" points=\"{}\"/>",
-            colour(k),
-            points.join(" ")
-        );
-    }
-    let names: Vec<String> = (0..lines).map(name).collect();
-    let entries: Vec<(&str, &str)> =
-        names.iter().enumerate().map(|(k, name)| (name.as_str(), colour(k))).collect();
-    legend(&mut out, height + 16.0, &entries);
-    out + "</svg>\n"
-}
-
 fn header(width: f64, height: f64) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
@@ -127,30 +75,5 @@ fn legend(out: &mut String, y: f64, entries: &[(&str, &str)]) {
             x + 20.0
         );
         x += 36.0 + 7.0 * name.len() as f64;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Heights of the points of every line of a curve.
-    fn heights(svg: &str) -> Vec<Vec<f64>> {
-        let lines = svg.split("points=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-        let height = |point: &str| point.split_once(',').unwrap().1.parse().unwrap();
-        lines.map(|line| line.split(' ').map(height).collect()).collect()
-    }
-
-    #[test]
-    fn returns_of_either_sign_stay_in_the_frame() {
-        for (low, high) in [(-80.0, -3.0), (-50.0, 310.0), (90.0, 300.0), (0.0, 0.0)] {
-            let rows = [(1, vec![low, high]), (2, vec![high, low])];
-            let svg = learning_curve(&rows, |k| format!("line {k}"));
-            assert!(svg.contains(">line 1</text>") && !svg.contains("NaN"), "{svg}");
-            let [one, two] = heights(&svg).try_into().unwrap();
-            let inside = |y: &f64| (8.0..=296.0).contains(y);
-            assert!(one.iter().chain(&two).all(inside), "{low} to {high}: {one:?} {two:?}");
-            assert!(low == high || one[0] > one[1], "higher returns lie higher");
-        }
     }
 }

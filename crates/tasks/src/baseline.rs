@@ -16,39 +16,16 @@ pub enum Distance {
     Euclidean,
 }
 
-/// A mean over tasks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Score {
-    /// Mean query accuracy, 0 to 1.
-    pub mean: f64,
-    /// Half the width of the 95 % interval over tasks: `1.96 sd / sqrt(tasks)`.
-    pub ci95: f64,
-    /// Number of tasks.
-    pub tasks: usize,
-}
-
-impl Score {
-    /// Mean and interval of one value per task, in order; panics when there are none.
-    #[track_caller]
-    pub fn of(values: &[f64]) -> Score {
-        assert!(!values.is_empty(), "a score of no tasks");
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-        Score { mean, ci95: 1.96 * (variance / n).sqrt(), tasks: values.len() }
-    }
-}
-
-/// Accuracy of the nearest class mean on raw inputs, over `tasks` tasks of a split: the number a
-/// learner has to beat, and a check that a loader is right. Fails for a family without classes; panics
-/// for no tasks.
+/// Query accuracy, 0 to 1, of the nearest class mean on raw inputs on each of the tasks `0..tasks` of a split: the
+/// number a learner has to beat, and a check that a loader is right. Fails for a family without classes, and where the
+/// split cannot fill a task.
 pub fn nearest_mean(
     family: &dyn TaskFamily,
     split: Split,
     seed: u64,
     tasks: usize,
     distance: Distance,
-) -> Result<Score, Error> {
+) -> Result<Vec<f64>, Error> {
     family.check(split)?;
     let spec = family.spec(split);
     let Target::Classes(ways) = spec.target else {
@@ -59,13 +36,13 @@ pub fn nearest_mean(
         return Err(Error::new(ErrorKind::Shape, message));
     };
     let mut episode = Episode::zeros(&spec);
-    let accuracies: Vec<f64> = (0..tasks as u64)
+    let accuracies = (0..tasks as u64)
         .map(|task| {
             family.sample_into(split, episode_key(seed, split, 0, task), &mut episode);
             accuracy(&episode, ways, volume(&spec.x), distance)
         })
         .collect();
-    Ok(Score::of(&accuracies))
+    Ok(accuracies)
 }
 
 fn accuracy(episode: &Episode, ways: usize, size: usize, distance: Distance) -> f64 {

@@ -167,7 +167,7 @@ fn check_disjoint(classes: &[Class], splits: &SplitLists) -> Result<(), Error> {
                      list each class once, or scores measure memory",
                     classes[class].name
                 );
-                return Err(Error::new(ErrorKind::Unknown, message));
+                return Err(Error::new(ErrorKind::Overlap, message));
             }
         }
     }

@@ -1,11 +1,10 @@
 //! One task as numbers: a support set and a query set.
 
 use std::fmt;
-use std::str::FromStr;
 
 use innerloop_engine::{Dtype, Key, Shape, Tensor};
 
-use crate::{Error, ErrorKind, TrainingClasses};
+use crate::{Error, TrainingClasses};
 
 /// One task, all tensors `f32`. With `n` support and `m` query rows:
 ///
@@ -129,50 +128,60 @@ impl fmt::Display for Split {
     }
 }
 
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Split, Error> {
-        Split::ALL.into_iter().find(|split| split.to_string() == name).ok_or_else(|| {
-            let message =
-                format!("unknown split {name:?}: expected \"train\", \"validation\" or \"test\"");
-            Error::new(ErrorKind::Unknown, message)
-        })
-    }
-}
-
-/// Sizes of N-way K-shot episodes, per class. Training may differ from evaluation: Reptile trains with
-/// more shots than it is tested with.
+/// Examples of an episode: of each class, where there are classes. Training may differ from evaluation: Reptile trains
+/// with more shots than it is tested with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FewShot {
-    /// Classes in an episode.
-    pub ways: usize,
-    /// Support samples of each class in validation and test.
+pub struct Sizes {
+    /// Support examples in validation and test.
     pub shots: usize,
-    /// Query samples of each class in validation and test.
+    /// Query examples in validation and test.
     pub query: usize,
-    /// Support samples of each class in training.
+    /// Support examples in training.
     pub train_shots: usize,
-    /// Query samples of each class in training.
+    /// Query examples in training.
     pub train_query: usize,
 }
 
-impl FewShot {
-    /// The same sizes in training and evaluation.
-    pub fn new(ways: usize, shots: usize, query: usize) -> FewShot {
-        FewShot { ways, shots, query, train_shots: shots, train_query: query }
+impl Sizes {
+    /// The same in training and evaluation.
+    pub fn new(shots: usize, query: usize) -> Sizes {
+        Sizes { shots, query, train_shots: shots, train_query: query }
     }
 
-    /// Support and query samples of each class in a split.
-    pub fn per_class(&self, split: Split) -> (usize, usize) {
+    /// Support and query examples in a split.
+    pub fn of(&self, split: Split) -> (usize, usize) {
         match split {
             Split::Train => (self.train_shots, self.train_query),
             Split::Validation | Split::Test => (self.shots, self.query),
         }
     }
 
+    /// A description where examples are points of a curve.
+    pub(crate) fn of_points(&self) -> String {
+        let Sizes { shots, query, train_shots, train_query } = self;
+        format!(
+            "{shots} support and {query} query points ({train_shots} and {train_query} in training)"
+        )
+    }
+}
+
+/// N-way K-shot episodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FewShot {
+    /// Classes in an episode.
+    pub ways: usize,
+    /// Samples of each class.
+    pub sizes: Sizes,
+}
+
+impl FewShot {
+    /// The same sizes in training and evaluation.
+    pub fn new(ways: usize, shots: usize, query: usize) -> FewShot {
+        FewShot { ways, sizes: Sizes::new(shots, query) }
+    }
+
     pub(crate) fn spec(&self, split: Split, image: [usize; 3]) -> EpisodeSpec {
-        let (shots, query) = self.per_class(split);
+        let (shots, query) = self.sizes.of(split);
         EpisodeSpec {
             x: image.to_vec(),
             target: Target::Classes(self.ways),
@@ -184,7 +193,7 @@ impl FewShot {
 
 impl fmt::Display for FewShot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FewShot { ways, shots, query, train_shots, train_query } = self;
+        let FewShot { ways, sizes: Sizes { shots, query, train_shots, train_query } } = self;
         write!(f, "{ways}-way {shots}-shot, {query} queries a class")?;
         if (shots, query) != (train_shots, train_query) {
             write!(f, " (training: {train_shots}-shot, {train_query} queries)")?;

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     TooFew,
     /// A name that is not in the list of known ones.
     Unknown,
+    /// A class is in two splits.
+    Overlap,
     /// The operating system refused to read.
     Io,
 }

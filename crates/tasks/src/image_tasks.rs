@@ -1,7 +1,6 @@
 //! N-way K-shot episodes over a data set of images.
 
 use std::fmt;
-use std::str::FromStr;
 
 use innerloop_engine::{Key, Tensor, volume};
 use rand::Rng;
@@ -31,19 +30,6 @@ impl fmt::Display for Rotations {
             Rotations::None => "none",
             Rotations::Train => "train",
             Rotations::All => "all",
-        })
-    }
-}
-
-impl FromStr for Rotations {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Rotations, Error> {
-        let all = [Rotations::None, Rotations::Train, Rotations::All];
-        all.into_iter().find(|rotations| rotations.to_string() == name).ok_or_else(|| {
-            let message =
-                format!("unknown rotations {name:?}: expected \"none\", \"train\" or \"all\"");
-            Error::new(ErrorKind::Unknown, message)
         })
     }
 }
@@ -123,12 +109,17 @@ impl<D: ImageSet> ImageTasks<D> {
 
     fn check_square(&self) -> Result<(), Error> {
         let [h, w, _] = self.data.shape();
-        if h == w || (self.rotations == Rotations::None && !self.augmentation.rotate) {
-            return Ok(());
-        }
+        let wanted = (self.rotations != Rotations::None, self.augmentation.rotate);
+        let instead = match wanted {
+            _ if h == w => return Ok(()),
+            (false, false) => return Ok(()),
+            (true, false) => "set rotations to \"none\"",
+            (false, true) => "leave \"rotate\" out of augment",
+            (true, true) => "set rotations to \"none\" and leave \"rotate\" out of augment",
+        };
         let message = format!(
             "{}: images are {h}x{w}, and only square ones can be rotated: crop them to a square or \
-             set rotations to \"none\"",
+             {instead}",
             self.name
         );
         Err(Error::new(ErrorKind::Shape, message))
@@ -146,7 +137,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
 
     fn check(&self, split: Split) -> Result<(), Error> {
         let FewShot { ways, .. } = self.few_shot;
-        let (shots, query) = self.few_shot.per_class(split);
+        let (shots, query) = self.few_shot.sizes.of(split);
         let found = self.n_classes(split);
         if found < ways {
             let message = format!(
@@ -173,7 +164,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
         episode.assert_fits(&self.spec(split));
-        let (shots, query) = self.few_shot.per_class(split);
+        let (shots, query) = self.few_shot.sizes.of(split);
         let turns = self.turns(split);
         let bases = self.data.splits().of(split);
         let mut rng = key.rng();

@@ -47,9 +47,9 @@ mod test_files;
 mod views;
 
 pub use augment::Augmentation;
-pub use baseline::{Distance, Score, nearest_mean};
+pub use baseline::{Distance, nearest_mean};
 pub use classes::{Class, ImageClasses, ImageSet, Shares, SplitLists};
-pub use episode::{Episode, EpisodeSpec, FewShot, Split, Target, TaskFamily, episode_key};
+pub use episode::{Episode, EpisodeSpec, FewShot, Sizes, Split, Target, TaskFamily, episode_key};
 pub use error::{Error, ErrorKind};
 pub use families::{Quadratic, SineLine, Sinusoid, Strokes};
 pub use families::{cifar, curves, gallery, mini_imagenet, multi_mnist, omniglot};

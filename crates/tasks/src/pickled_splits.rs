@@ -57,7 +57,7 @@ pub(crate) fn read(
             twice.name,
             files[0].display()
         );
-        return Err(Error::new(ErrorKind::Unknown, message));
+        return Err(Error::new(ErrorKind::Overlap, message));
     }
     let [train, validation, test] = ends;
     let lists = SplitLists {

@@ -1,13 +1,13 @@
 //! What every family promises.
 
-use innerloop_tasks::curves::Sizes;
 use innerloop_tasks::{
-    Class, Episode, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, Split, SplitLists,
-    Strokes, Target, TaskFamily, episode_key,
+    Class, Episode, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, Sizes, Split,
+    SplitLists, Strokes, Target, TaskFamily, episode_key,
 };
 
 fn families() -> Vec<Box<dyn TaskFamily>> {
-    let few_shot = FewShot { train_shots: 3, train_query: 2, ..FewShot::new(4, 1, 5) };
+    let few_shot =
+        FewShot { ways: 4, sizes: Sizes { train_shots: 3, train_query: 2, ..Sizes::new(1, 5) } };
     let class = |i: usize| Class {
         name: i.to_string(),
         pixels: (0..8 * 9).map(|at| (at * (i + 3)) as u8).collect(),
@@ -86,7 +86,9 @@ fn labels_are_whole_and_in_order() {
 #[test]
 #[should_panic(expected = "another shape than its family's")]
 fn an_episode_of_another_split_is_a_bug() {
-    let family = Strokes { few_shot: FewShot { train_shots: 3, ..FewShot::new(4, 1, 5) } };
+    let family = Strokes {
+        few_shot: FewShot { ways: 4, sizes: Sizes { train_shots: 3, ..Sizes::new(1, 5) } },
+    };
     let mut episode = Episode::zeros(&family.spec(Split::Test));
     family.sample_into(Split::Train, episode_key(1, Split::Train, 0, 0), &mut episode);
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor};
-use innerloop_meta::outer::{Optimizer, OptimizerState, Schedule, Shape};
+use innerloop_meta::outer::{self, Optimizer, OptimizerState, Schedule, norm};
 use innerloop_meta::{
     Learner, MetaGradient, MetaState, Problem, Setup, Sharing, Strategy, TaskData, TaskResult,
     minibatch,
@@ -310,7 +310,7 @@ impl Course {
 
     fn schedule(&self) -> Schedule {
         let Settings { lr, iterations, .. } = self.settings;
-        Schedule { start: lr, end: 0.0, warmup: 0, iterations, shape: Shape::Cosine }
+        Schedule { start: lr, end: 0.0, warmup: 0, iterations, course: outer::Course::Cosine }
     }
 
     fn adam(&self) -> Optimizer {
@@ -361,8 +361,4 @@ impl fmt::Display for Diverged {
 /// Copies single-precision numbers into a tensor of the same shape.
 fn copy(to: &mut Tensor, from: &Tensor) {
     to.as_f32_mut().copy_from_slice(from.as_f32());
-}
-
-fn norm(gradient: &Params<Tensor>) -> f64 {
-    gradient.values().iter().flat_map(|g| g.iter()).map(|x| x * x).sum::<f64>().sqrt()
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use innerloop::lab::config::{Config, Family, Kind, presets};
-use innerloop::lab::{Error, Experiment, verify_data};
+use innerloop::lab::{Error, Estimate, Experiment, Measure, checkpoint, verify_data};
 use innerloop::tasks::{Distance, Split, Target, contact_sheet, nearest_mean};
 
 use super::{Source, score};
@@ -94,10 +94,10 @@ impl Data {
             Data::Verify(command) => {
                 let mut sets = command.sets;
                 sets.extend(command.data.map(|folder| format!("tasks.data={folder:?}")));
-                let config = match Family::NAMES.contains(&command.set.as_str()) {
+                let config = match Family::names().contains(&command.set.as_str()) {
                     true => Config::of_family(&command.set, &sets)?,
                     false => Config::load(&command.set, &sets).map_err(|error| {
-                        error.context(format!("not a family ({})", Family::NAMES.join(", ")))
+                        error.context(format!("not a family ({})", Family::names().join(", ")))
                     })?,
                 };
                 say!("{}", verify_data(&config)?.trim_end());
@@ -119,8 +119,7 @@ impl Preview {
         let family = experiment.family.as_ref();
         let seed = experiment.config.seed;
         let sheet = contact_sheet(family, Split::Test, seed, self.tasks).map_err(Error::from)?;
-        std::fs::write(&self.out, sheet.png())
-            .map_err(|cause| Error::io("write", &self.out, &cause))?;
+        checkpoint::write_file(&self.out, &sheet.png())?;
         say!("{}", family.describe());
         say!(
             "{} ({}×{} pixels): support left, query right",
@@ -132,8 +131,7 @@ impl Preview {
             let tasks = experiment.config.evaluation.tasks;
             let nearest = nearest_mean(family, Split::Test, seed, tasks, Distance::Cosine)
                 .map_err(Error::from)?;
-            let estimate = innerloop::lab::Estimate { mean: nearest.mean, ci95: nearest.ci95 };
-            let shown = score(innerloop::lab::Measure::Accuracy, estimate);
+            let shown = score(Measure::Accuracy, Estimate::of(&nearest));
             say!("nearest class mean on raw pixels, {tasks} test tasks: {shown}");
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use innerloop::lab::config::Kind;
-use innerloop::lab::{Evaluator, Protocol, Which, open, rl, transfer};
+use innerloop::lab::{Evaluator, Protocol, Which, open_with, rl, transfer};
 use innerloop::tasks::Split;
 
 use super::{print_accuracies, print_report, print_returns};
@@ -26,6 +26,9 @@ pub(crate) struct Evaluate {
     /// Which checkpoint to evaluate
     #[arg(long, value_enum, default_value = "best")]
     checkpoint: CheckpointName,
+    /// Threads, which change no number; 0 for one per core [default: as configured]
+    #[arg(long)]
+    threads: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -66,7 +69,7 @@ impl Evaluate {
             CheckpointName::Last => Which::Last,
         };
         let split = Split::from(self.split);
-        let trainer = open(&self.run, which)?;
+        let trainer = open_with(&self.run, which, self.threads()?)?;
         let experiment = &trainer.experiment;
         let settings = &experiment.config.evaluation;
         let tasks = self.tasks.unwrap_or(settings.tasks);
@@ -101,13 +104,22 @@ impl Evaluate {
         Ok(())
     }
 
+    /// As `run.threads` is bounded.
+    fn threads(&self) -> anyhow::Result<Option<usize>> {
+        const MOST: usize = 4096;
+        if let Some(threads) = self.threads {
+            ensure!(threads <= MOST, "--threads is {threads}, expected at most {MOST}");
+        }
+        Ok(self.threads)
+    }
+
     /// Reinforcement learning: mean returns on fresh episodes of the test tasks.
     fn run_rl(self) -> anyhow::Result<()> {
         ensure!(
             matches!(self.split, SplitName::Test),
             "runs of reinforcement learning have test tasks alone; leave --split out"
         );
-        let (config, learner) = rl::open(&self.run)?;
+        let (config, learner) = rl::open(&self.run, self.threads()?)?;
         let tasks = self.tasks.unwrap_or(config.evaluation.tasks);
         let steps = self.steps.unwrap_or(config.evaluation.steps);
         let trajectories = config.test_trajectories();
@@ -136,8 +148,10 @@ impl Evaluate {
     /// Meta-transfer: accuracies of all trials on their test images.
     fn run_transfer(self) -> anyhow::Result<()> {
         ensure!(
-            matches!(self.split, SplitName::Test) && self.tasks.is_none() && self.steps.is_none(),
-            "runs of meta-transfer have no tasks or steps, and test images alone; leave --tasks, --steps and --split out"
+            matches!(self.split, SplitName::Test)
+                && self.tasks.or(self.steps).or(self.threads).is_none(),
+            "runs of meta-transfer have no tasks or steps, and test images alone, which one thread sees; leave --tasks, \
+             --steps, --split and --threads out"
         );
         let outcome = transfer::evaluate(&self.run)?;
         if self.json {

@@ -135,6 +135,7 @@ fn row(of: &Reproduction) {
             keys.join(", ")
         ),
         Verdict::Unfinished => "not run to its end".into(),
+        Verdict::NotStarted => "not run yet".into(),
         Verdict::Diverged => "diverged".into(),
     };
     say!(

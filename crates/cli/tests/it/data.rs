@@ -47,6 +47,12 @@ fn a_preview_is_a_picture() {
         png,
         "the same seed draws the same tasks"
     );
+    // What was there is replaced, not written over: another name of it keeps it.
+    fs::write(place.path("old.png"), "old").unwrap();
+    fs::hard_link(place.path("old.png"), place.path("kept.png")).unwrap();
+    place.run(&[&arguments[..6], &["old.png"], &sets[..]].concat()).ok();
+    assert_eq!(fs::read(place.path("old.png")).unwrap(), png);
+    assert_eq!(fs::read(place.path("kept.png")).unwrap(), b"old");
 }
 
 /// The folder of data sets, if there is one.

@@ -47,6 +47,12 @@ fn data_is_4() {
     place.run(&train).fails(4, &["omniglot"]);
     assert!(!place.path("run").exists());
     place.run(&["data", "verify", "omniglot", "--data", "nowhere"]).fails(4, &["nowhere"]);
+    for split in ["train", "test"] {
+        fs::create_dir_all(place.path(&format!("own/{split}/ant"))).unwrap();
+        fs::write(place.path(&format!("own/{split}/ant/1.png")), "").unwrap();
+    }
+    let again = "class ant is in the test split and again in the train split";
+    place.run(&["data", "verify", "images", "--data", "own"]).fails(4, &[again]);
     place.run(&["data", "preview", "sinusoid-maml"]).fails(4, &["sinusoid", "contact sheet"]);
 }
 

@@ -35,6 +35,8 @@ fn navigation_is_trained_and_evaluated() {
         text.lines().filter(|line| line.contains('±')).take(4).map(String::from).collect()
     };
     assert_eq!(table(&again), table(&shown), "the same episodes once more");
+    let alone = place.run(&["evaluate", "run", "--threads", "1"]).ok();
+    assert_eq!(table(&alone), table(&shown), "threads change no number");
     place.run(&train).fails(2, &["already holds a run"]);
     place.run(&["evaluate", "run", "--split", "train"]).fails(2, &["test tasks alone"]);
     place.run(&["inspect", "nav2d-maml"]).fails(2, &["only train and evaluate take"]);

@@ -137,6 +137,8 @@ fn evaluating_again_gives_the_same_numbers() {
     assert_eq!(more["report"]["scores"].as_array().unwrap().len(), 2);
     assert_eq!((&more["protocol"]["split"], &more["iteration"]), (&"validation".into(), &4.into()));
     assert_eq!(run(&["--steps", "0"])["report"]["scores"].as_array().unwrap().len(), 1);
+    assert_eq!(run(&["--threads", "1"]), run(&["--threads", "3"]), "threads change no number");
+    place.run(&["evaluate", "strokes-fomaml", "--threads", "9999"]).fails(2, &["at most 4096"]);
     place.run(&["evaluate", "strokes-fomaml", "--tasks", "1"]).fails(2, &["at least 2"]);
     let train = ["evaluate", "strokes-fomaml", "--split", "train"];
     assert!(place.run(&train).ok().contains("split train"));

@@ -61,7 +61,5 @@ pub(super) fn push_forward<'g>(
         Op::PoolPut { g, at, window } => t(g).map(|dg| dg.pool_put(v(at), window, y_extents())),
         Op::PoolSum { x, window } => t(x).map(|dx| dx.pool_sum(window)),
         Op::PoolSpread { g, window } => t(g).map(|dg| dg.pool_spread(window, y_extents())),
-        Op::Gather { x, at } => t(x).map(|dx| dx.gather(v(at))),
-        Op::Scatter { g, at } => t(g).map(|dg| dg.scatter(v(at), y.shape()[0])),
     }
 }

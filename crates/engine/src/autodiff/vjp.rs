@@ -79,8 +79,6 @@ pub(super) fn pull_back<'g>(y: Var<'g>, g: Var<'g>, mut add: impl FnMut(Var<'g>,
         Op::PoolPut { g: h, at, window } => add(v(h), g.pool_pick(v(at), window)),
         Op::PoolSum { x, window } => add(v(x), g.pool_spread(window, extents(v(x)))),
         Op::PoolSpread { g: h, window } => add(v(h), g.pool_sum(window)),
-        Op::Gather { x, at } => add(v(x), g.scatter(v(at), v(x).shape()[0])),
-        Op::Scatter { g: h, at } => add(v(h), g.gather(v(at))),
     }
 }
 

@@ -159,7 +159,5 @@ fn run_kernel<T: Elem>(
         }
         Op::ArgMax(_) => kernels::argmax(operand(0), shape(0), out),
         Op::OneHot(_) => kernels::one_hot(operand(0), out, &step.shape),
-        Op::Gather { .. } => kernels::gather(operand(0), operand(1), out),
-        Op::Scatter { .. } => kernels::scatter(operand(0), operand(1), out, &step.shape),
     }
 }

@@ -473,28 +473,6 @@ impl<'g> Var<'g> {
         (self * self.argmax().one_hot(n)).sum_last()
     }
 
-    /// Rows at the given indices: `[n, ..], [m] -> [m, ..]`.
-    #[track_caller]
-    pub fn gather(self, at: Var<'g>) -> Var<'g> {
-        self.assert_same_graph(at);
-        let mut shape = self.shape();
-        let m = at.shape();
-        assert!(!shape.is_empty() && m.len() == 1, "gather of {shape:?} at {m:?}");
-        shape[0] = m[0];
-        self.graph.node(Op::Gather { x: self.id, at: at.id }, shape)
-    }
-
-    /// Adjoint of [`Var::gather`]: rows added to `rows` rows of zeros at the given indices.
-    #[track_caller]
-    pub fn scatter(self, at: Var<'g>, rows: usize) -> Var<'g> {
-        self.assert_same_graph(at);
-        let mut shape = self.shape();
-        let m = at.shape();
-        assert!(m.len() == 1 && shape.first() == m.first(), "scatter of {shape:?} at {m:?}");
-        shape[0] = rows;
-        self.graph.node(Op::Scatter { g: self.id, at: at.id }, shape)
-    }
-
     /// log softmax along the last axis, shifted by the maximum so that nothing overflows.
     #[track_caller]
     pub fn log_softmax(self) -> Var<'g> {

@@ -174,16 +174,6 @@ pub(crate) enum Op {
     ArgMax(NodeId),
     /// `[..] -> [.., n]`: 1 at the index, else 0; derivative zero.
     OneHot(NodeId),
-    /// Rows of `x` at the indices: `[n, ..], [m] -> [m, ..]`.
-    Gather {
-        x: NodeId,
-        at: NodeId,
-    },
-    /// Adjoint of `Gather` in `x`: rows of `g` added to zeros at the indices.
-    Scatter {
-        g: NodeId,
-        at: NodeId,
-    },
 }
 
 impl Op {
@@ -211,9 +201,7 @@ impl Op {
             | Op::ConvWeightGrad { x: a, g: b, .. }
             | Op::PoolArgmax { x: a, by: b, .. }
             | Op::PoolPick { x: a, at: b, .. }
-            | Op::PoolPut { g: a, at: b, .. }
-            | Op::Gather { x: a, at: b }
-            | Op::Scatter { g: a, at: b } => {
+            | Op::PoolPut { g: a, at: b, .. } => {
                 f(*a);
                 f(*b);
             }
@@ -263,8 +251,6 @@ impl Op {
             Op::PoolSpread { .. } => "pool_spread".into(),
             Op::ArgMax(_) => "argmax".into(),
             Op::OneHot(_) => "one_hot".into(),
-            Op::Gather { .. } => "gather".into(),
-            Op::Scatter { .. } => "scatter".into(),
         }
     }
 }

@@ -30,7 +30,9 @@ impl<'g> Var<'g> {
         let channels = shape[3];
         let (plain, sign) = self.without_channel_affine();
         let (x, by) = match sign {
-            Some(sign) if volume(&sign.shape()) == channels => (plain, sign.reshape(&[channels])),
+            Some(sign) if is_of_channels(&sign.shape(), channels) => {
+                (plain, sign.reshape(&[channels]))
+            }
             Some(sign) => (plain * sign.expand(&self.shape()), self.graph.full(&[channels], 1.0)),
             None => (plain, self.graph.full(&[channels], 1.0)),
         };
@@ -206,6 +208,12 @@ impl<'g> Choice<'g> {
         self.known.insert(x.id, chosen);
         Some(chosen)
     }
+}
+
+/// Whether a value, aligned at the innermost axis with `[n, h, w, c]`, is one for each channel: as many images as
+/// channels have as many values.
+fn is_of_channels(shape: &[usize], channels: usize) -> bool {
+    volume(shape) == channels && shape.last().copied().unwrap_or(1) == channels
 }
 
 /// Whether a value, aligned at the innermost axis with `[n, h, w, c]`, does not vary over h and w.

@@ -7,7 +7,8 @@ use crate::tensor::volume;
 /// Counts for one run of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Floating-point operations of convolutions and matrix products; a multiply-add counts two.
+    /// Floating-point operations of convolutions and matrix products; a multiply-add counts two. A convolution by Winograd's
+    /// algorithm counts as the direct one, of which it takes a quarter of the products.
     pub product_flops: u64,
     /// Elementwise operations and sums.
     pub elementwise_ops: u64,

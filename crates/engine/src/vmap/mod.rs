@@ -10,7 +10,7 @@ pub(crate) mod tests;
 use std::fmt;
 
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Var, live};
-use crate::tensor::{MAX_AXES, Shape, volume};
+use crate::tensor::{MAX_AXES, Shape};
 
 /// Why a computation has no vectorised form: an operation that would need another one, which does not
 /// exist, to run over many examples at once.
@@ -194,14 +194,6 @@ impl<'g> Mapper<'_, 'g> {
             }
             Op::ArgMax(x) => v(*x).argmax(),
             Op::OneHot(at) => v(*at).one_hot(node.shape[node.shape.len() - 1]),
-            Op::Gather { x, at } => {
-                self.by_index(any, (*x, *at), &shape, one(*x)[0], |x, at, _| x.gather(at))
-            }
-            Op::Scatter { g, at } => {
-                self.by_index(any, (*g, *at), &shape, node.shape[0], |g, at, rows| {
-                    g.scatter(at, rows)
-                })
-            }
         };
         Ok(Value { var, mapped: any })
     }
@@ -243,26 +235,6 @@ impl<'g> Mapper<'_, 'g> {
             false => self.at(id).var,
         };
         f(&operands.iter().map(operand).collect::<Vec<_>>()).reshape(shape)
-    }
-
-    /// `f(x, at, rows)` moves rows of `x` `[n, ..]` by their indices `at` `[m]` below `rows`. Examples'
-    /// rows lie behind one another, and so do the ranges of their indices.
-    fn by_index(
-        &self,
-        mapped: bool,
-        (x, at): (NodeId, NodeId),
-        shape: &[usize],
-        rows: usize,
-        f: impl Fn(Var<'g>, Var<'g>, usize) -> Var<'g>,
-    ) -> Var<'g> {
-        if !mapped {
-            return f(self.at(x).var, self.at(at).var, rows);
-        }
-        let first = |example: usize| self.graph.full(&[1, 1], (example * rows) as f64);
-        let firsts: Vec<Var<'g>> = (0..self.extent).map(first).collect();
-        let at = self.lifted(self.at(at)) + self.graph.concat(&firsts, 0);
-        let at = at.reshape(&[volume(&at.shape())]);
-        f(merged(self.lifted(self.at(x))), at, rows * self.extent).reshape(shape)
     }
 }
 

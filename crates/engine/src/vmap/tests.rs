@@ -64,23 +64,6 @@ fn stack(examples: &[Vec<Tensor>; EXAMPLES], i: usize) -> Tensor {
 }
 
 #[test]
-fn rows_by_an_index_of_their_own() {
-    let graph = Graph::new();
-    let (x, g) = (graph.input("x", &[4, 2]), graph.input("g", &[3, 2]));
-    let at = graph.input("at", &[3]);
-    let outputs = [x.gather(at), g.scatter(at, 5)];
-    // The first and the last row too, so that neighbours in the mapped form would be met.
-    let indices = [[0.0, 3.0, 3.0], [3.0, 0.0, 1.0], [2.0, 2.0, 0.0]];
-    let example = |e: usize| {
-        let value = |i: u64, shape: &[usize]| random(Key::new(8).at(e as u64, i), shape, 1.0);
-        vec![value(0, &[4, 2]), value(1, &[3, 2]), Tensor::from_f64(&[3], indices[e].to_vec())]
-    };
-    compare(&outputs, &[true, true, true], &[0, 1, 2].map(example));
-    let shared = |e: usize| [&example(0)[..2], &example(e)[2..]].concat();
-    compare(&outputs, &[false, false, true], &[0, 1, 2].map(shared));
-}
-
-#[test]
 fn what_is_shared_is_computed_once() {
     let graph = Graph::new();
     let (x, w) = (graph.input("x", &[2, 3]), graph.input("w", &[3, 3]));

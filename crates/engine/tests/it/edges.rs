@@ -31,7 +31,7 @@ fn wrong_shapes_are_refused_while_building() {
     });
     assert!(message.contains("[2, 3]"), "{message}");
     let message = panic_of(|g| {
-        g.input("g", &[2, 3]).scatter(g.input("at", &[2, 2]), 4);
+        g.input("a", &[2, 3]).matmul(g.input("b", &[2, 2]));
     });
     assert!(message.contains("[2, 2]"), "{message}");
 }
@@ -255,4 +255,22 @@ fn nan_is_not_lost() {
     let zeros = Tensor::zeros(Dtype::F64, &[1, 4, 4, 1]);
     let got = evaluate(&graph, &[v.argmax()], &[zeros, vector(&[2.0, nan, 9.0])]);
     assert_eq!(got[0].get(0), 1.0);
+}
+
+/// Signs of images are not those of channels, though there be as many.
+#[test]
+fn pooling_of_images_with_signs_of_their_own() {
+    let x = random(Key::new(1), &[2, 2, 2, 2], 1.0);
+    let scale = Tensor::from_f64(&[2, 1, 1, 1], vec![1.0, -1.0]);
+    let graph = Graph::new();
+    let image = graph.input("x", x.shape());
+    let scales = graph.input("scale", scale.shape());
+    let pooled = (image * scales).max_pool(Window::square(2, 2, 0));
+    let got = evaluate(&graph, &[pooled], &[x.clone(), scale.clone()]);
+    let want = (0..4).map(|i| {
+        let (n, c) = (i / 2, i % 2);
+        let pixels = (0..4).map(|pixel| scale.get(n) * x.get(n * 8 + pixel * 2 + c));
+        pixels.fold(f64::NEG_INFINITY, f64::max)
+    });
+    assert_eq!(got[0].as_f64(), want.collect::<Vec<_>>());
 }

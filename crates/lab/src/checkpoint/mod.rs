@@ -260,6 +260,11 @@ pub mod tensors {
     }
 }
 
+/// Puts a file at `path` whole or not at all: what was there is replaced once the new one is on the disk.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic(path, |file| file.write_all(bytes))
+}
+
 /// Puts a file at `path` whole or not at all: `write` fills a temporary file beside it, which is flushed to
 /// the disk and then takes the place of what was there.
 pub(crate) fn write_atomic(

@@ -38,19 +38,9 @@ pub enum Family {
 
 impl Family {
     /// The names of all families, in the order of a list.
-    pub const NAMES: &[&str] = &[
-        "strokes",
-        "omniglot",
-        "sinusoid",
-        "sine_line",
-        "double_mnist",
-        "triple_mnist",
-        "cifar_fs",
-        "fc100",
-        "mini_imagenet",
-        "images",
-        "curves",
-    ];
+    pub fn names() -> &'static [&'static str] {
+        FamilyName::names()
+    }
 
     /// Whether tasks are of images in files.
     pub fn has_image_files(&self) -> bool {

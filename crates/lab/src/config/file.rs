@@ -247,7 +247,6 @@ sections! {
         inner_momentum: f64,
         cosine_weight: f64,
         l2_weight: f64,
-        magnitude: f64,
         strength: f64,
         strength_schedule: StrengthSchedule,
         comparison: Comparison,

@@ -105,13 +105,11 @@ pub enum Method {
 /// Keys of `[algorithm]` that go with `name = "gradient_similarity"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SimilarityConfig {
-    /// Weight of the cosine in the similarity loss. Default 1.
+    /// Weight of the cosine in the similarity loss; only its ratio to `l2_weight` counts. Default 1.
     pub cosine_weight: f64,
-    /// Weight of the squared distance; not 0 when `cosine_weight` is. Default 0.
+    /// Weight of the squared distance; only its ratio to `cosine_weight` counts, and not both are 0. Default 0.
     pub l2_weight: f64,
-    /// Length of the correction relative to the query gradient. Default 1.
-    pub magnitude: f64,
-    /// Factor of the correction as training starts; 0 is first-order MAML. Default 0.5.
+    /// Length of the correction relative to the query gradient as training starts; 0 is first-order MAML. Default 0.5.
     pub strength: f64,
     /// Default `constant`.
     pub strength_schedule: StrengthSchedule,
@@ -131,7 +129,6 @@ const KEYS: &[(MethodName, &str, &str)] = &[
     (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
     (MethodName::GradientSimilarity, "algorithm.cosine_weight", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.l2_weight", NO_CORRECTION),
-    (MethodName::GradientSimilarity, "algorithm.magnitude", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.strength", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.strength_schedule", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.comparison", NO_CORRECTION),
@@ -287,7 +284,6 @@ impl Method {
             Method::GradientSimilarity(of) => {
                 into.cosine_weight = Some(of.cosine_weight);
                 into.l2_weight = Some(of.l2_weight);
-                into.magnitude = Some(of.magnitude);
                 into.strength = Some(of.strength);
                 into.strength_schedule = Some(of.strength_schedule);
                 into.comparison = Some(of.comparison);
@@ -408,7 +404,6 @@ impl SimilarityConfig {
         let of = SimilarityConfig {
             cosine_weight: not_negative("cosine_weight", file.cosine_weight, 1.0)?,
             l2_weight: not_negative("l2_weight", file.l2_weight, 0.0)?,
-            magnitude: not_negative("magnitude", file.magnitude, 1.0)?,
             strength: not_negative("strength", file.strength, 0.5)?,
             strength_schedule: file.strength_schedule.unwrap_or(StrengthSchedule::Constant),
             comparison: file.comparison.unwrap_or(Comparison::PerTensor),

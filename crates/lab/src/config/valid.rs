@@ -180,6 +180,11 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
     let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
+    if steps == 0 && method == Method::Reptile {
+        let expected = "1 or more with algorithm.name = \"reptile\": it goes where its inner steps lead, and \
+                        learns nothing without one";
+        return Err(at.bad("algorithm.adaptation_steps", steps, expected));
+    }
     Ok(AlgorithmConfig {
         regularizer: Regularizer::check(at, file, (method, window), (steps, regression))?,
         method,

@@ -15,6 +15,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::RlConfig;
 use crate::config::rl::Environment;
 use crate::evaluation::Estimate;
+use crate::plot::{self, Axis, Chart, Line};
 use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
 use crate::{Error, Result};
@@ -64,7 +65,7 @@ pub struct Outcome {
 /// One line of `metrics.jsonl`.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum Line<'a> {
+enum Record<'a> {
     Train {
         iteration: u64,
         seconds: f64,
@@ -108,10 +109,12 @@ pub fn train(
     run.finish(stop)
 }
 
-/// A learner standing at the newest checkpoint of a run.
-pub fn open(folder: &Path) -> Result<(RlConfig, Learner)> {
+/// A learner standing at the newest checkpoint of a run, on as many threads as it had or on so many; 0 is one per core.
+/// Fails when the folder holds no run, or its checkpoint is missing, damaged or of another configuration.
+pub fn open(folder: &Path, threads: Option<usize>) -> Result<(RlConfig, Learner)> {
     let dir = RunDir::open(folder)?;
-    let config: RlConfig = dir.kept()?;
+    let mut config: RlConfig = dir.kept()?;
+    config.run.threads = threads.unwrap_or(config.run.threads);
     let mut learner = Learner::new(&config)?;
     restore(&mut learner, &dir.last_path())?;
     Ok((config, learner))
@@ -172,7 +175,7 @@ impl Run {
             let done = self.learner.iteration();
             sink(Event::Step(&report));
             if done.is_multiple_of(settings.log_every as u64) || done == last {
-                self.writer.append(&Line::Train {
+                self.writer.append(&Record::Train {
                     iteration: done,
                     seconds: self.seconds,
                     returns: &report.returns,
@@ -239,11 +242,7 @@ impl Run {
         if let Some(paths) = self.paths(steps) {
             self.writer.write_text("paths.svg", &paths)?;
         }
-        let name = |k: usize| match &self.learner {
-            Learner::Gradient(_) => format!("return after {k} gradients"),
-            Learner::Evolution(_) => "return after adaptation".into(),
-        };
-        self.writer.write_text("curve.svg", &picture::learning_curve(&self.curve()?, name))?;
+        self.writer.write_text("curve.svg", &plot::svg(&[self.curve()?], 1))?;
         self.writer.write_result(&outcome)?;
         Ok(outcome)
     }
@@ -275,14 +274,34 @@ impl Run {
         tasks.map(|tasks| picture::paths(&tasks))
     }
 
-    /// Iterations with their returns, from `metrics.jsonl`.
-    fn curve(&self) -> Result<Vec<(u64, Vec<f64>)>> {
-        let lines = self.writer.dir().metrics()?;
-        let row = |line: &serde_json::Value| {
-            let returns = line["returns"].as_array()?.iter().filter_map(|x| x.as_f64()).collect();
-            Some((line["iteration"].as_u64()?, returns))
-        };
-        Ok(lines.iter().filter_map(row).collect())
+    /// Returns over the iterations in `metrics.jsonl`, a line for each number of inner steps.
+    fn curve(&self) -> Result<Chart> {
+        let metrics = self.writer.dir().metrics()?;
+        let mut lines: Vec<Line> = Vec::new();
+        for line in &metrics {
+            let (Some(at), Some(returns)) =
+                (line["iteration"].as_u64(), line["returns"].as_array())
+            else {
+                continue;
+            };
+            for (k, value) in returns.iter().enumerate() {
+                if lines.len() == k {
+                    let name = match &self.learner {
+                        Learner::Gradient(_) => format!("after {k} gradients"),
+                        Learner::Evolution(_) => "after adaptation".into(),
+                    };
+                    lines.push(Line { name, points: Vec::new() });
+                }
+                let value = value.as_f64().unwrap_or(f64::NAN);
+                lines[k].points.push([at as f64, value, 0.0]);
+            }
+        }
+        Ok(Chart {
+            title: "returns in training".into(),
+            x: Axis::whole("outer iterations"),
+            y: Axis::linear("mean return"),
+            lines,
+        })
     }
 }
 

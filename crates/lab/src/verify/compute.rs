@@ -3,7 +3,7 @@
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor, grad_params, hvp};
 use innerloop_meta::algorithms::{Fomaml, InnerLoop, Maml};
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, Learner, Losses, MetaState, Point, Problem, Setup, Strategy,
+    Adapter, Algorithm, Learner, Losses, MetaState, Point, Problem, Setup, StepLosses, Strategy,
     TaskData, TaskResult, rate_name,
 };
 
@@ -165,7 +165,7 @@ fn decisions(case: &Case, dtype: Dtype) -> Vec<f64> {
         }
     };
     for task in &case.tasks {
-        let mut evaluation = Evaluation::default();
+        let mut evaluation = StepLosses::default();
         let [xs, ys, xq, yq] = task;
         let data = TaskData { support: &[xs, ys], query: &[xq, yq], key: Key::new(0) };
         adapter.run(&mut worker, &meta, data, &mut evaluation, |at| {

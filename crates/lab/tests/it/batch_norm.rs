@@ -2,7 +2,7 @@
 
 use innerloop_engine::{Dtype, Key, Tensor};
 use innerloop_lab::{ErrorKind, Experiment, Trainer, Which, open};
-use innerloop_meta::{Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup, TaskData};
+use innerloop_meta::{Adapter, Grouping, Learner, Losses, MetaState, Setup, StepLosses, TaskData};
 use innerloop_nn::Conv4;
 use innerloop_tasks::{Episode, Split, episode_key};
 
@@ -30,7 +30,7 @@ fn predictions(experiment: &Experiment, meta: &MetaState, episode: &Episode) -> 
         key: Key::new(0),
     };
     let mut outputs = Vec::new();
-    adapter.run(&mut worker, meta, data, &mut Evaluation::default(), |at| {
+    adapter.run(&mut worker, meta, data, &mut StepLosses::default(), |at| {
         outputs.push(at.output.clone());
     });
     outputs

@@ -3,10 +3,10 @@
 use innerloop_engine::{Dtype, Key, Tensor};
 use innerloop_lab::{Config, ErrorKind, Evaluator, Experiment, Trainer, Which, diagnose, open};
 use innerloop_meta::{
-    Adapter, Evaluation, Grouping, Learner, Losses, MetaState, Setup, TaskData, TaskResult,
+    Adapter, Grouping, Learner, Losses, MetaState, Setup, StepLosses, TaskData, TaskResult,
 };
 use innerloop_nn::{Conv4, Downsampling, Head, Init, Model};
-use innerloop_tasks::{Episode, EpisodeSpec, Sinusoid, Split, curves, episode_key};
+use innerloop_tasks::{Episode, EpisodeSpec, Sinusoid, Sizes, Split, episode_key};
 
 use crate::runs::{check_refused, complete, tiny};
 
@@ -48,7 +48,7 @@ fn adapted(experiment: &Experiment, meta: &MetaState) -> Vec<Tensor> {
     };
     let mut outputs = Vec::new();
     let mut worker = adapter.worker(Dtype::F64);
-    adapter.run(&mut worker, meta, data, &mut Evaluation::default(), |at| {
+    adapter.run(&mut worker, meta, data, &mut StepLosses::default(), |at| {
         outputs.push(at.output.clone());
     });
     outputs
@@ -165,7 +165,7 @@ fn adaptation_can_be_diagnosed_and_pre_training_cannot() {
 #[test]
 fn what_cannot_be_pre_trained_is_refused() {
     let config = || tiny("strokes-fine-tune", &[]);
-    let sinusoid = Sinusoid { sizes: curves::Sizes::new(5, 5) };
+    let sinusoid = Sinusoid { sizes: Sizes::new(5, 5) };
     let refused = Experiment::with_family(config(), Box::new(sinusoid));
     check_refused(refused, ErrorKind::Config, &["sinusoid has no training classes"]);
     let headless = |spec: &EpisodeSpec| -> Box<dyn Model> {

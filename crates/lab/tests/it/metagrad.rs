@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_lab::checkpoint::tensors;
-use innerloop_lab::{Config, ErrorKind, MetaGradient, Result, Which, metagrad, open};
+use innerloop_lab::{Computed, Config, ErrorKind, Result, Which, metagrad, open};
 use tempfile::TempDir;
 
 use crate::cases::Case;
@@ -105,7 +105,7 @@ impl Files {
         config: &Config,
         (weights, episode): (&Params<Tensor>, &Params<Tensor>),
         dtype: Dtype,
-    ) -> (Result<MetaGradient>, PathBuf) {
+    ) -> (Result<Computed>, PathBuf) {
         let out = self.path("out.safetensors");
         let weights = self.write("weights.safetensors", weights);
         let episode = self.write("episode.safetensors", episode);

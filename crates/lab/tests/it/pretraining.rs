@@ -36,6 +36,24 @@ fn ordinary_training_starts_from_the_best() {
     check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
 }
 
+/// Members of an ensemble are of ordinary training alone, where there was any.
+#[test]
+fn an_ensemble_is_of_ordinary_training() {
+    let config = half(&["evaluation.ensemble=5", "outer.lr=0.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut members = complete(&config, &out).ensemble;
+    members.sort_unstable();
+    assert_eq!(members, [6, 8, 10]);
+    assert_eq!(RunDir::open(&out).unwrap().members().unwrap(), members, "the others are gone");
+    // While pre-training lasts its weights are ranked with each other.
+    let out = folder.path().join("stopped");
+    stopped(&config, &out, 5);
+    assert_eq!(RunDir::open(&out).unwrap().members().unwrap(), [2, 4, 5]);
+    resumed(&config, &out).1.unwrap();
+    assert_eq!(RunDir::open(&out).unwrap().members().unwrap(), members);
+}
+
 #[test]
 fn the_return_resumes() {
     let config = half(&["outer.lr=0.1"]);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use innerloop_lab::config::rl::{MethodName, OptimizerName, OuterName};
 use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
@@ -74,7 +75,7 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
 /// Two runs end at the same θ, and leave the same lines but for the time: how many.
 #[track_caller]
 fn same_lines(whole: &Path, parts: &Path) -> usize {
-    let [a, b] = [whole, parts].map(|out| rl::open(out).unwrap().1);
+    let [a, b] = [whole, parts].map(|out| rl::open(out, None).unwrap().1);
     assert_eq!(a.theta().values(), b.theta().values());
     let [a, b] = [whole, parts].map(|out| {
         let mut lines = RunDir::open(out).unwrap().metrics().unwrap();
@@ -135,7 +136,9 @@ fn paths_are_those_of_the_episodes_evaluated() {
     let settings =
         config("nav2d-maml", &["outer.iterations=1", "evaluation.trajectories=5", "seed=3"]);
     train(settings, folder.path(), false).unwrap();
-    let Learner::Gradient(learner) = rl::open(folder.path()).unwrap().1 else { panic!("a policy") };
+    let Learner::Gradient(learner) = rl::open(folder.path(), None).unwrap().1 else {
+        panic!("a policy")
+    };
     let of = |rollouts: &Rollouts| {
         let points = |t: &Trajectory| {
             let states = t.observations.chunks_exact(2).chain([t.end.as_slice()]);
@@ -187,6 +190,24 @@ fn a_robot_that_cannot_run_says_what_it_needs() {
     let message = error.to_string();
     let words = ["none.xml is not there", "pip install", "INNERLOOP_MUJOCO_MODELS"];
     assert!(words.iter().all(|words| message.contains(words)), "{message}");
+}
+
+/// A configuration that is made means what it means when it is written and read.
+#[test]
+fn defaults_are_those_of_what_is_read() {
+    for (name, method, optimizer) in [
+        (MethodName::Maml, OuterName::Trpo, None),
+        (MethodName::MultiStep, OuterName::Ppo, None),
+        (MethodName::Maml, OuterName::Plain, Some(OptimizerName::Sgd)),
+        (MethodName::Reptile, OuterName::Plain, None),
+        (MethodName::Reptile, OuterName::Plain, Some(OptimizerName::Adam)),
+    ] {
+        let mut made = RlConfig::default();
+        (made.algorithm.name, made.outer.method) = (name, method);
+        made.outer.optimizer = optimizer;
+        let read = RlConfig::parse(&made.to_toml(), "config.toml").unwrap();
+        assert_eq!(made.settings(), read.settings());
+    }
 }
 
 #[test]

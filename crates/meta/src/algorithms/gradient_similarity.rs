@@ -6,7 +6,7 @@
 //! φ₀ = θ      φ_{k+1} = φ_k − α g_k       g_k = ∇L_S(φ_k)      s = mean_k g_k, held constant
 //! q  = ∇L_Q(φ_K)                          l(q) = λ_c (1 − cos(q, s)) + λ_2 ½ ‖q − s‖²
 //! h  = −∂l/∂q = λ_c (s/‖s‖ − cos(q, s) q/‖q‖)/‖q‖ + λ_2 (s − q)
-//! G  = q + γ ρ ‖q‖ h/‖h‖                  γ constant, or falling to 0 in a straight line
+//! G  = q + γ ‖q‖ h/‖h‖                    γ constant, or falling to 0 in a straight line
 //!
 //! MAML's second-order term moves θ to where the gradients of support and query set agree; here the
 //! query gradient itself is moved towards the support gradient.
@@ -52,13 +52,11 @@ pub enum Comparison {
 pub struct GradientSimilarity {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// `λ_c`, weight of the cosine.
+    /// `λ_c`, weight of the cosine; of both weights only the ratio counts.
     pub cosine: f64,
     /// `λ_2`, weight of the squared distance.
     pub l2: f64,
-    /// `ρ`, length of the correction relative to the query gradient.
-    pub magnitude: f64,
-    /// `γ` at the start.
+    /// `γ` at the start: length of the correction relative to the query gradient.
     pub strength: f64,
     /// How γ goes on.
     pub decay: Decay,
@@ -154,7 +152,7 @@ impl Algorithm for GradientSimilarity {
         }
         let mean = 1.0 / end.steps as f64;
         let s = q.map_named(|name, _| end.state[&sum(name)] * mean);
-        let length = end.scheduled[STRENGTH] * self.magnitude;
+        let length = end.scheduled[STRENGTH];
         match self.comparison {
             Comparison::PerLayer => {
                 let mut corrected = q.clone();
@@ -197,7 +195,7 @@ impl Algorithm for GradientSimilarity {
 }
 
 impl GradientSimilarity {
-    /// `q + γρ ‖q‖ h/‖h‖`.
+    /// `q + γ ‖q‖ h/‖h‖`.
     fn corrected<'g>(&self, q: &[Var<'g>], s: &[Var<'g>], length: Var<'g>) -> Vec<Var<'g>> {
         let (q_norm, s_norm) = (norm(q), norm(s));
         let (over_q, over_s) = (q_norm.recip(), s_norm.recip());

@@ -27,6 +27,7 @@ enum Rule {
 
 /// The exact one, if there is one, and the others.
 pub(super) fn of(
+    problem: &dyn Problem,
     algorithm: &dyn Fn() -> Box<dyn Algorithm>,
     steps: usize,
 ) -> (Option<Approximation>, Vec<Approximation>) {
@@ -43,7 +44,6 @@ pub(super) fn of(
         inner: InnerLoop::new(0.0),
         cosine: 1.0,
         l2: 0.0,
-        magnitude: 1.0,
         strength: 0.5,
         decay: Decay::Constant,
         comparison: Comparison::PerTensor,
@@ -58,8 +58,12 @@ pub(super) fn of(
         others.push(new(&format!("as trained ({})", base.name()), Rule::Own));
     }
     others.push(rule("first order", FirstOrder));
-    others.push(rule("displacement", Displacement));
-    others.push(new("gradient similarity, 0.5", Rule::Similarity(similarity)));
+    // Where the outer loop learns nothing of what the inner loop moves, one is zero and the other first order.
+    let theta = problem.parameters();
+    if theta.names().iter().any(|name| base.adapts(name) && base.learns(name)) {
+        others.push(rule("displacement", Displacement));
+        others.push(new("gradient similarity, 0.5", Rule::Similarity(similarity)));
+    }
     for epsilon in [1.0, 0.01, 0.001] {
         others.push(rule(&format!("differences, epsilon {epsilon}"), Differences { epsilon }));
     }
@@ -99,6 +103,10 @@ impl Algorithm for Approximation {
 
     fn adapts(&self, name: &str) -> bool {
         self.base.adapts(name)
+    }
+
+    fn learns(&self, name: &str) -> bool {
+        self.base.learns(name)
     }
 
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {

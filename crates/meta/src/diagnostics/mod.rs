@@ -16,7 +16,7 @@ use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Tensor};
 
 use crate::{
-    AdaptWorker, Adapter, Algorithm, Evaluation, Learner, Losses, MetaState, Problem, Setup,
+    AdaptWorker, Adapter, Algorithm, Learner, Losses, MetaState, Problem, Setup, StepLosses,
     TaskData, TaskResult, Worker,
 };
 use approximations::Approximation;
@@ -69,7 +69,7 @@ impl StepDiagnosis {
     }
 }
 
-/// How close an approximation comes to the exact meta-gradient with respect to θ.
+/// How close an approximation comes to the exact meta-gradient with respect to what is learned of θ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alignment {
     /// Cosine with the exact one.
@@ -139,7 +139,7 @@ impl Diagnostics {
             (approximation, learner)
         };
         let base = algorithm();
-        let (exact, others) = approximations::of(&algorithm, setup.steps);
+        let (exact, others) = approximations::of(problem, &algorithm, setup.steps);
         Diagnostics {
             probe: Probe::new(problem, base.as_ref(), setup.steps),
             adapter: Adapter::new(problem, base.as_ref(), (setup.steps, setup.steps), setup.batch),
@@ -175,7 +175,7 @@ impl Diagnostics {
         task: TaskData<'_>,
     ) -> TaskDiagnosis {
         let mut path: Vec<Vec<f64>> = Vec::with_capacity(self.steps + 1);
-        let mut losses = Evaluation::default();
+        let mut losses = StepLosses::default();
         self.adapter.run(&mut worker.adapter, meta, task, &mut losses, |at| {
             path.push(at.fast.iter().flat_map(Tensor::iter).collect());
         });

@@ -35,15 +35,15 @@ pub struct AdaptWorker {
 pub struct Adapted<'a> {
     /// Steps taken.
     pub k: usize,
-    /// The network's output on the query set.
+    /// The network's output on the query set, `[n, outputs]`.
     pub output: &'a Tensor,
     /// Fast weights φ_k, in the order of the parameters the inner loop moves.
     pub fast: &'a [Tensor],
 }
 
-/// The query set's fate along the inner loop: entry `k` is after `k` steps.
+/// Losses along the inner loop: entry `k` is after `k` steps.
 #[derive(Clone, Debug, Default)]
-pub struct Evaluation {
+pub struct StepLosses {
     /// Support loss after each number of steps; the last step's is not computed.
     pub support_losses: Vec<f64>,
     /// Query loss after each number of steps.
@@ -95,13 +95,13 @@ impl Adapter {
     }
 
     /// Adapts to a task and predicts its query set after every number of steps, 0 included;
-    /// `visit` sees each prediction.
+    /// `visit` sees each prediction. Panics when the worker belongs to another adapter or the data has other shapes.
     pub fn run(
         &self,
         worker: &mut AdaptWorker,
         meta: &MetaState,
         task: TaskData<'_>,
-        evaluation: &mut Evaluation,
+        evaluation: &mut StepLosses,
         mut visit: impl FnMut(Adapted<'_>),
     ) {
         let AdaptWorker { buffers, workspace, fast, state, output, carried } = worker;

@@ -7,7 +7,7 @@ use innerloop_engine::{Dtype, Tensor, Workspace};
 
 use super::structure::Structure;
 use super::{TaskData, TaskResult};
-use crate::minibatch;
+use crate::minibatch::Passes;
 
 /// Buffers of the tasks that run together, outside the programs.
 pub(super) struct Buffers {
@@ -18,6 +18,7 @@ pub(super) struct Buffers {
     query: Vec<Tensor>,
     /// Minibatches, per step and array; empty when steps take the whole support set.
     batches: Vec<Vec<Tensor>>,
+    passes: Passes,
     /// One pass's statistics.
     pub(super) statistics: Vec<Tensor>,
 }
@@ -35,19 +36,20 @@ impl Buffers {
             row.set(k, 1.0);
             row
         });
-        let zeros = |shapes: &[Vec<usize>], dtype: Dtype| -> Vec<Tensor> {
+        let zeros = |shapes: &[Vec<usize>]| -> Vec<Tensor> {
             shapes.iter().map(|shape| Tensor::zeros(dtype, &structure.stacked(shape))).collect()
         };
-        let grouped = |shapes| if structure.group > 1 { zeros(shapes, dtype) } else { Vec::new() };
+        let grouped = |shapes| if structure.group > 1 { zeros(shapes) } else { Vec::new() };
         Buffers {
             one_hot: one_hot.collect(),
             support: grouped(&structure.support),
             query: grouped(&structure.query),
             batches: match structure.batch {
-                Some(_) => vec![zeros(&structure.step_support, Dtype::F32); steps.max(1)],
+                Some(_) => vec![zeros(&structure.step_support); steps.max(1)],
                 None => Vec::new(),
             },
-            statistics: zeros(structure.statistics.values(), dtype),
+            passes: Passes::new(structure.support_examples),
+            statistics: zeros(structure.statistics.values()),
         }
     }
 
@@ -79,20 +81,18 @@ impl Buffers {
         for member in 0..structure.group {
             let task = tasks[member.min(tasks.len() - 1)];
             for (to, from) in self.support.iter_mut().zip(task.support) {
-                match_dtype(to, from);
                 put(to, member, from);
             }
             for (to, from) in self.query.iter_mut().zip(task.query) {
-                match_dtype(to, from);
                 put(to, member, from);
             }
             let Some(batch) = structure.batch else { continue };
+            self.passes.begin(task.key);
             for (k, arrays) in self.batches.iter_mut().enumerate() {
-                let rows = minibatch(task.key, structure.support_examples, batch, k);
-                for (to, from) in arrays.iter_mut().zip(task.support) {
-                    match_dtype(to, from);
-                    let n = from.len() / from.shape()[0];
-                    for (row, &index) in rows.iter().enumerate() {
+                for row in 0..batch {
+                    let index = self.passes.at(k * batch + row);
+                    for (to, from) in arrays.iter_mut().zip(task.support) {
+                        let n = from.len() / from.shape()[0];
                         copy_part(to, (member * batch + row) * n, from, index * n, n);
                     }
                 }
@@ -121,22 +121,16 @@ pub(super) fn bytes_of(tensor: &Tensor) -> usize {
     tensor.len() * if tensor.dtype() == Dtype::F32 { 4 } else { 8 }
 }
 
-/// Takes over the element type of the tasks' arrays, which never changes after the first ones.
-fn match_dtype(to: &mut Tensor, from: &Tensor) {
-    if to.dtype() != from.dtype() {
-        *to = to.cast(from.dtype());
-    }
-}
-
-/// Copies `n` consecutive elements between tensors of one element type.
+/// Copies `n` consecutive elements; each tensor keeps its element type.
 fn copy_part(to: &mut Tensor, at: usize, from: &Tensor, start: usize, n: usize) {
-    match from.dtype() {
-        Dtype::F32 => {
+    match (to.dtype(), from.dtype()) {
+        (Dtype::F32, Dtype::F32) => {
             to.as_f32_mut()[at..at + n].copy_from_slice(&from.as_f32()[start..start + n]);
         }
-        Dtype::F64 => {
+        (Dtype::F64, Dtype::F64) => {
             to.as_f64_mut()[at..at + n].copy_from_slice(&from.as_f64()[start..start + n]);
         }
+        _ => (0..n).for_each(|i| to.set(at + i, from.get(start + i))),
     }
 }
 
@@ -177,14 +171,7 @@ pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
 
 /// Copies a value all tasks share to every place of a group; the element type stays.
 pub(super) fn spread(group: &mut Tensor, one: &Tensor) {
-    let n = one.len();
-    for member in 0..group.len() / n {
-        if group.dtype() == one.dtype() {
-            put(group, member, one);
-        } else {
-            (0..n).for_each(|i| group.set(member * n + i, one.get(i)));
-        }
-    }
+    (0..group.len() / one.len()).for_each(|member| put(group, member, one));
 }
 
 /// Reads consecutive outputs, from `first` on, into tensors.

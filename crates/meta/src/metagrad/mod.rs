@@ -15,7 +15,7 @@ mod unrolled;
 use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 
 use crate::{Algorithm, MetaGradient, Problem, Sharing};
-pub use adapter::{AdaptWorker, Adapted, Adapter, Evaluation};
+pub use adapter::{AdaptWorker, Adapted, Adapter, StepLosses};
 use buffers::Buffers;
 use structure::Structure;
 
@@ -132,7 +132,7 @@ pub struct TaskResult {
     pub support_losses: Vec<f64>,
     /// Query loss at φ_K; NaN where the algorithm uses no query set.
     pub query_loss: f64,
-    /// The network's output on the query set at φ_K, where it is used.
+    /// The network's output on the query set at φ_K, `[n, outputs]`, where it is used.
     pub output: Tensor,
     /// φ_K.
     pub fast: Params<Tensor>,
@@ -408,7 +408,7 @@ impl MetaState {
         steps: usize,
         theta: Params<Tensor>,
     ) -> MetaState {
-        let structure = Structure::new(problem, algorithm, steps, None);
+        let structure = Structure::untraced(problem, algorithm, steps, None);
         let dtype = theta.values().first().map_or(Dtype::F32, Tensor::dtype);
         let rates = structure.rates.map(|rate| rate.cast(dtype));
         let carried = problem

@@ -52,6 +52,25 @@ impl Structure {
         steps: usize,
         batch: Option<usize>,
     ) -> Structure {
+        let mut structure = Structure::untraced(problem, algorithm, steps, batch);
+        // The output's shape is what tracing says it is.
+        let graph = Graph::new();
+        let scope = Scope::new(&structure, &graph);
+        let omega = scope.omega();
+        let step = scope.step();
+        let at = scope.point(&omega, &scope.fast(), step);
+        let output = problem.query_loss(&at, &scope.support(), &scope.query()).output.shape();
+        structure.output = output;
+        structure
+    }
+
+    /// All but the output's shape, which takes a trace of the network.
+    pub(super) fn untraced(
+        problem: &dyn Problem,
+        algorithm: &dyn Algorithm,
+        steps: usize,
+        batch: Option<usize>,
+    ) -> Structure {
         let theta = problem.parameters();
         let adapted = theta.filter(|name| algorithm.adapts(name));
         let rates = algorithm.rates(&adapted, steps);
@@ -66,7 +85,7 @@ impl Structure {
         let support = problem.support_shapes(support_examples);
         let step_support = problem.support_shapes(batch.unwrap_or(support_examples));
         let closing = problem.closing_steps();
-        let mut structure = Structure {
+        Structure {
             kind: algorithm.meta_gradient(),
             steps,
             path: Path {
@@ -103,16 +122,7 @@ impl Structure {
             step_support,
             query: problem.query_shapes(),
             output: Vec::new(),
-        };
-        // The output's shape is what tracing says it is.
-        let graph = Graph::new();
-        let scope = Scope::new(&structure, &graph);
-        let omega = scope.omega();
-        let step = scope.step();
-        let at = scope.point(&omega, &scope.fast(), step);
-        let output = problem.query_loss(&at, &scope.support(), &scope.query()).output.shape();
-        structure.output = output;
-        structure
+        }
     }
 
     /// The shape in which a value lies for all tasks of a group.

@@ -32,8 +32,8 @@ impl Clip {
     }
 }
 
-/// Euclidean norm over all elements.
-fn norm(gradient: &Params<Tensor>) -> f64 {
+/// Euclidean norm over all elements, in double precision.
+pub fn norm(gradient: &Params<Tensor>) -> f64 {
     let square = |x: f64| x * x;
     let add = |sum: f64, tensor: &Tensor| match tensor.dtype() {
         Dtype::F32 => tensor.as_f32().iter().fold(sum, |sum, &x| sum + square(x.into())),

@@ -7,9 +7,9 @@ mod clip;
 mod optimizer;
 mod schedule;
 
-pub use clip::Clip;
+pub use clip::{Clip, norm};
 pub use optimizer::{Optimizer, OptimizerState};
-pub use schedule::{Schedule, Shape};
+pub use schedule::{Course, Schedule};
 
 #[cfg(test)]
 mod tests;

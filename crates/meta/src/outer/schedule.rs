@@ -2,7 +2,7 @@
 
 /// Course of the rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum Course {
     /// Stays.
     Constant,
     /// Falls, or rises, in a straight line to the final rate.
@@ -22,8 +22,8 @@ pub struct Schedule {
     pub warmup: u64,
     /// All iterations.
     pub iterations: u64,
-    /// Course.
-    pub shape: Shape,
+    /// How it goes on from there.
+    pub course: Course,
 }
 
 impl Schedule {
@@ -34,10 +34,10 @@ impl Schedule {
         }
         let length = self.iterations.saturating_sub(self.warmup).max(1);
         let done = ((t - self.warmup) as f64 / length as f64).min(1.0);
-        let left = match self.shape {
-            Shape::Constant => return self.start,
-            Shape::Linear => 1.0 - done,
-            Shape::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        let left = match self.course {
+            Course::Constant => return self.start,
+            Course::Linear => 1.0 - done,
+            Course::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
         };
         self.end + (self.start - self.end) * left
     }

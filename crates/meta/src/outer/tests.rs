@@ -44,16 +44,16 @@ fn all_converge_on_a_parabola() {
 
 #[test]
 fn schedules_meet_their_ends() {
-    let schedule = |shape| Schedule { start: 1.0, end: 0.1, warmup: 4, iterations: 104, shape };
-    for shape in [Shape::Constant, Shape::Linear, Shape::Cosine] {
-        let s = schedule(shape);
-        assert_eq!(s.rate(0), 0.25, "{shape:?}");
-        assert_eq!(s.rate(4), 1.0, "{shape:?}");
-        let end = if shape == Shape::Constant { 1.0 } else { 0.1 };
-        assert!((s.rate(104) - end).abs() <= 1e-15 && s.rate(1000) == s.rate(104), "{shape:?}");
+    let schedule = |course| Schedule { start: 1.0, end: 0.1, warmup: 4, iterations: 104, course };
+    for course in [Course::Constant, Course::Linear, Course::Cosine] {
+        let s = schedule(course);
+        assert_eq!(s.rate(0), 0.25, "{course:?}");
+        assert_eq!(s.rate(4), 1.0, "{course:?}");
+        let end = if course == Course::Constant { 1.0 } else { 0.1 };
+        assert!((s.rate(104) - end).abs() <= 1e-15 && s.rate(1000) == s.rate(104), "{course:?}");
     }
-    assert!((schedule(Shape::Cosine).rate(54) - 0.55).abs() <= 1e-15);
-    assert!((schedule(Shape::Linear).rate(54) - 0.55).abs() <= 1e-15);
+    assert!((schedule(Course::Cosine).rate(54) - 0.55).abs() <= 1e-15);
+    assert!((schedule(Course::Linear).rate(54) - 0.55).abs() <= 1e-15);
 }
 
 #[test]

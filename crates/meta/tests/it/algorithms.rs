@@ -232,7 +232,6 @@ pub(crate) fn similarity(inner: InnerLoop) -> GradientSimilarity {
         inner,
         cosine: 1.0,
         l2: 0.0,
-        magnitude: 1.0,
         strength: 0.2,
         decay: Decay::Constant,
         comparison: Comparison::Whole,

@@ -4,7 +4,7 @@ use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::algorithms::{InnerLoop, Maml};
 use innerloop_meta::outer::{Optimizer, OptimizerState};
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, Grouping, Losses, MetaGradient, MetaState, RATE_PREFIX, Setup,
+    Adapter, Algorithm, Grouping, Losses, MetaGradient, MetaState, RATE_PREFIX, Setup, StepLosses,
     Strategy, TaskResult, minibatch,
 };
 
@@ -28,9 +28,9 @@ fn adapt(
     (trained, steps): (usize, usize),
     meta: &MetaState,
     task: &Task,
-) -> (Evaluation, Vec<Tensor>) {
+) -> (StepLosses, Vec<Tensor>) {
     let adapter = Adapter::new(case.problem.as_ref(), algorithm, (trained, steps), None);
-    let (mut evaluation, mut fast) = (Evaluation::default(), Vec::new());
+    let (mut evaluation, mut fast) = (StepLosses::default(), Vec::new());
     let mut worker = adapter.worker(Dtype::F64);
     task.with(|data| {
         adapter.run(&mut worker, meta, data, &mut evaluation, |at| fast = at.fast.to_vec());
@@ -240,7 +240,7 @@ fn adaptation_on_minibatches_is_that_of_training() {
     let meta = case.meta(&algorithm, 4);
     let adapter = Adapter::new(case.problem.as_ref(), &algorithm, (4, 9), Some(3));
     let mut worker = adapter.worker(Dtype::F64);
-    let (mut evaluation, mut fast) = (Evaluation::default(), Vec::new());
+    let (mut evaluation, mut fast) = (StepLosses::default(), Vec::new());
     case.task(0).with(|data| {
         adapter.run(&mut worker, &meta, data, &mut evaluation, |at| {
             if at.k == 4 {

@@ -1,7 +1,9 @@
 //! What the diagnostics say, on quadratics where all of it is known, and for every algorithm.
 
 use innerloop_engine::Dtype;
-use innerloop_meta::algorithms::{Comparison, Fomaml, GradientSimilarity, InnerLoop, Maml};
+use innerloop_meta::algorithms::{
+    Cavia, Comparison, FineTune, Fomaml, GradientSimilarity, InnerLoop, Maml,
+};
 use innerloop_meta::diagnostics::{Alignment, Diagnostics, LINE, TaskDiagnosis};
 use innerloop_meta::{Algorithm, Setup};
 
@@ -145,6 +147,34 @@ fn approximations_of_the_gradient_on_a_quadratic() {
     let corrected: Vec<f64> = flat(&corrected.gradient).iter().collect();
     let corrected: Vector = corrected.try_into().unwrap();
     close("similarity", of("gradient similarity, 0.5").cosine, cosine(&corrected, &exact));
+}
+
+/// CAVIA's context is not learned: it counts in no cosine and no norm.
+#[test]
+fn a_start_that_is_not_learned_is_not_compared() {
+    let case = quadratic(3, Support::Quadratic);
+    let inner = || InnerLoop::new(case.rate);
+    let cavia = || Cavia { inner: inner(), context: "head".into() };
+    let (names, got) = diagnose(&case, || Box::new(cavia()), 2);
+    let gradient = |algorithm: &dyn Algorithm| -> Vec<f64> {
+        flat(&case.run(algorithm, Setup::new(2)).gradient).iter().collect()
+    };
+    let exact = gradient(&cavia());
+    // To first order.
+    let first =
+        gradient(&FineTune { inner: inner(), head: "head".into(), classifier: "body".into() });
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let at = names.iter().position(|name| name == "first order").unwrap();
+    let Alignment { cosine, ratio } = got.alignments[at];
+    close(
+        "cosine",
+        cosine,
+        dot(&first, &exact) / (dot(&first, &first) * dot(&exact, &exact)).sqrt(),
+    );
+    close("ratio", ratio, (dot(&first, &first) / dot(&exact, &exact)).sqrt());
+    assert!(cosine < 1.0 - 1e-6, "a degenerate problem");
+    let of_what_moves = |name: &String| name == "displacement" || name.contains("similarity");
+    assert!(!names.iter().any(of_what_moves), "{names:?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use innerloop_meta::algorithms::{
     Anil, Boil, Cavia, FineTune, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Evaluation, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup,
-    Sharing,
+    Adapter, Algorithm, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup, Sharing,
+    StepLosses,
 };
 
 use crate::algorithms::{adapts_as_trained, maml, multi_step, plus_plus};
@@ -54,7 +54,7 @@ pub(crate) fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Res
         if !adapts_as_trained(algorithm) {
             return run(&learner, meta, &task).query_loss;
         }
-        let mut evaluation = Evaluation::default();
+        let mut evaluation = StepLosses::default();
         task.with(|data| adapter.run(&mut worker, meta, data, &mut evaluation, |_| {}));
         let losses = &evaluation.query_losses;
         match algorithm.loss_weights(setup.steps, 0.3) {

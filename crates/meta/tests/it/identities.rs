@@ -7,8 +7,8 @@ use innerloop_meta::algorithms::{
     MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Derivatives, Evaluation, InnerStep, Learner, Losses, MetaGradient, Moved,
-    RATE_PREFIX, Setup, Sharing, rate_name,
+    Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
+    Setup, Sharing, StepLosses, rate_name,
 };
 
 use crate::algorithms::{adapts_as_trained, algorithms, maml, multi_step};
@@ -394,7 +394,7 @@ fn all_losses_only_add_one() {
             continue;
         }
         let adapter = Adapter::new(case.problem.as_ref(), algorithm, (3, 4), None);
-        let mut evaluation = Evaluation::default();
+        let mut evaluation = StepLosses::default();
         let meta = case.meta(algorithm, 3);
         let mut worker = adapter.worker(Dtype::F64);
         case.task(0).with(|data| adapter.run(&mut worker, &meta, data, &mut evaluation, |_| {}));

@@ -8,7 +8,7 @@ use innerloop_meta::algorithms::{
     Reptile, Role, Shot,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Derivatives, Evaluation, Learner, Loss, Point, Problem, Setup,
+    Adapter, Algorithm, Derivatives, Learner, Loss, Point, Problem, Setup, StepLosses,
 };
 
 use crate::algorithms::{maml, plus_plus};
@@ -34,7 +34,7 @@ fn outcome(case: &Case, theta: &Params<Tensor>, task: &Task, steps: usize, rate:
     }
     let adapter = Adapter::new(case.problem.as_ref(), &algorithm, (steps, steps), None);
     let mut worker = adapter.worker(Dtype::F64);
-    let (mut evaluation, mut output, mut phi) = (Evaluation::default(), None, Vec::new());
+    let (mut evaluation, mut output, mut phi) = (StepLosses::default(), None, Vec::new());
     task.with(|data| {
         adapter.run(&mut worker, &meta, data, &mut evaluation, |at| {
             output = Some(at.output.clone());

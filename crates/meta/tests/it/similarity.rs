@@ -18,7 +18,7 @@ fn length(a: &[f64]) -> f64 {
     a.iter().map(|a| a * a).sum::<f64>().sqrt()
 }
 
-/// `γρ ‖q‖ h/‖h‖` with `h` by central differences of the loss it is the negative gradient of.
+/// `γ ‖q‖ h/‖h‖` with `h` by central differences of the loss it is the negative gradient of.
 fn correction(of: &GradientSimilarity, q: &[f64], s: &[f64]) -> Vec<f64> {
     let loss = |q: &[f64]| {
         let distance: f64 = q.iter().zip(s).map(|(q, s)| (q - s) * (q - s)).sum();
@@ -34,7 +34,7 @@ fn correction(of: &GradientSimilarity, q: &[f64], s: &[f64]) -> Vec<f64> {
         (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * step)
     };
     let h: Vec<f64> = (0..q.len()).map(|i| -slope(i)).collect();
-    let scale = of.strength * of.magnitude * length(q) / length(&h);
+    let scale = of.strength * length(q) / length(&h);
     h.iter().map(|h| scale * h).collect()
 }
 
@@ -56,7 +56,7 @@ fn the_correction_descends_the_similarity_loss() {
         for algorithm in [
             base(),
             GradientSimilarity { cosine: 0.0, l2: 2.0, ..base() },
-            GradientSimilarity { cosine: 0.7, l2: 0.3, magnitude: 0.5, strength: 0.4, ..base() },
+            GradientSimilarity { cosine: 0.7, l2: 0.3, strength: 0.4, ..base() },
         ] {
             let got = case.run(&algorithm, by(strategy, steps));
             assert_same("fast", &got.fast, &first.fast, 0.0);

@@ -18,7 +18,7 @@ fn images_are_found_by_class_and_sample() {
 #[test]
 fn splits_share_no_class() {
     let error = ImageClasses::new([2, 3, 1], classes(3), splits(&[0, 1], &[2], &[1])).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unknown);
+    assert_eq!(error.kind(), ErrorKind::Overlap);
     assert_eq!(
         error.to_string(),
         "class c1 is listed in the train split and again in the test split: list each class once, or \

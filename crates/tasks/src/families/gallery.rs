@@ -207,7 +207,7 @@ fn by_folders(tree: &Tree, names: &[&str]) -> Result<Option<SplitLists>, Error> 
                  their own in each, or scores measure memory",
                 tree.place().display()
             );
-            return Err(Error::new(ErrorKind::Unknown, message));
+            return Err(Error::new(ErrorKind::Overlap, message));
         }
         push(&mut lists, split, class);
     }

@@ -8,9 +8,8 @@ use std::f64::consts::PI;
 use innerloop_engine::{Key, Tensor};
 use rand::RngExt;
 
-use crate::curves::Sizes;
 use crate::random::{normal, shuffled, uniform};
-use crate::{Episode, EpisodeSpec, Split, Target, TaskFamily};
+use crate::{Episode, EpisodeSpec, Sizes, Split, Target, TaskFamily};
 
 /// Points of a task's grid: 50 values of x from -5 to 5, of which support and query are different ones as long as
 /// there are enough.
@@ -61,7 +60,8 @@ impl TaskFamily for SineLine {
         let SineLine { sizes, noise } = self;
         format!(
             "sine_line: y = A sin(x + phase), A in [0.1, 5], phase in [0, pi], or y = a x + b, a and b in [-3, 3], \
-             with noise {noise}, x one of 50 from -5 to 5; {sizes}"
+             with noise {noise}, x one of 50 from -5 to 5; {}",
+            sizes.of_points()
         )
     }
 }

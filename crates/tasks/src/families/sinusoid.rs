@@ -7,9 +7,8 @@ use std::f64::consts::PI;
 use innerloop_engine::{Key, Tensor};
 use rand::Rng;
 
-use crate::curves::Sizes;
 use crate::random::uniform;
-use crate::{Episode, EpisodeSpec, Split, Target, TaskFamily};
+use crate::{Episode, EpisodeSpec, Sizes, Split, Target, TaskFamily};
 
 /// Sine curves of random amplitude and phase. The splits differ in their tasks, not in their
 /// distribution.
@@ -44,7 +43,7 @@ impl TaskFamily for Sinusoid {
     fn describe(&self) -> String {
         format!(
             "sinusoid: y = A sin(x - phase), A in [0.1, 5], phase in [0, pi], x in [-5, 5]; {}",
-            self.sizes
+            self.sizes.of_points()
         )
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{Class, SplitLists, episode_key};
+use crate::{Class, Sizes, SplitLists, episode_key};
 
 const SAMPLES: usize = 9;
 
@@ -17,7 +17,7 @@ fn data() -> ImageClasses {
 }
 
 fn few_shot() -> FewShot {
-    FewShot { train_shots: 4, ..FewShot::new(3, 2, 5) }
+    FewShot { ways: 3, sizes: Sizes { train_shots: 4, ..Sizes::new(2, 5) } }
 }
 
 fn family(rotations: Rotations) -> ImageTasks {
@@ -50,7 +50,7 @@ fn labels_ascend_and_sets_are_disjoint() {
         let query = contents(&episode.query_x, &episode.query_y);
         let mut classes = BTreeSet::new();
         for (support, query) in support.iter().zip(&query) {
-            let (shots, queries) = few_shot().per_class(split);
+            let (shots, queries) = few_shot().sizes.of(split);
             assert_eq!((support.len(), query.len()), (shots, queries));
             let all: BTreeSet<_> = support.iter().chain(query).collect();
             assert_eq!(all.len(), shots + queries, "a sample twice");
@@ -192,14 +192,15 @@ fn oblong_images_are_not_rotated() {
     let error = error.map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
     assert!(error.to_string().starts_with("toy: images are 2x3"), "{error}");
-}
-
-#[test]
-fn rotations_are_read_as_written() {
-    for rotations in [Rotations::None, Rotations::Train, Rotations::All] {
-        assert_eq!(rotations.to_string().parse::<Rotations>().unwrap(), rotations);
-    }
-    assert_eq!("yes".parse::<Rotations>().unwrap_err().kind(), ErrorKind::Unknown);
+    assert!(error.to_string().ends_with("or set rotations to \"none\""), "{error}");
+    let classes = vec![Class { name: "a".into(), pixels: vec![0; 12] }];
+    let splits = SplitLists { train: vec![0], validation: vec![], test: vec![] };
+    let data = ImageClasses::new([2, 3, 1], classes, splits).unwrap();
+    let turns = Augmentation { rotate: true, ..Augmentation::default() };
+    let sizes = FewShot::new(0, 1, 1);
+    let error = ImageTasks::new("toy", data, sizes, Rotations::None).unwrap().augmented(turns);
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(error.ends_with("or leave \"rotate\" out of augment"), "{error}");
 }
 
 #[test]

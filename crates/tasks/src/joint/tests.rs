@@ -2,11 +2,12 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    Augmentation, Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists,
-    Strokes, check_failure, contact_sheet, curves, episode_key,
+    Augmentation, Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, Sizes, SplitLists,
+    Strokes, check_failure, contact_sheet, episode_key,
 };
 
-const FEW_SHOT: FewShot = FewShot { ways: 2, shots: 1, query: 2, train_shots: 3, train_query: 4 };
+const FEW_SHOT: FewShot =
+    FewShot { ways: 2, sizes: Sizes { shots: 1, query: 2, train_shots: 3, train_query: 4 } };
 
 /// Nine classes of 2×2 images; sample `s` of class `c` has pixels `c, s, 0, 255`.
 fn images(rotations: Rotations) -> ImageTasks {
@@ -123,7 +124,7 @@ fn minibatches_are_no_tasks_to_look_at() {
 
 #[test]
 fn a_family_without_classes_is_refused() {
-    let sinusoid = Sinusoid { sizes: curves::Sizes::new(5, 5) };
+    let sinusoid = Sinusoid { sizes: Sizes::new(5, 5) };
     let refused = Joint::new(Box::new(sinusoid)).map(|family| family.classes);
     check_failure(refused, ErrorKind::Unknown, &["sinusoid", "no training classes", "labelled"]);
 }

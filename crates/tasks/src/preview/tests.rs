@@ -1,7 +1,7 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::curves::Sizes;
+use crate::Sizes;
 use crate::{Class, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, SplitLists, Strokes};
 
 #[test]

@@ -1,4 +1,4 @@
-//! Values moved about unchanged: transposition, repetition, cutting and joining, rows by index. Row by row; floor: each
+//! Values moved about unchanged: transposition, repetition, cutting and joining; indices of rows. Row by row; floor: each
 //! number is read and written once.
 
 use super::super::elem::Elem;
@@ -205,25 +205,6 @@ pub(in super::super) fn one_hot<T: Elem>(at: &[T], out: &mut [T], shape: &[usize
         for (i, out) in row.iter_mut().enumerate() {
             *out = if T::from_f64(i as f64) == at { T::ONE } else { T::ZERO };
         }
-    }
-}
-
-pub(in super::super) fn gather<T: Elem>(x: &[T], at: &[T], out: &mut [T]) {
-    if at.is_empty() {
-        return;
-    }
-    let n = out.len() / at.len();
-    for (&at, row) in at.iter().zip(out.chunks_exact_mut(n.max(1))) {
-        row.copy_from_slice(&x[at.to_f64() as usize * n..][..n]);
-    }
-}
-
-pub(in super::super) fn scatter<T: Elem>(g: &[T], at: &[T], out: &mut [T], shape: &[usize]) {
-    out.fill(T::ZERO);
-    let n = volume(&shape[1..]);
-    for (&at, row) in at.iter().zip(g.chunks_exact(n.max(1))) {
-        let to = &mut out[at.to_f64() as usize * n..][..n];
-        to.iter_mut().zip(row).for_each(|(out, &g)| *out += g);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) use conv::{
 };
 pub(super) use elementwise::{elementwise, finish_sums, registers_len, start_sums};
 pub(super) use layout::{
-    argmax, concat, deviation, expand, gather, one_hot, pad, scatter, slice, sum_to, transpose,
+    argmax, concat, deviation, expand, one_hot, pad, slice, sum_to, transpose,
 };
 pub(super) use matmul::{MatMulSizes, matmul};
 pub(super) use pool::{

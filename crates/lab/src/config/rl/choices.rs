@@ -14,6 +14,10 @@ const TRAJECTORIES: usize = 20;
 const TEST_TRAJECTORIES: usize = 40;
 const META_BATCH_SIZE: usize = 40;
 const ADVANTAGE: Advantage = Advantage { discount: 0.99, gae_lambda: 1.0 };
+const WINDOW: usize = 2;
+/// Those of `ppo`.
+const CLIP: f64 = 0.2;
+const EPOCHS: usize = 5;
 
 impl RlConfig {
     /// What fixes the numbers of the run.
@@ -32,7 +36,7 @@ impl RlConfig {
                 rate: self.algorithm.inner_lr,
                 steps: self.algorithm.adaptation_steps,
             },
-            outer: self.outer.outer(),
+            outer: self.outer.outer(self.algorithm.name),
         }
     }
 
@@ -77,7 +81,7 @@ impl RlConfig {
             evaluation.trajectories.get_or_insert(TEST_TRAJECTORIES);
         }
         if algorithm.name == MethodName::MultiStep {
-            algorithm.window.get_or_insert(2);
+            algorithm.window.get_or_insert(WINDOW);
         }
         match outer.method {
             OuterName::Trpo => {
@@ -97,15 +101,11 @@ impl RlConfig {
             }
             OuterName::Ppo | OuterName::Plain => {
                 if outer.method == OuterName::Ppo {
-                    outer.clip.get_or_insert(0.2);
-                    outer.epochs.get_or_insert(5);
+                    outer.clip.get_or_insert(CLIP);
+                    outer.epochs.get_or_insert(EPOCHS);
                 }
-                let default = match algorithm.name {
-                    MethodName::Reptile => OptimizerName::Sgd,
-                    _ => OptimizerName::Adam,
-                };
-                let optimizer = *outer.optimizer.get_or_insert(default);
-                outer.lr.get_or_insert(if optimizer == OptimizerName::Adam { 0.01 } else { 1.0 });
+                let (optimizer, lr) = outer.optimizer(algorithm.name);
+                (outer.optimizer, outer.lr) = (Some(optimizer), Some(lr));
             }
         }
     }
@@ -119,25 +119,38 @@ impl AlgorithmSection {
             MethodName::Fomaml => Method::Fomaml,
             MethodName::Anil => Method::Anil,
             MethodName::Reptile => Method::Reptile,
-            MethodName::MultiStep => Method::MultiStep { window: self.window.unwrap_or(1) },
+            MethodName::MultiStep => Method::MultiStep { window: self.window.unwrap_or(WINDOW) },
         }
     }
 }
 
 impl OuterSection {
-    fn outer(&self) -> Outer {
+    /// What takes the step, and its size.
+    fn optimizer(&self, algorithm: MethodName) -> (OptimizerName, f64) {
+        let optimizer = self.optimizer.unwrap_or(match algorithm {
+            MethodName::Reptile => OptimizerName::Sgd,
+            _ => OptimizerName::Adam,
+        });
+        let lr = self.lr.unwrap_or(match optimizer {
+            OptimizerName::Adam => 0.01,
+            OptimizerName::Sgd => 1.0,
+        });
+        (optimizer, lr)
+    }
+
+    fn outer(&self, algorithm: MethodName) -> Outer {
         let default = Trpo::default();
-        let optimizer = match self.optimizer {
-            None | Some(OptimizerName::Adam) => Optimizer::Adam {
+        let (optimizer, rate) = self.optimizer(algorithm);
+        let optimizer = match optimizer {
+            OptimizerName::Adam => Optimizer::Adam {
                 beta1: 0.9,
                 beta2: 0.999,
                 eps: 1e-8,
                 weight_decay: 0.0,
                 decoupled: false,
             },
-            Some(OptimizerName::Sgd) => Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 },
+            OptimizerName::Sgd => Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 },
         };
-        let rate = self.lr.unwrap_or(0.01);
         match self.method {
             OuterName::Trpo => Outer::Trpo(Trpo {
                 max_divergence: self.max_divergence.unwrap_or(default.max_divergence),
@@ -147,8 +160,8 @@ impl OuterSection {
                 tries: self.tries.unwrap_or(default.tries),
             }),
             OuterName::Ppo => Outer::Ppo {
-                clip: self.clip.unwrap_or(0.2),
-                epochs: self.epochs.unwrap_or(5),
+                clip: self.clip.unwrap_or(CLIP),
+                epochs: self.epochs.unwrap_or(EPOCHS),
                 optimizer,
                 rate,
             },

@@ -185,7 +185,7 @@ fn every_key_survives_a_round_trip() {
         "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
         "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining = 0.2, shot_projector = false",
         "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining = 0.2, shot_views = false",
-        "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, magnitude = 2, strength = 0.1, \
+        "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
         "name = 'multi_step', window = 1, learn_inner_lr = true",

@@ -177,6 +177,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          which does not differentiate through its inner loop, can use Adam there",
     );
     check_text(
+        "algorithm = { name = 'reptile', adaptation_steps = 0 }",
+        "algorithm.adaptation_steps is 0, expected 1 or more with algorithm.name = \"reptile\": it goes where its \
+         inner steps lead, and learns nothing without one",
+    );
+    check_text(
         "algorithm = { name = 'reptile', learn_inner_lr = true }",
         "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"reptile\": Reptile has no \
          gradient with respect to its rates",

@@ -258,7 +258,7 @@ fn wrong_pickles_with_labels_are_explained() {
     let few = ["[63, 16, 20] training, validation and test", "expected [64, 16, 20]"];
     check(labelled(0, 63), ErrorKind::TooFew, &few);
     let shared = ["class CIFAR_FS_val/064 is in two of the pickles", "memory"];
-    check(labelled(1, 64), ErrorKind::Unknown, &shared);
+    check(labelled(1, 64), ErrorKind::Overlap, &shared);
     let flat = python(&[0; 3 * 1024], &[0]);
     check(flat, ErrorKind::Corrupt, &["CIFAR_FS_train.pickle: data is missing or no such array"]);
     let short = pickled(&[1, 32, 32, 3], &[0; 3072], ("labels", numbers(&[1, 2])));

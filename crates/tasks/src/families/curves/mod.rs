@@ -12,7 +12,7 @@ use innerloop_engine::{Key, Tensor};
 
 use crate::random::{below, shuffled};
 use crate::{
-    Episode, EpisodeSpec, Error, ErrorKind, Shares, Split, SplitLists, Target, TaskFamily,
+    Episode, EpisodeSpec, Error, ErrorKind, Shares, Sizes, Split, SplitLists, Target, TaskFamily,
 };
 
 /// Where tasks, inputs and targets are in a table.
@@ -35,44 +35,6 @@ pub enum Columns {
     /// A cell is a point: columns are named `place.x`, and each place has a task in each row, named by the
     /// first column.
     Grid,
-}
-
-/// Sizes of the episodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Support points of a task in validation and test.
-    pub shots: usize,
-    /// Query points of a task in validation and test.
-    pub query: usize,
-    /// Support points of a training task.
-    pub train_shots: usize,
-    /// Query points of a training task.
-    pub train_query: usize,
-}
-
-impl fmt::Display for Sizes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sizes { shots, query, train_shots, train_query } = self;
-        write!(
-            f,
-            "{shots} support and {query} query points ({train_shots} and {train_query} in training)"
-        )
-    }
-}
-
-impl Sizes {
-    /// Training tasks as large as the others.
-    pub fn new(shots: usize, query: usize) -> Sizes {
-        Sizes { shots, query, train_shots: shots, train_query: query }
-    }
-
-    /// Support and query points in a split.
-    pub fn of(&self, split: Split) -> (usize, usize) {
-        match split {
-            Split::Train => (self.train_shots, self.train_query),
-            Split::Validation | Split::Test => (self.shots, self.query),
-        }
-    }
 }
 
 /// The points of a task.
@@ -245,7 +207,10 @@ impl fmt::Display for Curves {
             f,
             "{}: {train} training, {validation} validation and {test} test tasks of {fewest} to {most} points, {} \
              inputs and {} targets {scaled}; {}",
-            self.name, self.widths[0], self.widths[1], self.sizes
+            self.name,
+            self.widths[0],
+            self.widths[1],
+            self.sizes.of_points()
         )
     }
 }

@@ -100,7 +100,7 @@ fn what_is_out_of_place_is_named() {
         check_failure(load(dir.path(), AS_THEY_ARE, &SHARES), kind, words);
     };
     let words = ["class ant is in the test split and again in the train split", "memory"];
-    check(&folder(&["test/ant/1.png", "train/ant/1.png"]), ErrorKind::Unknown, &words);
+    check(&folder(&["test/ant/1.png", "train/ant/1.png"]), ErrorKind::Overlap, &words);
     let words = ["class extra/cat lies beside the folders of splits", "move or remove it"];
     let files = ["train/ant/1.png", "test/bee/1.png", "extra/cat/1.png"];
     check(&folder(&files), ErrorKind::Unknown, &words);

@@ -43,7 +43,7 @@ fn assemble(
                      their own in each, or scores measure memory",
                     tree.place().display()
                 );
-                return Err(Error::new(ErrorKind::Unknown, message));
+                return Err(Error::new(ErrorKind::Overlap, message));
             }
             let list = match split {
                 Split::Train => &mut lists.splits.train,

@@ -138,7 +138,7 @@ fn what_is_wrong_is_named() {
     check("test.csv", Some(many), ErrorKind::TooFew, &["[2, 1, 2] training", "expected [2, 1, 1]"]);
     let both = "filename,label\nd0.jpg,a\nd1.jpg,a\n";
     let words = ["class a is in the train split and again in the test split", "memory"];
-    check("test.csv", Some(both), ErrorKind::Unknown, &words);
+    check("test.csv", Some(both), ErrorKind::Overlap, &words);
     check("test.csv", Some("name,class\n"), corrupt, &["test.csv: the columns are name, class"]);
     check("test.csv", Some("filename,label\nd0.jpg\n"), corrupt, &["test.csv"]);
     check(
@@ -191,9 +191,9 @@ fn wrong_pickles_are_explained() {
     check(&|_, _| b"I7\n.".to_vec(), corrupt, &["holds no dictionary", "image_data"]);
     check(&|_, _| b"}.".to_vec(), corrupt, &["image_data is missing"]);
     let same = |_: &str, _| unhex(PICKLES[1].1);
-    check(&same, ErrorKind::Unknown, &["class c is in two of the pickles"]);
+    check(&same, ErrorKind::Overlap, &["class c is in two of the pickles"]);
     let swapped = |split: &str, bytes| if split == "test" { unhex(PICKLES[0].1) } else { bytes };
-    check(&swapped, ErrorKind::Unknown, &["class a is in two of the pickles", "memory"]);
+    check(&swapped, ErrorKind::Overlap, &["class a is in two of the pickles", "memory"]);
     let dir = with_pickles(|_, bytes| bytes);
     fs::remove_file(dir.path().join("mini-imagenet-cache-test.pkl")).unwrap();
     let words =

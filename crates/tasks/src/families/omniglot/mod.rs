@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{self, Decoding, Reading};
-use crate::{Class, Error, ErrorKind, FewShot, ImageClasses, ImageTasks, Rotations, Split};
+use crate::{Class, Error, ErrorKind, ImageClasses, Split};
 use alphabets::{ALPHABETS, Alphabet};
 pub use splits::OmniglotSplit;
 
@@ -95,16 +95,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// Tasks on the data set in `dir` with ink 1 on 0: [`load`] and a sampler.
-pub fn tasks(
-    dir: &Path,
-    split: OmniglotSplit,
-    few_shot: FewShot,
-    rotations: Rotations,
-) -> Result<ImageTasks, Error> {
-    ImageTasks::new(format!("omniglot/{split}"), load(dir, split, Ink::One)?, few_shot, rotations)
 }
 
 /// Reads the data set: 1623 classes named `Alphabet/characterNN` of 20 `[28, 28, 1]` images each.

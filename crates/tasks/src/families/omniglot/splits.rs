@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use innerloop_engine::Key;
 
@@ -51,20 +50,6 @@ impl fmt::Display for OmniglotSplit {
             OmniglotSplit::Vinyals => "vinyals",
             OmniglotSplit::Finn => "finn",
             OmniglotSplit::Lake => "lake",
-        })
-    }
-}
-
-impl FromStr for OmniglotSplit {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<OmniglotSplit, Error> {
-        let found = OmniglotSplit::ALL.into_iter().find(|split| split.to_string() == name);
-        found.ok_or_else(|| {
-            let message = format!(
-                "unknown Omniglot split {name:?}: expected \"vinyals\", \"finn\" or \"lake\""
-            );
-            Error::new(ErrorKind::Unknown, message)
         })
     }
 }

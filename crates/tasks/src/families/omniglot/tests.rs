@@ -308,9 +308,7 @@ fn splits_have_the_published_sizes_and_cover_everything() {
         let mut all: Vec<usize> = Split::ALL.iter().flat_map(|&s| lists.of(s).to_vec()).collect();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..1623), "{split}: each character once");
-        assert_eq!(split.to_string().parse::<OmniglotSplit>().unwrap(), split);
     }
-    assert_eq!("random".parse::<OmniglotSplit>().unwrap_err().kind(), ErrorKind::Unknown);
 }
 
 /// Split lists are indices into the classes sorted by name, so the table has to be in that order.

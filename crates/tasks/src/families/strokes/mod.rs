@@ -47,7 +47,7 @@ impl TaskFamily for Strokes {
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
         episode.assert_fits(&self.spec(split));
-        let (shots, query) = self.few_shot.per_class(split);
+        let (shots, query) = self.few_shot.sizes.of(split);
         let mut rng = key.rng();
         let Episode { support_x, support_y, query_x, query_y } = episode;
         let sets = [(support_x, support_y, shots), (query_x, query_y, query)];
