@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Counts the instructions of a meta-iteration under valgrind and compares them with benches/instructions.tsv.
 # Unlike a clock, a count hardly depends on the machine or on what else runs there. Valgrind has no AVX-512,
-# so it is the AVX2 kernels that are counted. Fails when a workload takes more than 5 % more than expected.
+# so it is the AVX2 kernels that are counted. Fails when a workload takes more than 5 % more than expected; 10 % with
+# another compiler than the table's, which may make other instructions of the same code.
 #
 #   cargo build --release && benches/instructions.sh [--update]
 set -euo pipefail
@@ -25,9 +26,13 @@ case "${1:-}" in
   *) echo "usage: benches/instructions.sh [--update]" >&2; exit 2 ;;
 esac
 
+margin=5
 if ! $update; then
   expected_rustc=$(sed -n 's/^# //p' "$table" | head -n 1)
-  [ "$rustc" = "$expected_rustc" ] || skip "counted with $expected_rustc, this is $rustc"
+  if [ "$rustc" != "$expected_rustc" ]; then
+    margin=10
+    echo "counted with $expected_rustc, this is $rustc: $margin % more are let pass instead of 5 %"
+  fi
 fi
 [ "$(uname -m)" = x86_64 ] || skip "the counts are those of x86-64"
 grep -qw avx2 /proc/cpuinfo || skip "this machine has no AVX2"
@@ -64,11 +69,11 @@ for case in "${cases[@]}"; do
   fi
   change=$(awk -v now="$now" -v expected="$expected" 'BEGIN { printf "%+.2f", 100 * (now / expected - 1) }')
   echo "$workload: $now thousand instructions an iteration, $change % against $expected"
-  if ((now * 100 > expected * 105)); then
-    echo "$workload takes more than 5 % more instructions than expected" >&2
+  if ((now * 100 > expected * (100 + margin))); then
+    echo "$workload takes more than $margin % more instructions than expected" >&2
     failed=true
-  elif ((now * 100 < expected * 95)); then
-    echo "$workload takes more than 5 % fewer: run benches/instructions.sh --update and commit $table"
+  elif ((now * 100 < expected * (100 - margin))); then
+    echo "$workload takes more than $margin % fewer: run benches/instructions.sh --update and commit $table"
   fi
 done
 

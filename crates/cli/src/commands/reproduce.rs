@@ -108,7 +108,7 @@ impl Reproduce {
 }
 
 fn heading() {
-    say!("{:<24} {:>5}  {:<19} {:<19} state", "experiment", "steps", "published", "measured");
+    say!("{:<38} {:>5}  {:<19} {:<19} state", "experiment", "steps", "published", "measured");
 }
 
 fn row(of: &Reproduction) {
@@ -139,7 +139,7 @@ fn row(of: &Reproduction) {
         Verdict::Diverged => "diverged".into(),
     };
     say!(
-        "{:<24} {:>5}  {:<19} {:<19} {state}",
+        "{:<38} {:>5}  {:<19} {:<19} {state}",
         of.name,
         published.steps,
         match (published.ci95, published.measure) {

@@ -44,7 +44,8 @@ pub enum Regularizer {
 /// Keys of `[algorithm]` that go with `regularizer = "shot"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShotConfig {
-    /// `shot_weight`. Default 0.1, and 0 with `shot_pretraining`.
+    /// `shot_weight`. Default as in the publication: 0.1, and 1e-6 where a single inner step is the target; with
+    /// `shot_pretraining` 0.
     pub weight: f64,
     /// `shot_distance`. Default `kl_reference_target`; for regression, which has no logits, `outputs`.
     pub distance: ShotDistance,
@@ -163,7 +164,11 @@ impl Regularizer {
             };
             return Err(at.bad("algorithm.shot_views", true, expected));
         }
-        let default = if pretraining > 0.0 { 0.0 } else { 0.1 };
+        let default = match base {
+            _ if pretraining > 0.0 => 0.0,
+            ShotBase::Target if inner_steps == 1 => 1e-6,
+            ShotBase::Target | ShotBase::Reference => 0.1,
+        };
         Ok(Regularizer::Shot(ShotConfig {
             weight: at
                 .not_negative("algorithm.shot_weight", file.shot_weight.unwrap_or(default))?,

@@ -93,39 +93,52 @@ fn an_ensemble_resumes() {
     assert!(others.map(score).all(|other| other <= worst));
 }
 
+/// One thread and several leave the same.
+#[track_caller]
+fn check_threads(preset: &str, sets: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |threads: usize| {
+        let threads_set = format!("run.threads={threads}");
+        let sets = [&["outer.iterations=4", "outer.meta_batch_size=5"], sets, &[&threads_set]];
+        let out = folder.path().join(threads.to_string());
+        let outcome = complete(&tiny(preset, &sets.concat()), &out);
+        let trainer = open(&out, Which::Last).unwrap();
+        assert_eq!(trainer.pool().current_num_threads(), threads);
+        assert_eq!(trainer.learner().group() > 1, preset.starts_with("sinusoid"), "{preset}");
+        (trainer.meta, outcome)
+    };
+    let (one, first) = run(1);
+    for threads in [2, 3] {
+        let (other, outcome) = run(threads);
+        check_same_bits(&one.omega, &other.omega);
+        check_same_bits(&one.carried, &other.carried);
+        check_same_bits(&one.inner_state, &other.inner_state);
+        assert_eq!(outcome.test, first.test, "{preset} with {threads} threads");
+        assert_eq!(outcome.untrained, first.untrained, "{preset} with {threads} threads");
+    }
+}
+
+#[test]
+fn threads_change_no_bit_of_any_method() {
+    let mut seen = 0;
+    let of = |name: &str| name.starts_with("strokes") || name.starts_with("sinusoid");
+    for preset in presets::all().filter(|preset| of(preset.name)) {
+        check_threads(preset.name, &[]);
+        seen += 1;
+    }
+    assert!(seen >= 20, "only {seen} presets");
+}
+
 #[test]
 fn threads_change_no_bit() {
-    let presets = [
-        ("strokes-maml", &["model.batch_norm=running"][..]),
-        ("strokes-reptile", &["tasks.train_shots=3", "algorithm.inner_batch=4"]),
-        ("strokes-fine-tune", &["model.batch_norm=running"]),
-        ("sinusoid-maml", &["outer.clip_norm=0.5"]),
-        // Several groups of tasks that run together, the last one smaller.
-        ("sinusoid-maml", &["outer.meta_batch_size=31"]),
-        ("sinusoid-maml", &["outer.meta_batch_size=31", "algorithm.strategy=adjoint"]),
-    ];
-    for (preset, sets) in presets {
-        let folder = tempfile::tempdir().unwrap();
-        let run = |threads: usize| {
-            let threads_set = format!("run.threads={threads}");
-            let sets = [&["outer.iterations=4", "outer.meta_batch_size=5"], sets, &[&threads_set]];
-            let out = folder.path().join(threads.to_string());
-            let outcome = complete(&tiny(preset, &sets.concat()), &out);
-            let trainer = open(&out, Which::Last).unwrap();
-            assert_eq!(trainer.pool().current_num_threads(), threads);
-            assert_eq!(trainer.learner().group() > 1, preset == "sinusoid-maml", "{preset}");
-            (trainer.meta, outcome)
-        };
-        let (one, first) = run(1);
-        for threads in [2, 3] {
-            let (other, outcome) = run(threads);
-            check_same_bits(&one.omega, &other.omega);
-            check_same_bits(&one.carried, &other.carried);
-            check_same_bits(&one.inner_state, &other.inner_state);
-            assert_eq!(outcome.test, first.test, "{preset} with {threads} threads");
-            assert_eq!(outcome.untrained, first.untrained, "{preset} with {threads} threads");
-        }
-    }
+    check_threads("strokes-maml", &["model.batch_norm=running"]);
+    check_threads("strokes-reptile", &["tasks.train_shots=3", "algorithm.inner_batch=4"]);
+    check_threads("strokes-fine-tune", &["model.batch_norm=running"]);
+    check_threads("sinusoid-maml", &["outer.clip_norm=0.5"]);
+    // Several groups of tasks that run together, the last one smaller.
+    let several = "outer.meta_batch_size=31";
+    check_threads("sinusoid-maml", &[several]);
+    check_threads("sinusoid-maml", &[several, "algorithm.strategy=adjoint"]);
 }
 
 #[test]

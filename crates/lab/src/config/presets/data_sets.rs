@@ -202,3 +202,39 @@ checkpoint_every = 500
 log_every = 50
 minutes = 20
 "#;
+
+/// The protocol of SHOT's code for regression, for which it has no table.
+pub(super) const SINE_LINE_SHOT: &str = r#"[tasks]
+family = "sine_line"
+shots = 5
+query = 45
+
+[model]
+kind = "mlp"
+hidden = [40, 40]
+
+[algorithm]
+name = "fomaml"
+inner_lr = 0.001
+adaptation_steps = 5
+regularizer = "shot"
+# Two steps at 0.0025, which travel as far.
+shot_steps = 2
+shot_distance = "outputs"
+shot_weight = 0.1
+
+[outer]
+lr = 1e-3
+meta_batch_size = 20
+# 50,000 in the authors' code: 100 epochs of 10,000 tasks
+iterations = 10000
+
+[evaluation]
+steps = 5
+validate_every = 500
+
+[run]
+checkpoint_every = 500
+log_every = 50
+minutes = 20
+"#;

@@ -106,6 +106,11 @@ const DATA_SETS: &[Preset] = &[
         about: "MAML on sine curves and lines with noise, from 5 points",
         text: data_sets::SINE_LINE_MAML,
     },
+    Preset {
+        name: "sine-line-shot",
+        about: "first-order MAML with SHOT's regularizer on sine curves and lines, as in its authors' code",
+        text: data_sets::SINE_LINE_SHOT,
+    },
 ];
 
 /// The TOML text of a preset of few-shot learning.

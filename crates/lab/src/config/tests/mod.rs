@@ -269,6 +269,22 @@ fn reconstructions_are_named() {
     assert!(both.starts_with("Tak") && both.contains("Kim"), "{both}");
 }
 
+#[test]
+fn shots_weight_is_that_of_the_publication() {
+    let weight = |rest: &str| {
+        let text = format!("algorithm = {{ regularizer = 'shot', {rest} }}");
+        match parse(&text).unwrap().algorithm.regularizer {
+            Regularizer::Shot(shot) => shot.weight,
+            Regularizer::None => panic!("{text}"),
+        }
+    };
+    assert_eq!(weight("adaptation_steps = 3"), 0.1);
+    assert_eq!(weight("adaptation_steps = 3, shot_base = 'target'"), 0.1);
+    assert_eq!(weight("adaptation_steps = 1"), 1e-6);
+    assert_eq!(weight("name = 'boil', adaptation_steps = 1, shot_weight = 0.2"), 0.2);
+    assert_eq!(weight("adaptation_steps = 1, shot_pretraining = 0.1"), 0.0);
+}
+
 fn flat_of(config: &Config) -> Vec<(String, String)> {
     file::flat(&valid::written(config)).into_iter().collect()
 }
