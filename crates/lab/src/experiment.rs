@@ -338,8 +338,6 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             comparison: match of.comparison {
                 config::Comparison::Whole => Comparison::Whole,
                 config::Comparison::PerLayer => Comparison::PerLayer,
-                config::Comparison::Secant => Comparison::Secant,
-                config::Comparison::Weights => Comparison::Weights,
                 config::Comparison::PerTensor => Comparison::PerTensor,
             },
         }),

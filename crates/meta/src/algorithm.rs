@@ -40,8 +40,6 @@ pub struct End<'g> {
     pub gradient: Vars<'g>,
     /// The inner optimizer's state.
     pub state: Vars<'g>,
-    /// Meta-parameters other than θ.
-    pub rates: Vars<'g>,
     /// [`Algorithm::scheduled`] of this iteration.
     pub scheduled: Vars<'g>,
     /// `K`.

@@ -16,16 +16,12 @@ choices! {
 
     /// What the gradient-similarity correction compares as one vector.
     pub Comparison {
-        /// Each layer, weights and biases together.
-        PerLayer = "per_layer",
-        /// The change of the inner gradient along the path, times the share of the query gradient along it.
-        Secant = "secant",
-        /// Weights of the query gradient's elements, learned from the similarity loss.
-        Weights = "weights",
         /// All adapted parameters.
         Whole = "whole",
         /// Each tensor with its own.
         PerTensor = "per_tensor",
+        /// Each layer with its own, weights and biases together.
+        PerLayer = "per_layer",
     }
 }
 

@@ -40,12 +40,8 @@ pub enum Comparison {
     Whole,
     /// Each tensor with its own.
     PerTensor,
-    /// Each layer, its weights and biases together: tensors whose names are alike up to the last dot.
+    /// Each layer with its own, weights and biases together: tensors whose names are alike up to the last dot.
     PerLayer,
-    /// All, with the change of the inner gradient in place of a support gradient.
-    Secant,
-    /// All, for the slope of weights of the query gradient's elements.
-    Weights,
 }
 
 /// First-order MAML whose query gradient is moved towards the inner gradients.
@@ -71,16 +67,6 @@ pub(crate) fn sum(name: &str) -> String {
     format!("gradient_sum.{name}")
 }
 
-/// The newest of a tensor's inner gradients.
-fn last(name: &str) -> String {
-    format!("gradient_last.{name}")
-}
-
-/// The weights of a tensor's query gradient.
-fn weight(name: &str) -> String {
-    format!("gradient_weight.{name}")
-}
-
 impl Algorithm for GradientSimilarity {
     fn name(&self) -> &str {
         "gradient_similarity"
@@ -91,30 +77,11 @@ impl Algorithm for GradientSimilarity {
     }
 
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        let rates = self.inner.rates.per_step(adapted, steps);
-        match self.comparison {
-            Comparison::Weights => {
-                let zeros = |(name, shape): (&str, &Shape)| {
-                    (weight(name), Tensor::zeros(Dtype::F64, shape))
-                };
-                rates.merge(&adapted.iter().map(zeros).collect())
-            }
-            _ => rates,
-        }
-    }
-
-    fn learns_rates(&self) -> bool {
-        self.comparison == Comparison::Weights
+        self.inner.rates.per_step(adapted, steps)
     }
 
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
-        let of = |named: fn(&str) -> String| -> Params<Shape> {
-            adapted.iter().map(|(name, shape)| (named(name), shape.clone())).collect()
-        };
-        match self.comparison {
-            Comparison::Secant => of(sum).merge(&of(last)),
-            _ => of(sum),
-        }
+        adapted.iter().map(|(name, shape)| (sum(name), shape.clone())).collect()
     }
 
     fn scheduled(&self, done: f64) -> Params<Tensor> {
@@ -126,17 +93,6 @@ impl Algorithm for GradientSimilarity {
     }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        if self.comparison == Comparison::Secant {
-            // The first gradient in place of the sum, and the newest.
-            let opens = step.step.slice(&[0], &[1]).reshape(&[]);
-            let first =
-                |(name, &g): (&str, &Var<'g>)| (sum(name), step.state[&sum(name)] + g * opens);
-            let newest =
-                |(name, &g): (&str, &Var<'g>)| (last(name), g + step.state[&last(name)] * 0.0);
-            let state: Vars<'g> = step.gradient.iter().map(first).collect();
-            let state = state.merge(&step.gradient.iter().map(newest).collect());
-            return Moved { state, ..gradient_step(step) };
-        }
         let add = |(name, &g): (&str, &Var<'g>)| (sum(name), step.state[&sum(name)] + g);
         Moved { state: step.gradient.iter().map(add).collect(), ..gradient_step(step) }
     }
@@ -153,44 +109,35 @@ impl Algorithm for GradientSimilarity {
         let mean = 1.0 / end.steps as f64;
         let s = q.map_named(|name, _| end.state[&sum(name)] * mean);
         let length = end.scheduled[STRENGTH];
-        match self.comparison {
-            Comparison::PerLayer => {
-                let mut corrected = q.clone();
-                for layer in layers(q.names()) {
-                    let of = |all: &Vars<'g>| layer.iter().map(|&at| all.values()[at]).collect();
-                    let (q, s): (Vec<Var<'g>>, Vec<Var<'g>>) = (of(q), of(&s));
-                    for (&at, new) in layer.iter().zip(self.corrected(&q, &s, length)) {
-                        corrected.values_mut()[at] = new;
-                    }
-                }
-                corrected
+        let mut corrected = q.clone();
+        for alike in self.comparison.groups(q.names()) {
+            let of = |all: &Vars<'g>| alike.iter().map(|&at| all.values()[at]).collect();
+            let (q, s): (Vec<Var<'g>>, Vec<Var<'g>>) = (of(q), of(&s));
+            for (&at, new) in alike.iter().zip(self.corrected(&q, &s, length)) {
+                corrected.values_mut()[at] = new;
             }
-            Comparison::Secant => {
-                let first: Vec<Var<'g>> =
-                    q.names().iter().map(|name| end.state[&sum(name)]).collect();
-                let newest = q.names().iter().map(|name| end.state[&last(name)]);
-                let along = dot(q.values(), &first) * (dot(&first, &first) + 1e-30).recip();
-                let h: Vec<Var<'g>> =
-                    first.iter().zip(newest).map(|(&a, b)| (b - a) * along).collect();
-                let scale = length * norm(q.values()) * norm(&h).recip();
-                q.with_values(q.values().iter().zip(&h).map(|(&q, &h)| q + h * scale).collect())
-            }
-            Comparison::Weights => {
-                let kept = q.map_named(|name, &q| q * (1.0 - end.rates[&weight(name)]));
-                let (g, s) = (kept.values(), s.values());
-                let (over_g, over_s) = (norm(g).recip(), norm(s).recip());
-                let cosine = dot(g, s) * over_g * over_s;
-                // dl/dw = -q dl/dG
-                let slope = |((name, &q), (&g, &s)): ((&str, &Var<'g>), (&Var<'g>, &Var<'g>))| {
-                    let turn = (s * over_s - g * (cosine * over_g)) * over_g;
-                    (weight(name), q * (turn * self.cosine + (s - g) * self.l2))
-                };
-                let slopes: Vars<'g> = q.iter().zip(g.iter().zip(s)).map(slope).collect();
-                kept.merge(&slopes)
-            }
-            Comparison::Whole => q.with_values(self.corrected(q.values(), s.values(), length)),
-            Comparison::PerTensor => q.zip_map(&s, |&q, &s| self.corrected(&[q], &[s], length)[0]),
         }
+        corrected
+    }
+}
+
+impl Comparison {
+    /// Positions of the tensors that are compared together.
+    fn groups(self, names: &[String]) -> Vec<Vec<usize>> {
+        let layer = |name: &str| name.rsplit_once('.').map_or(name, |(layer, _)| layer).to_string();
+        let named = |name: &String| match self {
+            Comparison::Whole => String::new(),
+            Comparison::PerTensor => name.clone(),
+            Comparison::PerLayer => layer(name),
+        };
+        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            match groups.iter_mut().find(|(of, _)| *of == named(name)) {
+                Some((_, tensors)) => tensors.push(at),
+                None => groups.push((named(name), vec![at])),
+            }
+        }
+        groups.into_iter().map(|(_, tensors)| tensors).collect()
     }
 }
 
@@ -211,19 +158,6 @@ impl GradientSimilarity {
         let scale = length * q_norm * norm(&h).recip();
         q.iter().zip(&h).map(|(&q, &h)| q + h * scale).collect()
     }
-}
-
-/// Positions of each layer's tensors.
-fn layers(names: &[String]) -> Vec<Vec<usize>> {
-    let layer = |name: &str| name.rsplit_once('.').map_or(name, |(layer, _)| layer).to_string();
-    let mut all: Vec<(String, Vec<usize>)> = Vec::new();
-    for (at, name) in names.iter().enumerate() {
-        match all.iter_mut().find(|(of, _)| *of == layer(name)) {
-            Some((_, tensors)) => tensors.push(at),
-            None => all.push((layer(name), vec![at])),
-        }
-    }
-    all.into_iter().map(|(_, tensors)| tensors).collect()
 }
 
 fn dot<'g>(a: &[Var<'g>], b: &[Var<'g>]) -> Var<'g> {

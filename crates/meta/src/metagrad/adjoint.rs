@@ -212,7 +212,7 @@ fn query_program(
         } else {
             of.zip_map(&of.with_values(beside.clone()), |&a, &b| a + b)
         };
-        base = base.overlay(&algorithm.direction(&scope.end(&omega, of, state.clone())));
+        base = base.overlay(&algorithm.direction(&scope.end(of, state.clone())));
         beside.iter_mut().for_each(|x| *x = x.full_like(0.0));
     }
     if structure.companion.is_some() {

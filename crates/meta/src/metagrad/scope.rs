@@ -236,9 +236,8 @@ impl<'g, 's> Scope<'g, 's> {
     }
 
     /// Where the inner loop ends, for a first-order method.
-    pub(super) fn end(&self, omega: &Vars<'g>, gradient: Vars<'g>, state: Vars<'g>) -> End<'g> {
-        let rates = self.structure.rates.map_named(|name, _| omega[name]);
-        End { gradient, state, rates, scheduled: self.scheduled(), steps: self.structure.steps }
+    pub(super) fn end(&self, gradient: Vars<'g>, state: Vars<'g>) -> End<'g> {
+        End { gradient, state, scheduled: self.scheduled(), steps: self.structure.steps }
     }
 
     /// Compiles the outputs, for the tasks of a group at once if there are several: every output then has

@@ -215,7 +215,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         }
         if kind == MetaGradient::FirstOrder {
             let of = origin.map_named(|name, _| gradient[name]);
-            let end = self.scope.end(&self.omega, of, base.end().state.clone());
+            let end = self.scope.end(of, base.end().state.clone());
             gradient = gradient.overlay(&self.algorithm.direction(&end));
         }
         // φ before the differentiated steps is θ plus a constant.

@@ -81,6 +81,17 @@ fn the_correction_descends_the_similarity_loss() {
                 .collect();
             assert!(length(&off) <= 1e-6 * length(&want), "{name}: {}", length(&off));
         }
+        let algorithm = GradientSimilarity { comparison: Comparison::PerLayer, ..base() };
+        let got = case.run(&algorithm, by(strategy, steps)).gradient;
+        for layer in ["features.0.", "features.1."] {
+            let of = |all: &Params<Tensor>| flat(&all.filter(|name| name.starts_with(layer)));
+            let (q, s, got) = (of(q), of(&s), of(&got));
+            assert!(q.len() > 2, "{layer}: weights and biases");
+            let want = correction(&algorithm, q.as_f64(), s.as_f64());
+            let all = got.iter().zip(q.iter()).zip(&want);
+            let off: Vec<f64> = all.map(|((got, q), want)| got - q - want).collect();
+            assert!(length(&off) <= 1e-6 * length(&want), "{layer}: {}", length(&off));
+        }
     }
 }
 
