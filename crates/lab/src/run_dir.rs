@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::write_atomic;
-use crate::config::{Difference, RlConfig, TransferConfig};
+use crate::config::{Difference, Kept};
 use crate::{Config, Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -36,36 +36,6 @@ const ENSEMBLE: &str = "ensemble";
 /// Settings that may differ when a run goes on: none of them changes a number.
 const FREE: [&str; 5] =
     ["run.threads", "run.minutes", "run.checkpoint_every", "run.snapshot_every", "run.log_every"];
-
-/// A configuration that a folder keeps.
-pub trait Kept: Sized {
-    /// Reads TOML text; `source` names it in messages.
-    fn parse(text: &str, source: &str) -> Result<Self>;
-    /// The whole configuration as TOML.
-    fn to_toml(&self) -> String;
-    /// Settings that differ.
-    fn differences(&self, other: &Self) -> Vec<Difference>;
-}
-
-macro_rules! kept {
-    ($($name:ident)*) => { $(
-        impl Kept for $name {
-            fn parse(text: &str, source: &str) -> Result<$name> {
-                $name::parse(text, source)
-            }
-
-            fn to_toml(&self) -> String {
-                $name::to_toml(self)
-            }
-
-            fn differences(&self, other: &$name) -> Vec<Difference> {
-                $name::differences(self, other)
-            }
-        }
-    )* };
-}
-
-kept!(Config RlConfig TransferConfig);
 
 /// The folder of a run, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]

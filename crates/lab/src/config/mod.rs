@@ -411,6 +411,36 @@ pub struct Difference {
     pub other: String,
 }
 
+/// A configuration that the folder of a run keeps.
+pub trait Kept: Sized {
+    /// Reads TOML text; `source` names it in messages.
+    fn parse(text: &str, source: &str) -> Result<Self>;
+    /// The whole configuration as TOML.
+    fn to_toml(&self) -> String;
+    /// Settings that differ.
+    fn differences(&self, other: &Self) -> Vec<Difference>;
+}
+
+macro_rules! kept {
+    ($($name:ident)*) => { $(
+        impl Kept for $name {
+            fn parse(text: &str, source: &str) -> Result<$name> {
+                $name::parse(text, source)
+            }
+
+            fn to_toml(&self) -> String {
+                $name::to_toml(self)
+            }
+
+            fn differences(&self, other: &$name) -> Vec<Difference> {
+                $name::differences(self, other)
+            }
+        }
+    )* };
+}
+
+kept!(Config RlConfig TransferConfig);
+
 /// An override that a configuration has no use for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LeftOut {
