@@ -11,11 +11,12 @@ use innerloop_rl::{MetaRl, Navigation2d, Rollouts};
 use serde::Serialize;
 
 use super::{Learner, Progress};
+use crate::checkpoint::state::{FIRST, OMEGA, SECOND, number, same_shapes};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RlConfig;
 use crate::config::rl::Environment;
 use crate::evaluation::Estimate;
-use crate::run::{number, peak_memory, same_shapes};
+use crate::memory::peak_memory;
 use crate::run_dir::{RunDir, RunWriter};
 use crate::{Error, Result};
 
@@ -285,10 +286,6 @@ impl Run {
         Ok(lines.iter().filter_map(row).collect())
     }
 }
-
-const OMEGA: &str = "omega";
-const FIRST: &str = "optimizer.first";
-const SECOND: &str = "optimizer.second";
 
 /// Puts a learner where a checkpoint stands; gives the seconds trained.
 fn restore(learner: &mut Learner, path: &Path) -> Result<f64> {
