@@ -16,8 +16,9 @@
 //! ```
 
 #[macro_use]
-mod file;
+mod setting;
 mod families;
+mod file;
 mod kind;
 mod layers;
 mod method;
@@ -397,7 +398,7 @@ pub struct RunConfig {
 
 /// Names of the methods there are, as `algorithm.name` has them.
 pub fn method_names() -> &'static [&'static str] {
-    <file::MethodName as file::Setting>::names()
+    <file::MethodName as setting::Setting>::names()
 }
 
 /// A setting that differs between two configurations.
@@ -506,7 +507,7 @@ impl Config {
 
     /// Settings that differ, key by key, in order of their names.
     pub fn differences(&self, other: &Config) -> Vec<Difference> {
-        differences(&file::flat(&valid::written(self)), &file::flat(&valid::written(other)))
+        differences(&setting::flat(&valid::written(self)), &setting::flat(&valid::written(other)))
     }
 }
 

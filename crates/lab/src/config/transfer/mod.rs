@@ -8,7 +8,7 @@ mod valid;
 
 use toml::{Table, Value};
 
-use super::{Difference, Kind, file, kind};
+use super::{Difference, Kind, kind, setting};
 use crate::Result;
 pub use choices::DataSet;
 pub use keys::{
@@ -35,7 +35,7 @@ impl TransferConfig {
 
     /// Settings that differ, key by key.
     pub fn differences(&self, other: &TransferConfig) -> Vec<Difference> {
-        super::differences(&file::flat(self), &file::flat(other))
+        super::differences(&setting::flat(self), &setting::flat(other))
     }
 
     /// Defaults that depend on choices are filled in, and everything is checked.
