@@ -17,6 +17,7 @@
 
 #[macro_use]
 mod setting;
+mod bounds;
 mod families;
 mod file;
 mod kind;
@@ -31,6 +32,7 @@ mod tests;
 pub mod transfer;
 mod valid;
 mod window;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -48,6 +50,7 @@ pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 pub use rl::RlConfig;
 pub use transfer::TransferConfig;
 pub use window::{WindowConfig, WindowMode};
+use written::written;
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -502,12 +505,12 @@ impl Config {
 
     /// The whole configuration as TOML, every applicable key written; [`Config::parse`] gives it back.
     pub fn to_toml(&self) -> String {
-        file::to_toml(&valid::written(self))
+        file::to_toml(&written(self))
     }
 
     /// Settings that differ, key by key, in order of their names.
     pub fn differences(&self, other: &Config) -> Vec<Difference> {
-        differences(&setting::flat(&valid::written(self)), &setting::flat(&valid::written(other)))
+        differences(&setting::flat(&written(self)), &setting::flat(&written(other)))
     }
 }
 

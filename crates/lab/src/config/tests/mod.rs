@@ -270,7 +270,7 @@ fn reconstructions_are_named() {
 }
 
 fn flat_of(config: &Config) -> Vec<(String, String)> {
-    setting::flat(&valid::written(config)).into_iter().collect()
+    setting::flat(&written(config)).into_iter().collect()
 }
 
 #[test]
