@@ -1,9 +1,9 @@
 //! Configurations of meta-reinforcement learning: those with a section `[rl]`.
 //!
-//! `keys.rs` has the sections, `choices.rs` what the method and the outer step make of them, `valid.rs` the checks.
+//! `keys.rs` has the sections, `settings.rs` what the method and the outer step make of them, `valid.rs` the checks.
 
-mod choices;
 mod keys;
+mod settings;
 mod valid;
 
 use serde::{Deserialize, Serialize};
