@@ -7,7 +7,7 @@ mod outer;
 use innerloop_engine::{Key, Params, Tensor};
 use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
-use innerloop_tasks::{self as tasks, EpisodeSpec, Joint, Split, TaskFamily};
+use innerloop_tasks::{EpisodeSpec, Joint, Split, TaskFamily};
 
 use crate::config::{self, Config, Method, Network, Regularizer};
 use crate::data::family;
@@ -192,16 +192,6 @@ pub(crate) fn converted(
             _ => value.clone(),
         }
     })
-}
-
-impl From<tasks::Error> for Error {
-    fn from(error: tasks::Error) -> Error {
-        match error.kind() {
-            tasks::ErrorKind::Unknown => Error::config(error.to_string()),
-            tasks::ErrorKind::Io => Error::new(crate::ErrorKind::Io, error.to_string()),
-            _ => Error::data(error.to_string()),
-        }
-    }
 }
 
 /// Names in the configuration must be those of the network.
