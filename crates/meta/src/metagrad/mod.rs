@@ -94,40 +94,7 @@ impl Learner {
     #[track_caller]
     pub fn new(problem: &dyn Problem, algorithm: &dyn Algorithm, setup: Setup) -> Learner {
         let mut structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
-        assert!(
-            structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
-            "{}: a meta-gradient through a state that outlives the task is not supported",
-            algorithm.name()
-        );
-        assert!(
-            structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
-            "{}: a method without a query set has no outer objective to add to",
-            algorithm.name()
-        );
-        assert!(
-            structure.companion.is_none()
-                || !matches!(structure.kind, MetaGradient::Implicit { .. }),
-            "{}: an implicit gradient holds at a minimum, which few steps do not reach",
-            algorithm.name()
-        );
-        let shares = !matches!(
-            structure.path.sharing,
-            Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
-        );
-        assert!(
-            !shares || structure.kind != MetaGradient::HeldGradients,
-            "{}: a rule that is learned on the gradients of single steps shares none",
-            algorithm.name()
-        );
-        if structure.weighs_steps() {
-            let name = algorithm.name();
-            let ends_alone = matches!(
-                structure.kind,
-                MetaGradient::Displacement | MetaGradient::Implicit { .. }
-            );
-            assert!(!ends_alone, "{name}: the steps before the last have no query loss");
-            assert!(!shares, "{name}: steps that share a gradient have one query loss");
-        }
+        check_supported(&structure, algorithm);
         let compile = |structure: &Structure, strategy| {
             Programs::new(structure, problem, algorithm, Setup { strategy, ..setup })
         };
@@ -229,6 +196,42 @@ impl Learner {
             }
             _ => panic!("this worker belongs to another learner"),
         }
+    }
+}
+
+/// Panics on what has no meta-gradient here.
+#[track_caller]
+fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
+    assert!(
+        structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
+        "{}: a meta-gradient through a state that outlives the task is not supported",
+        algorithm.name()
+    );
+    assert!(
+        structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
+        "{}: a method without a query set has no outer objective to add to",
+        algorithm.name()
+    );
+    assert!(
+        structure.companion.is_none() || !matches!(structure.kind, MetaGradient::Implicit { .. }),
+        "{}: an implicit gradient holds at a minimum, which few steps do not reach",
+        algorithm.name()
+    );
+    let shares = !matches!(
+        structure.path.sharing,
+        Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
+    );
+    assert!(
+        !shares || structure.kind != MetaGradient::HeldGradients,
+        "{}: a rule that is learned on the gradients of single steps shares none",
+        algorithm.name()
+    );
+    if structure.weighs_steps() {
+        let name = algorithm.name();
+        let ends_alone =
+            matches!(structure.kind, MetaGradient::Displacement | MetaGradient::Implicit { .. });
+        assert!(!ends_alone, "{name}: the steps before the last have no query loss");
+        assert!(!shares, "{name}: steps that share a gradient have one query loss");
     }
 }
 
