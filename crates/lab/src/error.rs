@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use innerloop_tasks as tasks;
+
 /// The kind of an [`Error`], for callers that react to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -122,6 +124,16 @@ impl Error {
     /// The same error, with what was being done before its message.
     pub fn context(self, doing: impl std::fmt::Display) -> Error {
         Error { kind: self.kind, message: format!("{doing}: {}", self.message) }
+    }
+}
+
+impl From<tasks::Error> for Error {
+    fn from(error: tasks::Error) -> Error {
+        match error.kind() {
+            tasks::ErrorKind::Unknown => Error::config(error.to_string()),
+            tasks::ErrorKind::Io => Error::new(ErrorKind::Io, error.to_string()),
+            _ => Error::data(error.to_string()),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod evaluation;
 mod experiment;
 mod few_shot;
+mod memory;
 mod metagrad;
 pub mod plot;
 pub mod reproduce;
@@ -25,16 +26,16 @@ pub mod transfer;
 mod verify;
 
 pub use budget::Budget;
+pub use checkpoint::state::{Which, open, open_with};
 pub use config::Config;
 pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
 pub use experiment::{Experiment, Outer};
 pub use few_shot::{FewShot, Phase, Readout};
+pub use memory::peak_memory;
 pub use metagrad::{Computed, metagrad};
-pub use run::{
-    Event, Outcome, Session, Sink, Which, open, open_with, peak_memory, train, train_experiment,
-};
+pub use run::{Event, Outcome, Session, Sink, train, train_experiment};
 pub use trainer::{StepReport, Trainer, thread_pool};
 pub use verify::{
     Comparison, TOLERANCE_F32, TOLERANCE_F64, TOLERANCE_FLIPPED, Verification, verify,

@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use innerloop_engine::{Params, Tensor};
+use innerloop_engine::{Params, Tensor, volume};
 use innerloop_meta::MetaState;
 use innerloop_tasks::{Distance, Split, Target, nearest_mean};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::checkpoint::state::{
+    CARRIED, FIRST, INNER_STATE, OMEGA, SECOND, load_meta, number, state_at, take,
+};
 use crate::checkpoint::{self, Checkpoint};
 use crate::evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
-use crate::run_dir::{RunDir, RunWriter};
+use crate::memory::peak_memory;
+use crate::run_dir::RunWriter;
 use crate::trainer::{StepReport, Trainer};
-use crate::{Config, Error, Experiment, Result};
+use crate::{Config, Experiment, Result};
 
 /// What happens during a run, for whoever shows it.
 pub enum Event<'a> {
@@ -418,65 +422,6 @@ impl Run {
     }
 }
 
-const OMEGA: &str = "omega";
-const CARRIED: &str = "carried";
-const INNER_STATE: &str = "inner_state";
-const FIRST: &str = "optimizer.first";
-const SECOND: &str = "optimizer.second";
-
-/// Which checkpoint of a run to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The best on validation; the newest where nothing was validated.
-    Best,
-    /// The newest.
-    Last,
-    /// Where the run started; no file.
-    Start,
-    /// One of those kept every `run.snapshot_every` iterations.
-    Snapshot(u64),
-}
-
-/// A trainer standing at a checkpoint of a run: for evaluation and use. Fails when the folder holds no run, its data set
-/// is not there any more, or the checkpoint is missing, damaged or of another configuration.
-pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
-    open_with(folder, which, None)
-}
-
-/// The same with a number of threads in place of the run's, 0 for one per core: no result depends on it.
-pub fn open_with(folder: &Path, which: Which, threads: Option<usize>) -> Result<Trainer> {
-    let dir = RunDir::open(folder)?;
-    let mut config = dir.config()?;
-    config.run.threads = threads.unwrap_or(config.run.threads);
-    let mut trainer = Trainer::new(Experiment::new(config)?)?;
-    (trainer.meta, trainer.iteration) = state(&dir, &trainer.experiment, which)?;
-    Ok(trainer)
-}
-
-/// A run's meta-parameters at one of its checkpoints, and the iteration it was taken at.
-pub(crate) fn state(
-    dir: &RunDir,
-    experiment: &Experiment,
-    which: Which,
-) -> Result<(MetaState, u64)> {
-    let best = dir.best_path();
-    let path = match which {
-        Which::Start => return Ok((experiment.initial_state(), 0)),
-        Which::Best if best.exists() => best,
-        Which::Best | Which::Last => dir.last_path(),
-        Which::Snapshot(iteration) => dir.snapshot_path(iteration),
-    };
-    state_at(experiment, &path)
-}
-
-/// Meta-parameters in a checkpoint, and the iteration it was taken at.
-fn state_at(experiment: &Experiment, path: &Path) -> Result<(MetaState, u64)> {
-    let mut meta = experiment.initial_state();
-    let checkpoint = checkpoint::load(path)?;
-    load_meta((experiment, &mut meta), &checkpoint, path)?;
-    Ok((meta, number(&checkpoint, "iteration", path)?))
-}
-
 /// Iteration of the last validation among the lines, or 0.
 fn last_validation(metrics: &[Value]) -> u64 {
     let last = metrics.iter().rfind(|line| line["kind"] == "validation");
@@ -497,97 +442,4 @@ fn best_validations(metrics: &[Value], measure: Measure, (after, most): (u64, us
         Measure::MeanSquaredError => a.total_cmp(b),
     });
     all.into_iter().take(most).map(|(_, iteration)| iteration).collect()
-}
-
-fn load_meta(
-    (experiment, meta): (&Experiment, &mut MetaState),
-    checkpoint: &Checkpoint,
-    path: &Path,
-) -> Result<()> {
-    take(experiment, checkpoint, OMEGA, &mut meta.omega, path)?;
-    take(experiment, checkpoint, CARRIED, &mut meta.carried, path)?;
-    take(experiment, checkpoint, INNER_STATE, &mut meta.inner_state, path)
-}
-
-/// Replaces values by those of a checkpoint's group, if names, shapes and types are the same.
-fn take(
-    experiment: &Experiment,
-    checkpoint: &Checkpoint,
-    group: &str,
-    into: &mut Params<Tensor>,
-    path: &Path,
-) -> Result<()> {
-    // Shapes are compared in PyTorch's layouts, where the conversion back is defined.
-    let found = same_shapes(checkpoint, group, &experiment.to_torch(into), path)?;
-    *into = experiment.from_torch(&found);
-    Ok(())
-}
-
-/// A checkpoint's group, in the order of `expected`, if names, shapes and types are the same.
-pub(crate) fn same_shapes(
-    checkpoint: &Checkpoint,
-    group: &str,
-    expected: &Params<Tensor>,
-    path: &Path,
-) -> Result<Params<Tensor>> {
-    let bad = |what: String| {
-        Error::checkpoint(format!(
-            "{}: {what}; this checkpoint belongs to another configuration",
-            path.display()
-        ))
-    };
-    let found = checkpoint.group(group).ok_or_else(|| bad(format!("it has no group {group:?}")))?;
-    for (name, value) in expected.iter() {
-        let other =
-            found.get(name).ok_or_else(|| bad(format!("{group} has no tensor {name:?}")))?;
-        if (other.shape(), other.dtype()) != (value.shape(), value.dtype()) {
-            return Err(bad(format!(
-                "{group}/{name} is {} {:?}, expected {} {:?}",
-                other.dtype(),
-                other.shape(),
-                value.dtype(),
-                value.shape()
-            )));
-        }
-    }
-    if found.len() != expected.len() {
-        return Err(bad(format!(
-            "{group} has {} tensors, expected {}",
-            found.len(),
-            expected.len()
-        )));
-    }
-    Ok(expected.map_named(|name, _| found[name].clone()))
-}
-
-pub(crate) fn number<T: std::str::FromStr>(
-    checkpoint: &Checkpoint,
-    key: &str,
-    path: &Path,
-) -> Result<T> {
-    let found = checkpoint.metadata.get(key);
-    found.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        Error::checkpoint(format!(
-            "{}: metadata {key} is {found:?}, expected a number",
-            path.display()
-        ))
-    })
-}
-
-fn volume(shape: &[usize]) -> usize {
-    shape.iter().product()
-}
-
-/// Most memory this process has held so far, in bytes; nothing where the system does not tell.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// Makes [`peak_memory`] count from now on, where the system can; elsewhere it goes on.
-pub(crate) fn forget_peak_memory() {
-    // Without the right to, as outside Linux, the peak of the whole process stands.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

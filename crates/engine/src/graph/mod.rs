@@ -5,6 +5,8 @@ mod decisions;
 mod op;
 mod pooling;
 mod print;
+mod products;
+mod shapes;
 mod var;
 
 pub(crate) use print::live;

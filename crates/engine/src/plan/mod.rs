@@ -11,6 +11,7 @@
 
 mod arena;
 mod cost;
+mod drafts;
 mod loops;
 mod pattern;
 mod sweeps;

@@ -7,8 +7,9 @@
 
 use std::collections::HashSet;
 
+use super::drafts::aligned;
 use super::pattern::{self, Pattern};
-use super::{Cone, Draft, Kind, LOOP_LIMIT, Planner, loops};
+use super::{Cone, Kind, Planner, loops};
 use crate::graph::{NodeId, Op};
 use crate::tensor::volume;
 
@@ -76,7 +77,7 @@ impl Planner<'_> {
     }
 
     /// The part of the graph that a loop root is computed from.
-    fn cone(&self, id: NodeId) -> Cone {
+    pub(super) fn cone(&self, id: NodeId) -> Cone {
         let mut cone = Cone::default();
         match self.reduced(id) {
             Some(x) => self.collect(self.base_of(x), &mut cone),
@@ -94,12 +95,12 @@ impl Planner<'_> {
     }
 
     /// Shape of the loop that computes a root.
-    fn domain(&self, id: NodeId) -> &[usize] {
+    pub(super) fn domain(&self, id: NodeId) -> &[usize] {
         &self.nodes[self.reduced(id).unwrap_or(id) as usize].shape
     }
 
     /// Where the loop of a root is cut, or nothing if its patterns do not nest.
-    fn cuts(&self, id: NodeId, cone: &Cone) -> Option<Vec<usize>> {
+    pub(super) fn cuts(&self, id: NodeId, cone: &Cone) -> Option<Vec<usize>> {
         let mut cuts = match self.reduced(id) {
             Some(_) => Pattern::new(&self.nodes[id as usize].shape, self.domain(id)).boundaries(),
             None => Vec::new(),
@@ -116,7 +117,7 @@ impl Planner<'_> {
         Pattern::new(&self.nodes[self.expanded(expand) as usize].shape, &node.shape)
     }
 
-    fn expanded(&self, expand: NodeId) -> NodeId {
+    pub(super) fn expanded(&self, expand: NodeId) -> NodeId {
         let Op::Expand(x) = self.nodes[expand as usize].op else {
             unreachable!("only expansions are collected")
         };
@@ -324,89 +325,5 @@ impl Planner<'_> {
         let (_, needs) = self.needs_again(id);
         needs.into_iter().for_each(|need| self.provide(need, group));
         self.groups[group].add(id);
-    }
-
-    /// The steps of a sweep: kernels, and loops as few as the dependences allow.
-    pub(super) fn drafts(&self, group: &Group) -> Vec<Draft> {
-        let mut steps =
-            Drafts { planner: self, group, drafts: Vec::new(), step_of: HashSet::new() };
-        for &id in &group.roots {
-            match self.kind[id as usize] {
-                Kind::Kernel => steps.push(id, Draft::Kernel(id)),
-                _ => steps.place_in_loop(id),
-            }
-        }
-        steps.drafts.into_iter().map(|(draft, _)| draft).collect()
-    }
-}
-
-/// Whether a part of `per_item` elements ends where a row of the loop ends (or a group, if it has several).
-fn aligned(dims: [usize; 3], per_item: usize) -> bool {
-    match dims {
-        [1, 1, _] => true,
-        [1, _, columns] => per_item.is_multiple_of(columns),
-        [_, rows, columns] => per_item.is_multiple_of(rows * columns),
-    }
-}
-
-/// The steps of a sweep while they are gathered, each with the values it computes.
-struct Drafts<'a, 'b> {
-    planner: &'a Planner<'b>,
-    group: &'a Group,
-    drafts: Vec<(Draft, Vec<NodeId>)>,
-    step_of: HashSet<NodeId>,
-}
-
-impl Drafts<'_, '_> {
-    fn push(&mut self, id: NodeId, draft: Draft) {
-        self.step_of.insert(id);
-        self.drafts.push((draft, vec![id]));
-    }
-
-    /// First step of the sweep at which a stored value may be read from memory.
-    fn available(&self, id: NodeId) -> usize {
-        if !self.step_of.contains(&id) {
-            return 0;
-        }
-        let at = self.drafts.iter().position(|(_, values)| values.contains(&id));
-        at.expect("computed values have a step") + 1
-    }
-
-    /// Puts a stored elementwise value or a sum into the first loop that can take it.
-    fn place_in_loop(&mut self, id: NodeId) {
-        let planner = self.planner;
-        let is_sum = planner.kind[id as usize] == Kind::Reduce;
-        let cone = planner.cone(id);
-        let cuts = planner.cuts(id, &cone).expect("conflicts were split before");
-        // Memory reads need an earlier step; values of the same domain may come from the same step.
-        let after = cone.expands.iter().map(|&e| {
-            let x = planner.base_of(planner.expanded(e));
-            self.available(x)
-        });
-        let mut first = after.max().unwrap_or(0);
-        for &leaf in &cone.leaves {
-            let from_loop = planner.kind[leaf as usize] == Kind::Elementwise;
-            let at = self.available(leaf);
-            first = first.max(if from_loop { at.saturating_sub(1) } else { at });
-        }
-        let n = volume(planner.domain(id));
-        for (draft, values) in &mut self.drafts[first..] {
-            let Draft::Loop(builder) = draft else { continue };
-            if builder.volume != n || builder.work() + cone.inside.len() > LOOP_LIMIT {
-                continue;
-            }
-            let Some(joined) = pattern::union(&builder.cuts, &cuts) else { continue };
-            if !aligned(pattern::dims(n, &joined), n / self.group.items) {
-                continue;
-            }
-            builder.cuts = joined;
-            builder.take(id, &cone.inside, is_sum);
-            values.push(id);
-            self.step_of.insert(id);
-            return;
-        }
-        let mut builder = loops::Builder::new(n, cuts);
-        builder.take(id, &cone.inside, is_sum);
-        self.push(id, Draft::Loop(builder));
     }
 }

@@ -5,6 +5,7 @@
 //! its numbers. Equal contents give equal bytes. Saving is atomic: after a failure, a full disk for one, the
 //! file that was there before is untouched.
 
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::budget::{Budget, limited};
 use crate::checkpoint::write_atomic;
+use crate::memory;
 use crate::run::{self, Session, Sink};
 use crate::run_dir::{RunDir, RunWriter, read_json, write_json};
 use crate::{Config, Error, ErrorKind, Experiment, Result};
@@ -174,7 +175,7 @@ fn one(
     stop: &AtomicBool,
     watch: &mut dyn Watch,
 ) -> Result<()> {
-    run::forget_peak_memory();
+    memory::forget_peak_memory();
     let there = as_there(folder, &config, budget)?;
     let resume = there.is_some();
     let session = Session { resume, budget: budget.seconds(), stop };

@@ -1,8 +1,9 @@
 //! The families of tasks and the keys that go with each: what is legal, and what is written.
 
+use super::bounds::Strangers;
 use super::file::*;
 use super::layers::Layers;
-use super::valid::Strangers;
+use super::setting::Setting;
 use super::*;
 use crate::Result;
 
@@ -256,7 +257,12 @@ fn shares(at: &Layers, file: &TasksFile) -> Result<SharesConfig> {
     if train + validation > 1.0 {
         let source = at.either("tasks.train_share", "tasks.validation_share");
         let key = "tasks.train_share + tasks.validation_share";
-        return Err(valid::bad(source, key, train + validation, "at most 1; the rest is for test"));
+        return Err(bounds::bad(
+            source,
+            key,
+            train + validation,
+            "at most 1; the rest is for test",
+        ));
     }
     Ok(SharesConfig { train, validation, seed: file.split_seed.map_or(1, |seed| seed as u64) })
 }

@@ -1,8 +1,8 @@
 //! The meta-learning method and the keys of `[algorithm]` that go with one alone.
 
+use super::bounds::{MOST, Strangers};
 use super::file::{AlgorithmFile, MethodName, NetworkName};
 use super::layers::Layers;
-use super::valid::{MOST, Strangers};
 use crate::Result;
 
 choices! {

@@ -1,9 +1,9 @@
 //! What is added to the outer objective, and the keys of `[algorithm]` that go with it.
 
+use super::bounds::{MOST, Strangers, fixed};
 use super::file::{AlgorithmFile, RegularizerName};
 use super::layers::Layers;
 use super::method::Method;
-use super::valid::{MOST, Strangers, fixed};
 use super::window::{WindowConfig, WindowMode};
 use crate::Result;
 

@@ -1,21 +1,15 @@
-//! From a configuration as written to one that can run, and back. The only place that says what is legal.
-
-use std::fmt::Display;
-use std::ops::RangeInclusive;
+//! From a configuration as written to one that can run. `written.rs` is the way back.
+//!
+//! What is legal is said here, and where a file of its own has a part of the configuration: `families.rs`, `method.rs`,
+//! `window.rs`, `regularizer.rs`, and `rl/valid.rs` and `transfer/valid.rs` for other kinds of runs.
 
 use innerloop_engine::Dtype;
 
+use super::bounds::{LONGEST, MOST, Strangers, bad, fixed};
 use super::file::*;
-use super::layers::{Layers, UNWRITTEN};
+use super::layers::Layers;
 use super::*;
-use crate::{Error, Result};
-
-/// Largest number of classes, examples, channels: products of a few of them fit a machine word.
-pub(super) const MOST: usize = 100_000;
-/// Largest number of iterations, tasks, steps.
-const LONGEST: usize = 1_000_000_000;
-/// Drawings of an Omniglot character.
-const DRAWINGS: usize = 20;
+use crate::Result;
 
 /// The configuration, if everything in it is legal.
 pub(super) fn check(layers: &Layers) -> Result<Config> {
@@ -326,13 +320,6 @@ fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
     })
 }
 
-/// Keys that do not go with a choice, with the reasons.
-pub(super) type Strangers = Vec<(&'static str, String)>;
-
-pub(super) fn fixed(strangers: &[(&'static str, &str)]) -> Strangers {
-    strangers.iter().map(|&(key, why)| (key, why.to_string())).collect()
-}
-
 impl NetworkName {
     pub(super) fn strangers(self) -> Strangers {
         const NO_CONV: &str = "an mlp has no convolutions";
@@ -374,188 +361,5 @@ impl ScheduleName {
             ScheduleName::Constant => &[("outer.final_lr", "a constant rate ends where it began")],
             ScheduleName::Linear | ScheduleName::Cosine => &[],
         })
-    }
-}
-
-/// The file that [`check`] turns into this configuration.
-pub(super) fn written(config: &Config) -> ConfigFile {
-    let Config { seed, tasks, model, algorithm, outer, evaluation, run } = config;
-    let mut file = ConfigFile { seed: Some(*seed as usize), ..ConfigFile::default() };
-
-    families::write(&tasks.family, &mut file.tasks);
-    file.tasks.augment = tasks.family.has_image_files().then(|| tasks.augment.clone());
-    file.tasks.ways = (!tasks.family.is_regression()).then_some(tasks.ways);
-    file.tasks.shots = Some(tasks.shots);
-    file.tasks.query = Some(tasks.query);
-    file.tasks.train_shots = Some(tasks.train_shots);
-    file.tasks.train_query = Some(tasks.train_query);
-
-    let into = &mut file.model;
-    match &model.network {
-        Network::Conv4(conv4) => {
-            into.kind = Some(NetworkName::Conv4);
-            into.filters = Some(conv4.filters);
-            into.variant = Some(conv4.variant);
-            into.head = Some(conv4.head);
-            into.batch_norm = Some(conv4.batch_norm);
-            into.batch_norm_momentum = Some(conv4.batch_norm_momentum);
-            into.batch_norm_eps = Some(conv4.batch_norm_eps);
-        }
-        Network::Mlp(mlp) => {
-            into.kind = Some(NetworkName::Mlp);
-            into.hidden = Some(mlp.hidden.clone());
-            into.activation = Some(mlp.activation);
-        }
-    }
-    into.init = Some(model.init);
-
-    file.algorithm = AlgorithmFile {
-        inner_lr: Some(algorithm.inner_lr),
-        learn_inner_lr: Some(algorithm.learn_inner_lr),
-        multi_step_loss: Some(algorithm.multi_step_loss),
-        second_order_from: Some(algorithm.second_order_from),
-        adaptation_steps: Some(algorithm.adaptation_steps),
-        inner_batch: Some(algorithm.inner_batch),
-        inner_optimizer: Some(algorithm.inner_optimizer),
-        frozen: Some(algorithm.frozen.clone()),
-        strategy: Some(algorithm.strategy),
-        inner_lr_of: (!algorithm.inner_lr_of.is_empty()).then(|| algorithm.inner_lr_of.clone()),
-        ..AlgorithmFile::default()
-    };
-    algorithm.method.write(&mut file.algorithm);
-    algorithm.window.write(&mut file.algorithm);
-    algorithm.regularizer.write(&mut file.algorithm);
-
-    let into = &mut file.outer;
-    let name = match outer.optimizer {
-        Optimizer::Sgd { momentum } => {
-            into.momentum = Some(momentum);
-            OptimizerName::Sgd
-        }
-        Optimizer::Adam(_) => OptimizerName::Adam,
-        Optimizer::AdamW(_) => OptimizerName::AdamW,
-    };
-    if let Optimizer::Adam(adam) | Optimizer::AdamW(adam) = outer.optimizer {
-        let AdamConfig { beta1, beta2, eps } = adam;
-        (into.beta1, into.beta2, into.eps) = (Some(beta1), Some(beta2), Some(eps));
-    }
-    into.optimizer = Some(name);
-    into.lr = Some(outer.lr);
-    into.weight_decay = Some(outer.weight_decay);
-    into.clip_value = Some(outer.clip_value);
-    into.clip_norm = Some(outer.clip_norm);
-    let (schedule, final_lr) = match outer.schedule {
-        Schedule::Constant => (ScheduleName::Constant, None),
-        Schedule::Linear { final_lr } => (ScheduleName::Linear, Some(final_lr)),
-        Schedule::Cosine { final_lr } => (ScheduleName::Cosine, Some(final_lr)),
-    };
-    (into.schedule, into.final_lr) = (Some(schedule), final_lr);
-    into.warmup = Some(outer.warmup);
-    into.meta_batch_size = Some(outer.meta_batch_size);
-    into.iterations = Some(outer.iterations);
-
-    file.evaluation = EvaluationFile {
-        steps: Some(evaluation.steps),
-        tasks: Some(evaluation.tasks),
-        validation_tasks: Some(evaluation.validation_tasks),
-        validate_every: Some(evaluation.validate_every),
-        ensemble: Some(evaluation.ensemble),
-    };
-    file.run = RunFile {
-        dtype: Some(match run.dtype {
-            Dtype::F32 => DtypeName::F32,
-            Dtype::F64 => DtypeName::F64,
-        }),
-        threads: Some(run.threads),
-        checkpoint_every: Some(run.checkpoint_every),
-        snapshot_every: Some(run.snapshot_every),
-        minutes: Some(run.minutes),
-        log_every: Some(run.log_every),
-    };
-    for (stranger, _) in algorithm.method.strangers() {
-        file.clear(stranger);
-    }
-    file
-}
-
-pub(super) fn bad(source: &str, key: &str, found: impl Display, expected: &str) -> Error {
-    Error::config(format!("{source}: {key} is {found}, expected {expected}"))
-}
-
-pub(super) fn count(
-    source: &str,
-    key: &str,
-    found: usize,
-    range: RangeInclusive<usize>,
-) -> Result<usize> {
-    let expected = format!("a whole number from {} to {}", range.start(), range.end());
-    if range.contains(&found) { Ok(found) } else { Err(bad(source, key, found, &expected)) }
-}
-
-pub(super) fn above_zero(source: &str, key: &str, found: f64) -> Result<f64> {
-    let fits = found > 0.0 && found.is_finite();
-    if fits { Ok(found) } else { Err(bad(source, key, found, "a finite number above 0")) }
-}
-
-pub(super) fn not_negative(source: &str, key: &str, found: f64) -> Result<f64> {
-    let fits = found >= 0.0 && found.is_finite();
-    if fits { Ok(found) } else { Err(bad(source, key, found, "a finite number, 0 or more")) }
-}
-
-impl Layers {
-    pub(super) fn bad(&self, key: &str, found: impl Display, expected: &str) -> Error {
-        bad(self.source(key), key, found, expected)
-    }
-
-    /// The source of the first key, or of the second where the first is not written.
-    pub(super) fn either(&self, key: &str, other: &str) -> &str {
-        match self.source(key) {
-            UNWRITTEN => self.source(other),
-            source => source,
-        }
-    }
-
-    pub(super) fn refuse(&self, strangers: &Strangers) -> Result<()> {
-        let Some((key, why)) = strangers.iter().find(|(key, _)| self.is_written(key)) else {
-            return Ok(());
-        };
-        let source = self.source(key);
-        Err(Error::config(format!("{source}: {key} does not apply: {why}; leave it out")))
-    }
-
-    fn drawings(&self, shots_key: &str, shots: usize, query_key: &str, query: usize) -> Result<()> {
-        if shots + query <= DRAWINGS {
-            return Ok(());
-        }
-        let expected = format!("at most {DRAWINGS}, the drawings of an Omniglot character");
-        let source = self.either(shots_key, query_key);
-        Err(bad(source, &format!("{shots_key} + {query_key}"), shots + query, &expected))
-    }
-
-    pub(super) fn count(
-        &self,
-        key: &str,
-        found: usize,
-        range: RangeInclusive<usize>,
-    ) -> Result<usize> {
-        count(self.source(key), key, found, range)
-    }
-
-    pub(super) fn above_zero(&self, key: &str, found: f64) -> Result<f64> {
-        above_zero(self.source(key), key, found)
-    }
-
-    pub(super) fn not_negative(&self, key: &str, found: f64) -> Result<f64> {
-        not_negative(self.source(key), key, found)
-    }
-
-    pub(super) fn part(&self, key: &str, found: f64) -> Result<f64> {
-        let fits = (0.0..=1.0).contains(&found);
-        if fits { Ok(found) } else { Err(self.bad(key, found, "0 to 1, a share of training")) }
-    }
-
-    pub(super) fn share(&self, key: &str, found: f64) -> Result<f64> {
-        let fits = (0.0..1.0).contains(&found);
-        if fits { Ok(found) } else { Err(self.bad(key, found, "0 or more and below 1")) }
     }
 }

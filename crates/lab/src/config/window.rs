@@ -2,10 +2,10 @@
 
 use innerloop_meta::Sharing;
 
+use super::bounds::{MOST, Strangers, fixed};
 use super::file::{AlgorithmFile, ConfigFile, MethodName};
 use super::layers::Layers;
 use super::method::Method;
-use super::valid::{MOST, Strangers, fixed};
 use crate::Result;
 
 choices! {

@@ -12,11 +12,11 @@ use innerloop_tasks::{Episode, Split, episode_key};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::checkpoint::state::{Which, state};
 use crate::checkpoint::write_atomic;
 use crate::config::Method;
 use crate::evaluation::{Estimate, Protocol};
 use crate::experiment::algorithm;
-use crate::run::{Which, state};
 use crate::run_dir::{RunDir, write_json};
 use crate::{Error, Experiment, Result, thread_pool};
 

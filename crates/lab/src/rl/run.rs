@@ -11,12 +11,13 @@ use innerloop_rl::{MetaRl, Navigation2d, Rollouts};
 use serde::Serialize;
 
 use super::{Learner, Progress};
+use crate::checkpoint::state::{FIRST, OMEGA, SECOND, number, same_shapes};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RlConfig;
 use crate::config::rl::Environment;
 use crate::evaluation::Estimate;
+use crate::memory::peak_memory;
 use crate::plot::{self, Axis, Chart, Line};
-use crate::run::{number, peak_memory, same_shapes};
 use crate::run_dir::{RunDir, RunWriter};
 use crate::{Error, Result};
 
@@ -304,10 +305,6 @@ impl Run {
         })
     }
 }
-
-const OMEGA: &str = "omega";
-const FIRST: &str = "optimizer.first";
-const SECOND: &str = "optimizer.second";
 
 /// Puts a learner where a checkpoint stands; gives the seconds trained.
 fn restore(learner: &mut Learner, path: &Path) -> Result<f64> {

@@ -15,12 +15,13 @@ use serde::Serialize;
 
 use super::images::{Images, Role};
 use super::source::{self, EPS, Source, resnet};
+use crate::checkpoint::state::{FIRST, OMEGA, SECOND, number, same_shapes};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::TransferConfig;
 use crate::config::transfer::{MethodName, NetworkName};
 use crate::evaluation::Estimate;
 use crate::experiment::converted;
-use crate::run::{number, peak_memory, same_shapes};
+use crate::memory::peak_memory;
 use crate::run_dir::{RunDir, RunWriter};
 use crate::trainer::thread_pool;
 use crate::{Error, Result};
@@ -391,11 +392,8 @@ impl Run {
     }
 }
 
-const OMEGA: &str = "omega";
 const VELOCITY: &str = "velocity";
 const RUNNING: &str = "running";
-const FIRST: &str = "optimizer.first";
-const SECOND: &str = "optimizer.second";
 
 fn parts(trial: &Trial) -> [(&'static str, &Params<Tensor>); 5] {
     [

@@ -10,10 +10,10 @@ use innerloop_nn::{Init, ResNet, Staged};
 use innerloop_transfer::{Course, Frozen, Matching, Method};
 
 use super::images::{Images, Role};
+use crate::checkpoint::state::same_shapes;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::TransferConfig;
 use crate::experiment::converted;
-use crate::run::same_shapes;
 use crate::{Error, Result};
 
 /// ε of every normalising layer.

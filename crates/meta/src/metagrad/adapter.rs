@@ -6,8 +6,9 @@ use super::buffers::{Buffers, copy, read_all};
 use super::lane::step_program;
 use super::path::Path;
 use super::scope::{Compiled, Scope, Sources, workspace};
+use super::state::carried_start;
 use super::structure::Structure;
-use super::{MetaState, ONE, TaskData, carried_start};
+use super::{MetaState, ONE, TaskData};
 use crate::{Algorithm, Problem};
 
 /// An algorithm's inner loop on a problem, compiled for any number of steps.

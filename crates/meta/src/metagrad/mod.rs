@@ -9,7 +9,10 @@ mod lane;
 mod objective;
 mod path;
 mod scope;
+mod setup;
+mod state;
 mod structure;
+mod trace;
 mod unrolled;
 
 use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
@@ -17,100 +20,9 @@ use innerloop_engine::{Cost, Dtype, Key, Params, Tensor, Unmappable};
 use crate::{Algorithm, MetaGradient, Problem, Sharing};
 pub use adapter::{AdaptWorker, Adapted, Adapter, StepLosses};
 use buffers::Buffers;
+pub use setup::{Grouping, Losses, Setup, Strategy};
+pub use state::MetaState;
 use structure::Structure;
-
-/// How an exact meta-gradient is computed. Both agree to rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// The whole inner loop and its derivative as one graph: the definition. Fastest for few steps;
-    /// memory grows with every step.
-    Unrolled,
-    /// Snapshots φ_k and one program for a step's adjoint, run K times backwards:
-    /// `u_k = u_{k+1} − α H(φ_k) u_{k+1}`. Memory grows by one parameter vector a step.
-    Adjoint,
-    /// Unrolled while its memory stays under [`Strategy::BUDGET`] for one worker, else adjoint. The
-    /// choice depends on the configuration alone.
-    Auto,
-}
-
-impl Strategy {
-    /// Bytes of single-precision workspace up to which [`Strategy::Auto`] unrolls.
-    pub const BUDGET: u64 = 48 << 20;
-}
-
-/// Which losses a [`TaskResult`] holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Losses {
-    /// What falls out of training: the support loss before each step, and the query loss.
-    Training,
-    /// Also the support loss after the last step.
-    All,
-}
-
-/// The inner loop's extent.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// Inner steps `K`.
-    pub steps: usize,
-    /// Support examples per step; nothing for all of them.
-    pub batch: Option<usize>,
-    /// How the meta-gradient is computed.
-    pub strategy: Strategy,
-    /// Which losses to report.
-    pub losses: Losses,
-    /// Whether, and how many, tasks run together in one program.
-    pub grouping: Grouping,
-}
-
-/// How many tasks run together. Results are those of one task after another, to rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    /// One task after another.
-    Single,
-    /// Groups of this many, where the problem's operations can be computed for many tasks at once; else
-    /// one task after another.
-    Of(usize),
-    /// Groups that suit a meta-batch of this many tasks, where small programs make it pay. The choice
-    /// depends on the configuration alone.
-    Auto(usize),
-}
-
-impl Grouping {
-    /// Work of a program's step up to which [`Grouping::Auto`] groups: floating-point operations, those of
-    /// products and elementwise ones together. Measured on perceptrons: at 7,000 groups save 15 % of
-    /// the time, at 22,000 and at 71,000 nothing.
-    pub const WORK_PER_STEP: u64 = 1 << 14;
-    /// Tasks of a group at most: larger ones gain nothing, and leave too few for the threads to share.
-    pub const MOST: usize = 13;
-    /// Bytes of a group's single-precision values at most, about what stays in a core's cache.
-    pub const BUDGET: u64 = 2 << 20;
-}
-
-impl Setup {
-    /// `K` steps on the whole support set, one task after another.
-    pub fn new(steps: usize) -> Setup {
-        Setup {
-            steps,
-            batch: None,
-            strategy: Strategy::Auto,
-            losses: Losses::Training,
-            grouping: Grouping::Single,
-        }
-    }
-}
-
-/// The values a run carries: meta-parameters, and what is carried along without being differentiated.
-#[derive(Clone, Debug)]
-pub struct MetaState {
-    /// θ, then the inner learning rates.
-    pub omega: Params<Tensor>,
-    /// The problem's carried values, such as running statistics.
-    pub carried: Params<Tensor>,
-    /// The inner optimizer's state that tasks start from.
-    pub inner_state: Params<Tensor>,
-    /// [`Algorithm::scheduled`] of the current iteration.
-    pub scheduled: Params<Tensor>,
-}
 
 /// One task's arrays. `key` orders its minibatches.
 #[derive(Clone, Copy)]
@@ -182,40 +94,7 @@ impl Learner {
     #[track_caller]
     pub fn new(problem: &dyn Problem, algorithm: &dyn Algorithm, setup: Setup) -> Learner {
         let mut structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
-        assert!(
-            structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
-            "{}: a meta-gradient through a state that outlives the task is not supported",
-            algorithm.name()
-        );
-        assert!(
-            structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
-            "{}: a method without a query set has no outer objective to add to",
-            algorithm.name()
-        );
-        assert!(
-            structure.companion.is_none()
-                || !matches!(structure.kind, MetaGradient::Implicit { .. }),
-            "{}: an implicit gradient holds at a minimum, which few steps do not reach",
-            algorithm.name()
-        );
-        let shares = !matches!(
-            structure.path.sharing,
-            Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
-        );
-        assert!(
-            !shares || structure.kind != MetaGradient::HeldGradients,
-            "{}: a rule that is learned on the gradients of single steps shares none",
-            algorithm.name()
-        );
-        if structure.weighs_steps() {
-            let name = algorithm.name();
-            let ends_alone = matches!(
-                structure.kind,
-                MetaGradient::Displacement | MetaGradient::Implicit { .. }
-            );
-            assert!(!ends_alone, "{name}: the steps before the last have no query loss");
-            assert!(!shares, "{name}: steps that share a gradient have one query loss");
-        }
+        check_supported(&structure, algorithm);
         let compile = |structure: &Structure, strategy| {
             Programs::new(structure, problem, algorithm, Setup { strategy, ..setup })
         };
@@ -320,6 +199,42 @@ impl Learner {
     }
 }
 
+/// Panics on what has no meta-gradient here.
+#[track_caller]
+fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
+    assert!(
+        structure.path.backward(structure.kind).count() == 0 || !algorithm.keeps_state(),
+        "{}: a meta-gradient through a state that outlives the task is not supported",
+        algorithm.name()
+    );
+    assert!(
+        structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
+        "{}: a method without a query set has no outer objective to add to",
+        algorithm.name()
+    );
+    assert!(
+        structure.companion.is_none() || !matches!(structure.kind, MetaGradient::Implicit { .. }),
+        "{}: an implicit gradient holds at a minimum, which few steps do not reach",
+        algorithm.name()
+    );
+    let shares = !matches!(
+        structure.path.sharing,
+        Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
+    );
+    assert!(
+        !shares || structure.kind != MetaGradient::HeldGradients,
+        "{}: a rule that is learned on the gradients of single steps shares none",
+        algorithm.name()
+    );
+    if structure.weighs_steps() {
+        let name = algorithm.name();
+        let ends_alone =
+            matches!(structure.kind, MetaGradient::Displacement | MetaGradient::Implicit { .. });
+        assert!(!ends_alone, "{name}: the steps before the last have no query loss");
+        assert!(!shares, "{name}: steps that share a gradient have one query loss");
+    }
+}
+
 impl Programs {
     fn new(
         structure: &Structure,
@@ -392,42 +307,5 @@ impl Worker {
             Memory::Adjoint(memory) => memory.bytes(),
         };
         programs + self.buffers.bytes()
-    }
-}
-
-/// What a carried value starts from: variances at one.
-fn carried_start(name: &str) -> f64 {
-    if name.ends_with(".var") { 1.0 } else { 0.0 }
-}
-
-impl MetaState {
-    /// θ with initial rates, everything carried at zero except that variances start at one.
-    pub fn new(
-        problem: &dyn Problem,
-        algorithm: &dyn Algorithm,
-        steps: usize,
-        theta: Params<Tensor>,
-    ) -> MetaState {
-        let structure = Structure::untraced(problem, algorithm, steps, None);
-        let dtype = theta.values().first().map_or(Dtype::F32, Tensor::dtype);
-        let rates = structure.rates.map(|rate| rate.cast(dtype));
-        let carried = problem
-            .carried()
-            .map_named(|name, shape| Tensor::full(dtype, shape, carried_start(name)));
-        MetaState {
-            omega: theta.merge(&rates),
-            carried,
-            inner_state: structure.state.map(|shape| Tensor::zeros(dtype, shape)),
-            scheduled: structure.scheduled.map(|value| value.cast(dtype)),
-        }
-    }
-
-    /// Sets what the algorithm schedules to its values when a share `done` of training is over.
-    pub fn schedule(&mut self, algorithm: &dyn Algorithm, done: f64) {
-        let steps = structure::weighted_steps(&self.scheduled);
-        let now = structure::scheduled(algorithm, steps, done);
-        for (value, now) in self.scheduled.values_mut().iter_mut().zip(now.values()) {
-            buffers::copy(value, now);
-        }
     }
 }

@@ -57,11 +57,18 @@ pub(super) struct Scope<'g, 's> {
     structure: &'s Structure,
     binds: RefCell<Vec<Bind>>,
     scheduled: OnceCell<Vars<'g>>,
+    carried: OnceCell<Vars<'g>>,
 }
 
 impl<'g, 's> Scope<'g, 's> {
     pub(super) fn new(structure: &'s Structure, graph: &'g Graph) -> Scope<'g, 's> {
-        Scope { graph, structure, binds: RefCell::new(Vec::new()), scheduled: OnceCell::new() }
+        Scope {
+            graph,
+            structure,
+            binds: RefCell::new(Vec::new()),
+            scheduled: OnceCell::new(),
+            carried: OnceCell::new(),
+        }
     }
 
     fn input(&self, name: &str, shape: &[usize], bind: Bind) -> Var<'g> {
@@ -97,8 +104,10 @@ impl<'g, 's> Scope<'g, 's> {
         self.inputs(&self.structure.adapted, Bind::Companion)
     }
 
-    pub(super) fn carried(&self) -> Vars<'g> {
-        self.inputs(&self.structure.carried, Bind::Carried)
+    /// Carried values, declared at first use and shared after.
+    fn carried(&self) -> Vars<'g> {
+        let declare = || self.inputs(&self.structure.carried, Bind::Carried);
+        self.carried.get_or_init(declare).clone()
     }
 
     /// Values of the iteration, declared at first use and shared after.
@@ -182,17 +191,7 @@ impl<'g, 's> Scope<'g, 's> {
     /// All parameters with the fast weights in place.
     pub(super) fn point(&self, omega: &Vars<'g>, phi: &Vars<'g>, step: Var<'g>) -> Point<'g> {
         let theta = omega.filter(|name| self.structure.theta.get(name).is_some());
-        Point { params: theta.overlay(phi), carried: self.carried_once(), step, closing: false }
-    }
-
-    /// Carried values are declared at first use and shared after.
-    fn carried_once(&self) -> Vars<'g> {
-        let declared = self.binds.borrow().iter().any(|bind| matches!(bind, Bind::Carried(_)));
-        assert!(
-            !declared || self.structure.carried.is_empty(),
-            "use with_carried for a second point"
-        );
-        self.carried()
+        Point { params: theta.overlay(phi), carried: self.carried(), step, closing: false }
     }
 
     /// Another point of the same graph.

@@ -1,14 +1,14 @@
 //! Configurations of meta-reinforcement learning: those with a section `[rl]`.
 //!
-//! `keys.rs` has the sections, `choices.rs` what the method and the outer step make of them, `valid.rs` the checks.
+//! `keys.rs` has the sections, `settings.rs` what the method and the outer step make of them, `valid.rs` the checks.
 
-mod choices;
 mod keys;
+mod settings;
 mod valid;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Difference, Kind, file, kind};
+use super::{Difference, Kind, kind, setting};
 use crate::Result;
 pub use keys::{
     ActivationName, AlgorithmSection, DtypeName, Environment, EvaluationSection, MethodName,
@@ -68,7 +68,7 @@ impl RlConfig {
 
     /// Settings that differ, key by key, in order of their names.
     pub fn differences(&self, other: &RlConfig) -> Vec<Difference> {
-        super::differences(&file::flat(self), &file::flat(other))
+        super::differences(&setting::flat(self), &setting::flat(other))
     }
 
     /// Defaults that depend on choices are filled in, and everything is checked.

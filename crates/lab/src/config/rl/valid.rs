@@ -4,7 +4,7 @@ use toml::Value;
 
 use super::RlConfig;
 use super::keys::{Environment, MethodName, OuterName};
-use crate::config::valid;
+use crate::config::bounds;
 use crate::{Error, Result};
 
 /// Values above this are mistakes.
@@ -13,7 +13,7 @@ const MOST: usize = 100_000;
 impl RlConfig {
     pub(super) fn check(&self, source: &str) -> Result<()> {
         let bad = |key: &str, found: &dyn std::fmt::Display, expected: &str| {
-            Err(valid::bad(source, key, found, expected))
+            Err(bounds::bad(source, key, found, expected))
         };
         let RlConfig { rl, policy, algorithm, outer, evaluation, run, .. } = self;
         if self.seed > i64::MAX as u64 {
@@ -37,10 +37,10 @@ impl RlConfig {
             ("run.log_every", run.log_every, 1),
             ("run.threads", run.threads, 0),
         ] {
-            valid::count(source, key, found, least..=MOST)?;
+            bounds::count(source, key, found, least..=MOST)?;
         }
         for (i, &size) in policy.hidden.iter().enumerate() {
-            valid::count(source, &format!("policy.hidden[{i}]"), size, 1..=MOST)?;
+            bounds::count(source, &format!("policy.hidden[{i}]"), size, 1..=MOST)?;
         }
         for (key, found) in [
             ("algorithm.inner_lr", algorithm.inner_lr),
@@ -49,12 +49,12 @@ impl RlConfig {
             ("outer.clip", outer.clip.unwrap_or(1.0)),
             ("outer.lr", outer.lr.unwrap_or(1.0)),
         ] {
-            valid::above_zero(source, key, found)?;
+            bounds::above_zero(source, key, found)?;
         }
         for (key, found) in
             [("outer.cg_damping", outer.cg_damping.unwrap_or(0.0)), ("run.minutes", run.minutes)]
         {
-            valid::not_negative(source, key, found)?;
+            bounds::not_negative(source, key, found)?;
         }
         for (key, found) in [("rl.discount", rl.discount), ("rl.gae_lambda", rl.gae_lambda)] {
             if let Some(found) = found.filter(|found| !(0.0..=1.0).contains(found)) {

@@ -286,7 +286,7 @@ fn shots_weight_is_that_of_the_publication() {
 }
 
 fn flat_of(config: &Config) -> Vec<(String, String)> {
-    file::flat(&valid::written(config)).into_iter().collect()
+    setting::flat(&written(config)).into_iter().collect()
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_slip_in_a_name_gets_a_suggestion() {
         "xyzzy = 1",
         "unknown key `xyzzy`; known: preset, published, seed, tasks, model, algorithm, outer, evaluation, run",
     );
-    let names = file::one_of(<file::MethodName as file::Setting>::names());
+    let names = setting::one_of(<file::MethodName as setting::Setting>::names());
     check_text(
         "algorithm.name = 'Meta-SGD'",
         &format!("algorithm.name is \"Meta-SGD\", expected {names}; did you mean `meta_sgd`?"),

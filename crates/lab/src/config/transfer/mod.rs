@@ -1,20 +1,20 @@
 //! Configurations of meta-transfer: those with a section `[transfer]`.
 //!
-//! `keys.rs` has the sections, `choices.rs` what a run makes of them, `valid.rs` the checks.
+//! `keys.rs` has the sections, `settings.rs` what a run makes of them, `valid.rs` the checks.
 
-mod choices;
 mod keys;
+mod settings;
 mod valid;
 
 use toml::{Table, Value};
 
-use super::{Difference, Kind, file, kind};
+use super::{Difference, Kind, kind, setting};
 use crate::Result;
-pub use choices::DataSet;
 pub use keys::{
     AlgorithmSection, DataSection, FamilyName, MethodName, NetworkName, NetworkSection,
     OuterSection, RunSection, SourceSection, StrategyName, TransferConfig, WindowName,
 };
+pub use settings::DataSet;
 
 impl TransferConfig {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
@@ -35,7 +35,7 @@ impl TransferConfig {
 
     /// Settings that differ, key by key.
     pub fn differences(&self, other: &TransferConfig) -> Vec<Difference> {
-        super::differences(&file::flat(self), &file::flat(other))
+        super::differences(&setting::flat(self), &setting::flat(other))
     }
 
     /// Defaults that depend on choices are filled in, and everything is checked.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::{FamilyName, MethodName, NetworkName, TransferConfig};
-use crate::config::valid;
+use crate::config::bounds;
 use crate::{Error, Result};
 
 /// Values above this are mistakes.
@@ -15,7 +15,7 @@ impl TransferConfig {
     pub(super) fn check(&self, source: &str) -> Result<()> {
         let TransferConfig { transfer, source: teacher, target, algorithm, outer, run, .. } = self;
         let bad = |key: &str, found: String, expected: &str| {
-            Err(valid::bad(source, key, found, expected))
+            Err(bounds::bad(source, key, found, expected))
         };
         if self.seed > i64::MAX as u64 {
             return bad("seed", self.seed.to_string(), "at most 2^63 − 1");
@@ -37,7 +37,7 @@ impl TransferConfig {
             ("run.threads", run.threads, 0),
             ("run.checkpoint_every", run.checkpoint_every, 1),
         ] {
-            valid::count(source, key, found, least..=MOST)?;
+            bounds::count(source, key, found, least..=MOST)?;
         }
         let steps = algorithm.transfer_steps;
         if algorithm.window > steps {
@@ -90,13 +90,13 @@ impl TransferConfig {
             ("outer.meta_lr", outer.meta_lr),
             ("algorithm.strength", algorithm.strength),
         ] {
-            valid::above_zero(source, key, found)?;
+            bounds::above_zero(source, key, found)?;
         }
         for (key, found) in [
             ("outer.weight_decay", outer.weight_decay),
             ("outer.meta_weight_decay", outer.meta_weight_decay),
         ] {
-            valid::not_negative(source, key, found)?;
+            bounds::not_negative(source, key, found)?;
         }
         if !(0.0..1.0).contains(&outer.momentum) {
             return bad("outer.momentum", outer.momentum.to_string(), "at least 0 and below 1");
@@ -125,7 +125,7 @@ impl TransferConfig {
             if set.family == FamilyName::Images && set.data.is_empty() {
                 let expected =
                     "the folder, or zip archive, of your images: a folder for each class";
-                return Err(valid::bad(source, &format!("{section}.data"), "not set", expected));
+                return Err(bounds::bad(source, &format!("{section}.data"), "not set", expected));
             }
         }
         let sizes = [
@@ -140,7 +140,7 @@ impl TransferConfig {
                     "transfer.{role}_classes × (transfer.{role}_shots + transfer.{role}_query)"
                 );
                 let expected = format!("at most {MOST_DRAWN} images drawn");
-                return Err(valid::bad(source, &key, all, &expected));
+                return Err(bounds::bad(source, &key, all, &expected));
             }
         }
         let families = [of_source.family, of_target.family];
@@ -155,7 +155,7 @@ impl TransferConfig {
             );
             let expected = "as many in both: two of strokes, omniglot and images, or two of cifar_fs, mini_imagenet and \
                             images; images are converted";
-            return Err(valid::bad(source, "source.family", found, expected));
+            return Err(bounds::bad(source, "source.family", found, expected));
         }
         let known = |of: fn(FamilyName) -> Option<usize>| {
             families.into_iter().find_map(|family| Some((family.name(), of(family)?)))
@@ -168,15 +168,15 @@ impl TransferConfig {
             if let Some((name, only)) = known
                 && ![0, only].contains(&found)
             {
-                return Err(valid::bad(source, key, found, &format!("{only}, as {name} has")));
+                return Err(bounds::bad(source, key, found, &format!("{only}, as {name} has")));
             }
         }
         if size > 0 {
-            valid::count(source, "transfer.size", size, 8..=1024)?;
+            bounds::count(source, "transfer.size", size, 8..=1024)?;
         }
         if ![0, 1, 3].contains(&channels) {
             let expected = "1 for grey, 3 for colour, or 0 for what the files have";
-            return Err(valid::bad(source, "transfer.channels", channels, expected));
+            return Err(bounds::bad(source, "transfer.channels", channels, expected));
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl TransferConfig {
         let (found, most) = (&self.target.channels, side.ilog2() as usize + 1);
         if found.len() > most {
             let expected = format!("at most {most} stages for images {side} pixels wide");
-            return Err(valid::bad(source, "target.channels", format!("{found:?}"), &expected));
+            return Err(bounds::bad(source, "target.channels", format!("{found:?}"), &expected));
         }
         Ok(())
     }

@@ -1,0 +1,241 @@
+//! What a key of a file is: a value of some type, read with a message where it is of another, and laid over others.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+use super::suggest;
+use crate::{Error, Result};
+
+/// A type that a key may have.
+pub(super) trait Setting: Sized + Clone {
+    /// The value, if it is of this type.
+    fn parse(value: &Value) -> Option<Self>;
+
+    /// The type in words.
+    fn expected() -> String;
+
+    /// The legal names, where the value is one of a few.
+    fn names() -> &'static [&'static str] {
+        &[]
+    }
+
+    /// This value, written over another.
+    fn over(self, _under: Self) -> Self {
+        self
+    }
+}
+
+/// Enums whose values have names in a configuration.
+macro_rules! choices {
+    ($($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+        $vis enum $name {
+            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl $name {
+            /// Every value, in the order of the documentation.
+            $vis const ALL: &[$name] = &[$($name::$variant),*];
+
+            /// Name in configurations and reports.
+            $vis fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl $crate::config::setting::Setting for $name {
+            fn parse(value: &toml::Value) -> Option<$name> {
+                $name::ALL.iter().copied().find(|choice| value.as_str() == Some(choice.name()))
+            }
+
+            fn expected() -> String {
+                $crate::config::setting::one_of(Self::names())
+            }
+
+            fn names() -> &'static [&'static str] {
+                &[$($text),*]
+            }
+        }
+    )* };
+}
+
+/// A table of the file: its keys, each optional.
+macro_rules! sections {
+    ($($name:ident in $section:literal { $($key:ident: $kind:ty,)* })*) => { $(
+        #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+        pub(super) struct $name {
+            $(#[serde(skip_serializing_if = "Option::is_none")] pub(super) $key: Option<$kind>,)*
+        }
+
+        impl $name {
+            pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+            fn read(table: &Table, source: &str) -> Result<$name> {
+                only_known(table, $section, Self::KEYS, source)?;
+                Ok($name { $($key: setting(table, $section, stringify!($key), source)?,)* })
+            }
+
+            fn clear(&mut self, key: &str) {
+                $(if key == stringify!($key) { self.$key = None; })*
+            }
+
+            fn over(self, under: $name) -> $name {
+                $name { $($key: over(self.$key, under.$key),)* }
+            }
+        }
+    )* };
+}
+
+impl Setting for usize {
+    fn parse(value: &Value) -> Option<usize> {
+        usize::try_from(value.as_integer()?).ok()
+    }
+
+    fn expected() -> String {
+        "a whole number, 0 or more".into()
+    }
+}
+
+impl Setting for f64 {
+    fn parse(value: &Value) -> Option<f64> {
+        value.as_float().or(value.as_integer().map(|whole| whole as f64))
+    }
+
+    fn expected() -> String {
+        "a number".into()
+    }
+}
+
+impl Setting for bool {
+    fn parse(value: &Value) -> Option<bool> {
+        value.as_bool()
+    }
+
+    fn expected() -> String {
+        "true or false".into()
+    }
+}
+
+impl Setting for String {
+    fn parse(value: &Value) -> Option<String> {
+        value.as_str().map(str::to_string)
+    }
+
+    fn expected() -> String {
+        "text in quotes".into()
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    fn parse(value: &Value) -> Option<Vec<T>> {
+        value.as_array()?.iter().map(T::parse).collect()
+    }
+
+    fn expected() -> String {
+        format!("a list, each {}", T::expected())
+    }
+}
+
+/// Tensor names hold dots, so nested tables are names written without quotes.
+impl Setting for BTreeMap<String, f64> {
+    fn parse(value: &Value) -> Option<BTreeMap<String, f64>> {
+        fn walk(prefix: &str, table: &Table, into: &mut BTreeMap<String, f64>) -> Option<()> {
+            for (key, value) in table {
+                match value {
+                    Value::Table(nested) => walk(&join(prefix, key), nested, into)?,
+                    other => drop(into.insert(join(prefix, key), f64::parse(other)?)),
+                }
+            }
+            Some(())
+        }
+        let mut rates = BTreeMap::new();
+        walk("", value.as_table()?, &mut rates)?;
+        Some(rates)
+    }
+
+    fn expected() -> String {
+        "a table of tensor names and rates, as in { \"head.weight\" = 0.1 }".into()
+    }
+
+    fn over(mut self, under: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+        for (name, rate) in under {
+            self.entry(name).or_insert(rate);
+        }
+        self
+    }
+}
+
+pub(super) fn setting<T: Setting>(
+    table: &Table,
+    section: &str,
+    key: &str,
+    source: &str,
+) -> Result<Option<T>> {
+    let Some(value) = table.get(key) else { return Ok(None) };
+    let parsed = T::parse(value);
+    if parsed.is_none() {
+        let hint = match value.as_str() {
+            Some(word) => suggest::hint(word, T::names().iter().copied()),
+            None => String::new(),
+        };
+        return Err(wrong(source, &join(section, key), value, &(T::expected() + &hint)));
+    }
+    Ok(parsed)
+}
+
+pub(super) fn over<T: Setting>(over: Option<T>, under: Option<T>) -> Option<T> {
+    match (over, under) {
+        (Some(over), Some(under)) => Some(over.over(under)),
+        (over, under) => over.or(under),
+    }
+}
+
+pub(super) fn wrong(source: &str, key: &str, found: &Value, expected: &str) -> Error {
+    let found = clip(&found.to_string());
+    Error::config(format!("{source}: {key} is {found}, expected {expected}"))
+}
+
+/// The text, or its beginning if it is long.
+pub(super) fn clip(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+/// Every key of the file with its value as TOML.
+pub(super) fn flat(file: &impl Serialize) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Table(table) => {
+                table.iter().for_each(|(key, value)| walk(&join(prefix, key), value, into));
+            }
+            other => drop(into.insert(prefix.to_string(), other.to_string())),
+        }
+    }
+    let value = Value::try_from(file).expect("a configuration is tables of plain values");
+    let mut all = BTreeMap::new();
+    walk("", &value, &mut all);
+    all
+}
+
+/// `one of "a", "b"`.
+pub(super) fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    format!("one of {}", quoted.join(", "))
+}
+
+/// `section.key`, or the key alone at the top.
+pub(super) fn join(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_string() } else { format!("{section}.{key}") }
+}

@@ -1,0 +1,114 @@
+//! The method a configuration names, in what surrounds it: windows, losses of all steps, a regularizer.
+
+use innerloop_engine::Key;
+use innerloop_meta::algorithms::{
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
+    MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
+};
+use innerloop_meta::{Algorithm, Rates, Sharing};
+use innerloop_nn as nn;
+
+use super::model::batch_norm;
+use crate::config::{self, Config, Method, Regularizer};
+
+/// The algorithm a configuration names, for a network of so many outputs.
+pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
+    let settings = &config.algorithm;
+    let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
+    let rates = Rates { default: settings.inner_lr, of };
+    let mut frozen = settings.frozen.clone();
+    // One of a step would be moved by that step, and read by the next one no more.
+    if batch_norm(config).has_steps() {
+        frozen.extend(nn::Conv4::NORMS.map(String::from));
+    }
+    let inner = InnerLoop { rates, frozen };
+    let learn_rates = settings.learn_inner_lr;
+    let method: Box<dyn Algorithm> = match settings.method {
+        Method::Maml | Method::MamlPlusPlus | Method::MultiStep { .. } => {
+            Box::new(Maml { inner, learn_rates })
+        }
+        Method::Fomaml => Box::new(Fomaml { inner }),
+        Method::Anil => Box::new(Anil { inner, head: nn::HEAD.into(), learn_rates }),
+        Method::Boil => Box::new(Boil { inner, head: nn::HEAD.into() }),
+        Method::Cavia { .. } => Box::new(Cavia { inner, context: nn::CONTEXT.into() }),
+        Method::MetaSgd => Box::new(MetaSgd { inner }),
+        Method::Imaml { proximal, iterations, damping } => {
+            Box::new(Imaml { inner, proximal, iterations, damping })
+        }
+        Method::MetaCurvature => Box::new(MetaCurvature { inner }),
+        Method::SignMaml => Box::new(SignMaml { inner }),
+        Method::TruncatedMaml { last_steps } => Box::new(TruncatedMaml { inner, last: last_steps }),
+        Method::BinomMaml { degree } => Box::new(BinomMaml { inner, degree }),
+        Method::GradientSimilarity(of) => Box::new(GradientSimilarity {
+            inner,
+            cosine: of.cosine_weight,
+            l2: of.l2_weight,
+            strength: of.strength,
+            decay: match of.strength_schedule {
+                config::StrengthSchedule::Constant => Decay::Constant,
+                config::StrengthSchedule::Linear => Decay::Linear,
+            },
+            comparison: match of.comparison {
+                config::Comparison::Whole => Comparison::Whole,
+                config::Comparison::PerLayer => Comparison::PerLayer,
+                config::Comparison::PerTensor => Comparison::PerTensor,
+            },
+        }),
+        Method::Lstm => Box::new(Lstm { frozen: inner.frozen, key: Key::new(config.seed) }),
+        Method::Protonet => Box::new(Protonet),
+        Method::FineTune => {
+            Box::new(FineTune { inner, head: nn::HEAD.into(), classifier: nn::CLASSIFIER.into() })
+        }
+        Method::HfMaml { epsilon } => Box::new(HfMaml { inner, epsilon }),
+        Method::Reptile => Box::new(Reptile {
+            inner,
+            optimizer: match settings.inner_optimizer {
+                config::InnerOptimizer::Sgd => InnerOptimizer::Sgd,
+                config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
+            },
+        }),
+    };
+    let method = in_windows(config, method);
+    let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);
+    let plus_plus = settings.method == Method::MamlPlusPlus;
+    let method: Box<dyn Algorithm> = match plus_plus || losses_until + second_order_from > 0.0 {
+        true => Box::new(MamlPlusPlus::new(method, losses_until, second_order_from)),
+        false => method,
+    };
+    match settings.regularizer {
+        Regularizer::None => method,
+        Regularizer::Shot(shot) => {
+            let distance = match shot.distance {
+                config::ShotDistance::ReferenceToTarget => Distance::ReferenceToTarget,
+                config::ShotDistance::TargetToReference => Distance::TargetToReference,
+                config::ShotDistance::CrossEntropy => Distance::CrossEntropy,
+                config::ShotDistance::Outputs => Distance::Outputs,
+                config::ShotDistance::Parameters => Distance::Parameters,
+            };
+            let role = match shot.base {
+                config::ShotBase::Reference => Role::Reference,
+                config::ShotBase::Target => Role::Target,
+            };
+            let mut regularized = Shot::new(method, shot.weight, distance, (role, shot.steps));
+            regularized.travel = shot.travel;
+            let key = Key::new(config.seed);
+            regularized.pretraining = (shot.pretraining > 0.0).then(|| Pretraining {
+                until: shot.pretraining,
+                projector: shot.projector.then_some((key, outputs)),
+            });
+            Box::new(regularized)
+        }
+    }
+}
+
+/// The method in windows of inner steps that share a gradient, if they do.
+fn in_windows(config: &Config, method: Box<dyn Algorithm>) -> Box<dyn Algorithm> {
+    let sharing = config.algorithm.window.sharing();
+    match config.algorithm.method {
+        Method::MultiStep { momentum } => Box::new(MultiStep::new(method, sharing, momentum)),
+        _ if sharing != Sharing::None => Box::new(MultiStep::new(method, sharing, 0.0)),
+        _ => method,
+    }
+}

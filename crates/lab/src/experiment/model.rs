@@ -1,0 +1,106 @@
+//! The network a configuration names.
+
+use innerloop_nn::{self as nn, Model, WithClassifier};
+use innerloop_tasks::EpisodeSpec;
+
+use crate::config::{self, Config, Method, Network};
+use crate::few_shot::Phase;
+use crate::{Error, Result};
+
+pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model>> {
+    let outputs = spec.outputs();
+    let embeds = config.algorithm.method == Method::Protonet;
+    let weights = match config.model.init {
+        config::Init::He => nn::Init::He,
+        config::Init::Xavier => nn::Init::Xavier,
+        config::Init::PyTorch => nn::Init::Torch,
+        config::Init::TruncatedNormal => nn::Init::TruncatedNormal(0.01),
+    };
+    let context = match config.algorithm.method {
+        Method::Cavia { parameters } => Some(parameters),
+        _ => None,
+    };
+    match &config.model.network {
+        Network::Mlp(mlp) => {
+            let mut sizes = vec![spec.x.iter().product()];
+            sizes.extend(&mlp.hidden);
+            if !embeds {
+                sizes.push(outputs);
+            }
+            let activation = match mlp.activation {
+                config::Activation::Relu => nn::Activation::Relu,
+                config::Activation::Tanh => nn::Activation::Tanh,
+            };
+            let mlp = nn::Mlp::new(&sizes, activation, weights);
+            Ok(Box::new(match context {
+                Some(parameters) => mlp.with_context(parameters),
+                None => mlp,
+            }))
+        }
+        Network::Conv4(conv4) => {
+            let downsampling = match conv4.variant {
+                config::Variant::MaxPool => nn::Downsampling::MaxPool,
+                config::Variant::Strided => nn::Downsampling::Strided,
+            };
+            let head = match conv4.head {
+                config::Head::Flatten => nn::Head::Flatten,
+                config::Head::Mean => nn::Head::Mean,
+            };
+            let image: [usize; 3] = spec.x.as_slice().try_into().map_err(|_| {
+                Error::config(format!(
+                    "model.kind is \"conv4\" and an example has shape {:?}, expected images [h, w, c]; \
+                     set model.kind = \"mlp\"",
+                    spec.x
+                ))
+            })?;
+            if downsampling == nn::Downsampling::MaxPool && image[..2].iter().any(|&e| e < 16) {
+                return Err(Error::config(format!(
+                    "images are {}×{}, conv4 halves four times and needs 16×16; set \
+                     model.variant = \"strided\"",
+                    image[0], image[1]
+                )));
+            }
+            let with = (weights, conv4.batch_norm_eps);
+            let (shape, filters) = ((downsampling, head), conv4.filters);
+            let mut conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
+            if batch_norm(config).has_steps() {
+                conv4 = conv4.with_norms(config.algorithm.adaptation_steps + 1);
+            }
+            Ok(Box::new(match context {
+                Some(parameters) => conv4.with_context(parameters),
+                None if embeds => conv4.without_head(),
+                None => conv4,
+            }))
+        }
+    }
+}
+
+/// The network with a classifier of all training classes, in use in training.
+pub(super) fn with_classifier(
+    model: Box<dyn Model>,
+    classes: usize,
+    phase: Phase,
+) -> Result<Box<dyn Model>> {
+    let names: Vec<String> = model.parameters().iter().map(|spec| spec.name.clone()).collect();
+    match WithClassifier::new(model, classes, phase == Phase::Train) {
+        Some(model) => Ok(Box::new(model)),
+        None => Err(Error::config(format!(
+            "fine_tune replaces the last layer, \"head.weight\" and what else begins with \"head.\", and the network has \
+             only {names:?}; call it so"
+        ))),
+    }
+}
+
+pub(super) fn batch_norm(config: &Config) -> nn::BatchNorm {
+    match &config.model.network {
+        Network::Mlp(_) => nn::BatchNorm::Transductive,
+        Network::Conv4(conv4) => match conv4.batch_norm {
+            config::BatchNorm::Transductive => nn::BatchNorm::Transductive,
+            config::BatchNorm::WithSupport => nn::BatchNorm::WithSupport,
+            config::BatchNorm::Running => nn::BatchNorm::Running,
+            config::BatchNorm::PerStep => nn::BatchNorm::PerStep,
+            config::BatchNorm::PerStepBatch => nn::BatchNorm::PerStepBatch,
+            config::BatchNorm::Episode => nn::BatchNorm::Episode,
+        },
+    }
+}
