@@ -267,7 +267,7 @@ fn every_preset_and_every_choice_in_it_is_legal() {
             let plain = ["algorithm.inner_optimizer=sgd", "algorithm.regularizer=none"];
             let mut sets = vec![name.as_str(), plain[0], plain[1]];
             // Without an inner step it is refused.
-            if method == file::MethodName::Reptile && config.algorithm.adaptation_steps == 0 {
+            if *method == file::MethodName::Reptile && config.algorithm.adaptation_steps == 0 {
                 sets.push("algorithm.adaptation_steps=1");
             }
             let config = load(preset.name, &sets);
