@@ -6,7 +6,7 @@ use innerloop_meta::diagnostics::{Alignment, Diagnostics, LINE, TaskDiagnosis};
 use innerloop_meta::{Algorithm, Setup};
 
 use crate::algorithms::{algorithms, similarity};
-use crate::closed_forms::{Form, Vector, trajectory};
+use crate::forms::{Form, Vector, trajectory};
 use crate::problems::{Case, N, Support, flat, quadratic};
 
 fn diagnose(
