@@ -8,7 +8,7 @@ use innerloop_meta::diagnostics::{Alignment, Diagnostics, LINE, TaskDiagnosis};
 use innerloop_meta::{Adapter, Algorithm, Losses, Setup, StepLosses};
 
 use crate::algorithms::{algorithms, imaml, similarity};
-use crate::closed_forms::{Form, Vector, trajectory};
+use crate::forms::{Form, Vector, trajectory};
 use crate::problems::{Case, N, Support, flat, normalised, quadratic};
 
 fn diagnose(

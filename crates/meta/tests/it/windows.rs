@@ -9,8 +9,8 @@ use innerloop_meta::algorithms::{
 use innerloop_meta::{Algorithm, Derivatives, Rates, Setup, Sharing, Strategy};
 
 use crate::algorithms::{imaml, lstm, similarity, windowed};
-use crate::closed_forms::{Vector, assert_vector, minus, trajectory};
 use crate::differences::check;
+use crate::forms::{Vector, assert_vector, minus, trajectory};
 use crate::problems::{
     Case, N, STRATEGIES, Support, assert_results, assert_same, by, flat, mlp, normalised,
     quadratic, run,

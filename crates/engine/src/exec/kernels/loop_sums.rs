@@ -23,6 +23,7 @@ pub(in super::super) fn finish_sums<T: Elem>(plan: &LoopPlan, buffers: &mut Buff
     }
 }
 
+#[inline]
 pub(super) fn clear(sum: &Sum, sums: &mut [f64]) {
     let len = if sum.deviation { 3 * sum.len } else { sum.len };
     sums[sum.acc..sum.acc + len].fill(0.0);
@@ -33,6 +34,7 @@ pub(super) fn clear(sum: &Sum, sums: &mut [f64]) {
 }
 
 /// Writes sums down, each of `n` elements.
+#[inline]
 pub(super) fn write<T: Elem>(sum: &Sum, n: usize, to: Range<usize>, buffers: &mut Buffers<T>) {
     let sums = &buffers.sums[sum.acc..];
     for (i, out) in buffers.arena[to].iter_mut().enumerate() {
