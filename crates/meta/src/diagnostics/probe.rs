@@ -28,7 +28,8 @@ pub(super) struct At<'a> {
     worker: &'a mut ProbeWorker,
     meta: &'a MetaState,
     task: TaskData<'a>,
-    step: Tensor,
+    /// The row of normalisation by steps that the support set takes, and the query set's.
+    rows: [Tensor; 2],
 }
 
 /// A graph's inputs, traced.
@@ -93,8 +94,8 @@ impl Probe {
         ProbeWorker { workspace: Workspace::new(&programs, dtype, Isa::detect()), dtype }
     }
 
-    /// `k` steps after the start; after the last one normalisation by steps takes the last one's row, as in
-    /// training.
+    /// `k` steps after the start. Normalisation by steps is that of training: the query set has a row for where the
+    /// inner loop ends, the support set, which no step sees there, has the last step's.
     pub(super) fn at<'a>(
         &'a self,
         worker: &'a mut ProbeWorker,
@@ -102,9 +103,13 @@ impl Probe {
         task: TaskData<'a>,
         k: usize,
     ) -> At<'a> {
-        let mut step = Tensor::zeros(worker.dtype, &[self.steps + 1]);
-        step.set(k.min(self.steps.saturating_sub(1)), 1.0);
-        At { probe: self, worker, meta, task, step }
+        let row = |k: usize| {
+            let mut row = Tensor::zeros(worker.dtype, &[self.steps + 1]);
+            row.set(k, 1.0);
+            row
+        };
+        let rows = [row(k.min(self.steps.saturating_sub(1))), row(k.min(self.steps))];
+        At { probe: self, worker, meta, task, rows }
     }
 }
 
@@ -112,7 +117,7 @@ impl At<'_> {
     /// `L_S(φ)` and its gradient.
     pub(super) fn support(&mut self, phi: &[f64]) -> (f64, Vec<f64>) {
         let probe = self.probe;
-        self.run(&probe.support, phi, self.task.support, None);
+        self.run((&probe.support, 0), phi, self.task.support, None);
         (self.worker.workspace.read_scalar(0), self.read(1))
     }
 
@@ -120,22 +125,30 @@ impl At<'_> {
     pub(super) fn query(&mut self, phi: &[f64]) -> (f64, Vec<f64>) {
         let probe = self.probe;
         let data = [self.task.support, self.task.query].concat();
-        self.run(&probe.query, phi, &data, None);
+        self.run((&probe.query, 1), phi, &data, None);
         (self.worker.workspace.read_scalar(0), self.read(1))
     }
 
     /// `∇²L_S(φ) u`
     pub(super) fn hessian_times(&mut self, phi: &[f64], u: &[f64]) -> Vec<f64> {
         let probe = self.probe;
-        self.run(&probe.product, phi, self.task.support, Some(u));
+        self.run((&probe.product, 0), phi, self.task.support, Some(u));
         self.read(0)
     }
 
-    fn run(&mut self, program: &Program, phi: &[f64], data: &[&Tensor], u: Option<&[f64]>) {
+    /// Runs a program with one of the rows.
+    fn run(
+        &mut self,
+        (program, row): (&Program, usize),
+        phi: &[f64],
+        data: &[&Tensor],
+        u: Option<&[f64]>,
+    ) {
         let (phi, u) = (self.split(phi), u.map(|u| self.split(u)));
         let theta = self.probe.theta.names().iter().map(|name| &self.meta.omega[name.as_str()]);
         let carried = self.meta.carried.values();
-        let all = theta.chain(carried).chain([&self.step]).chain(&phi).chain(data.iter().copied());
+        let step = [&self.rows[row]];
+        let all = theta.chain(carried).chain(step).chain(&phi).chain(data.iter().copied());
         self.worker.workspace.enter(program);
         for (input, value) in all.chain(u.iter().flatten()).enumerate() {
             self.worker.workspace.set(input, value);

@@ -3,11 +3,11 @@
 use innerloop_engine::Dtype;
 use innerloop_meta::algorithms::{Comparison, Fomaml, GradientSimilarity, InnerLoop, Maml};
 use innerloop_meta::diagnostics::{Alignment, Diagnostics, LINE, TaskDiagnosis};
-use innerloop_meta::{Algorithm, Setup};
+use innerloop_meta::{Adapter, Algorithm, Evaluation, Losses, Setup};
 
 use crate::algorithms::{algorithms, similarity};
 use crate::closed_forms::{Form, Vector, trajectory};
-use crate::problems::{Case, N, Support, flat, quadratic};
+use crate::problems::{Case, N, Support, flat, normalised, quadratic};
 
 fn diagnose(
     case: &Case,
@@ -163,6 +163,30 @@ fn without_a_hessian_every_path_is_straight() {
             close(name, alignment.cosine, 1.0);
             close(name, alignment.ratio, 1.0);
         }
+    }
+}
+
+/// Where the inner loop ends the query set has a row of its own, and the support set the last step's.
+#[test]
+fn what_depends_on_the_step_is_that_of_training() {
+    let steps = 3;
+    let case = normalised(steps);
+    let (_, got) = diagnose(&case, || maml(case.rate), steps);
+    let algorithm = maml(case.rate);
+    let setup = Setup { losses: Losses::All, ..Setup::new(steps) };
+    let trained = case.run(algorithm.as_ref(), setup);
+    for (k, step) in got.steps.iter().enumerate() {
+        close("support loss", step.support_loss, trained.support_losses[k]);
+    }
+    close("query loss of training", got.steps[steps].query_loss, trained.query_loss);
+    let adapter =
+        Adapter::new(case.problem.as_ref(), algorithm.as_ref(), (steps, steps), None);
+    let mut evaluation = Evaluation::default();
+    let mut worker = adapter.worker(Dtype::F64);
+    let meta = case.meta(algorithm.as_ref(), steps);
+    case.task(0).with(|task| adapter.run(&mut worker, &meta, task, &mut evaluation, |_| ()));
+    for (k, step) in got.steps.iter().enumerate() {
+        close("query loss", step.query_loss, evaluation.query_losses[k]);
     }
 }
 
