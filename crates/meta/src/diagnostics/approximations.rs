@@ -1,6 +1,6 @@
 //! Meta-gradients through the same inner steps, by different rules.
 
-use innerloop_engine::{Params, Shape, Tensor};
+use innerloop_engine::{Params, Shape, Tensor, Var};
 
 use crate::algorithms::{Comparison, Decay, GradientSimilarity, InnerLoop, gradient_sum};
 use crate::{
@@ -13,6 +13,14 @@ pub(super) struct Approximation {
     pub(super) label: String,
     base: Box<dyn Algorithm>,
     rule: Rule,
+    /// Whether inner steps depend on where they started, as proximal ones do. To the algorithm itself that place is a
+    /// constant. Here how far the fast weights have come from it is a state of the inner loop, which is differentiated.
+    held: bool,
+}
+
+/// State of an inner loop that is held to its start: how far a parameter has come.
+fn away(name: &str) -> String {
+    format!("away.{name}")
 }
 
 /// What the outer gradient is.
@@ -33,10 +41,14 @@ pub(super) fn of(
     use MetaGradient::{Binomial, Differences, Displacement, Exact, FirstOrder, Truncated};
     let base = algorithm();
     let own = base.meta_gradient();
-    if matches!(own, MetaGradient::Implicit { .. }) || steps == 0 {
+    if steps == 0 {
         return (None, Vec::new());
     }
-    let new = |label: &str, rule| Approximation { label: label.into(), base: algorithm(), rule };
+    let implicit = matches!(own, MetaGradient::Implicit { .. });
+    let new = |label: &str, rule| {
+        let held = implicit && !matches!(rule, Rule::Own);
+        Approximation { label: label.into(), base: algorithm(), rule, held }
+    };
     let rule = |label: &str, kind| new(label, Rule::Of(kind, Sharing::None));
     // As configured by default.
     let similarity = GradientSimilarity {
@@ -63,8 +75,11 @@ pub(super) fn of(
     for epsilon in [1.0, 0.01, 0.001] {
         others.push(rule(&format!("differences, epsilon {epsilon}"), Differences { epsilon }));
     }
-    if steps > 1 {
+    // Cut off from its start, the last of several steps is held to nothing.
+    if steps > 1 && !implicit {
         others.push(rule("truncated to the last step", Truncated { last: 1 }));
+    }
+    if steps > 1 {
         others.push(rule("binomial of degree 1", Binomial { degree: 1 }));
         let exact = |label, sharing| new(label, Rule::Of(Exact, sharing));
         others.push(exact("multi-step, windows of 2", Sharing::Forward(2)));
@@ -106,13 +121,16 @@ impl Algorithm for Approximation {
     }
 
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
-        let own = self.base.state(adapted);
+        let mut all = self.base.state(adapted);
+        if self.held {
+            adapted.iter().for_each(|(name, shape)| all.push(away(name), shape.clone()));
+        }
         match &self.rule {
             // The algorithm may gather these sums itself.
             Rule::Similarity(of) => {
-                own.merge(&of.state(adapted).filter(|name| own.get(name).is_none()))
+                all.merge(&of.state(adapted).filter(|name| all.get(name).is_none()))
             }
-            Rule::Own | Rule::Of(..) => own,
+            Rule::Own | Rule::Of(..) => all,
         }
     }
 
@@ -129,12 +147,24 @@ impl Algorithm for Approximation {
     }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        let Rule::Similarity(_) = &self.rule else { return self.base.advance(step) };
+        let gathers = matches!(self.rule, Rule::Similarity(_));
+        if !gathers && !self.held {
+            return self.base.advance(step);
+        }
         let shapes = step.phi.map(|phi| phi.shape());
         let own = self.base.state(&shapes);
         let state = step.state.filter(|name| own.get(name).is_some());
-        let mut moved = self.base.advance(&InnerStep { state, ..step.clone() });
-        for (name, &g) in step.gradient.iter() {
+        let mut inner = InnerStep { state, ..step.clone() };
+        if self.held {
+            let start = |name: &str, phi: &Var<'g>| *phi - step.state[away(name).as_str()];
+            inner.start = step.phi.map_named(start);
+        }
+        let mut moved = self.base.advance(&inner);
+        for (name, &phi) in step.phi.iter().filter(|_| self.held) {
+            let further = step.state[away(name).as_str()] + (moved.phi[name] - phi);
+            moved.state.push(away(name), further);
+        }
+        for (name, &g) in step.gradient.iter().filter(|_| gathers) {
             let sum = gradient_sum(name);
             if moved.state.get(&sum).is_none() {
                 moved.state.push(sum.clone(), step.state[sum.as_str()] + g);
@@ -171,11 +201,7 @@ impl Algorithm for Approximation {
         if matches!(self.rule, Rule::Own) { self.base.companion(steps) } else { None }
     }
 
-    fn objective<'g>(
-        &self,
-        base: &Outcome<'g>,
-        companion: &Outcome<'g>,
-    ) -> innerloop_engine::Var<'g> {
+    fn objective<'g>(&self, base: &Outcome<'g>, companion: &Outcome<'g>) -> Var<'g> {
         self.base.objective(base, companion)
     }
 

@@ -120,8 +120,8 @@ pub struct DiagnosticsWorker {
 impl Diagnostics {
     /// For `K = setup.steps` inner steps; eigenvalues are found in `lanczos` Hessian-vector products.
     ///
-    /// The exact meta-gradient is that of the query loss through the algorithm's own inner steps. An implicit
-    /// gradient has a minimum in place of a path, and is not compared with one.
+    /// The exact meta-gradient is that of the query loss through the algorithm's own inner steps. So is what an
+    /// implicit gradient is compared with: proximal steps, differentiated also where θ holds them.
     pub fn new<'a>(
         problem: &dyn Problem,
         algorithm: impl Fn() -> Box<dyn Algorithm> + 'a,
