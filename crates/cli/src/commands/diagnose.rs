@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use innerloop::lab::Estimate;
-use innerloop::lab::diagnose::{Diagnosis, Point, Settings, diagnose};
+use innerloop::lab::diagnose::{Average, Diagnosis, Point, Settings, diagnose};
 
 use super::evaluate::SplitName;
 
@@ -67,22 +66,35 @@ fn print(found: &Diagnosis) {
     heading("iteration", &["cos path, g", "straightness"]);
     for point in points {
         let path = [point.mean_cosine_with_path, point.straightness];
-        row(&point.iteration.to_string(), point, 0, &path);
+        row(&point.iteration.to_string(), (point, 0), &path, *tasks);
     }
     let last = points.last().expect("a run has a start");
     say!("along the inner loop, iteration {}", last.iteration);
     heading("step", &["cos path, g", "cos g_0, g"]);
     for (k, step) in last.steps.iter().enumerate() {
-        row(&k.to_string(), last, k, &[step["cosine_with_path"], step["cosine_with_first"]]);
+        let path = [step["cosine_with_path"], step["cosine_with_first"]];
+        row(&k.to_string(), (last, k), &path, *tasks);
     }
-    if last.approximations.is_empty() {
-        return;
+    if !last.approximations.is_empty() {
+        say!("beside the exact meta-gradient, iteration {}", last.iteration);
+        say!("{:<36} {:>18} {:>18}", "", "cosine", "norm over exact");
     }
-    say!("beside the exact meta-gradient, iteration {}", last.iteration);
-    say!("{:<36} {:>18} {:>18}", "", "cosine", "norm over exact");
     for of in &last.approximations {
-        say!("{:<36} {:>18} {:>18}", of.name, short(of.cosine), short(of.ratio));
+        let [cosine, ratio] = [of.cosine, of.ratio].map(|average| short(average, *tasks));
+        say!("{:<36} {cosine:>18} {ratio:>18}", of.name);
     }
+    let mut averages = points.iter().flat_map(shown);
+    if averages.any(|average| (1..*tasks).contains(&average.tasks)) {
+        say!("[n]: over n of the {tasks} tasks; in the others the quantity is not a finite number");
+    }
+}
+
+/// All that is printed of a checkpoint, and more.
+fn shown(point: &Point) -> impl Iterator<Item = Average> {
+    let steps = point.steps.iter().flat_map(|step| step.values().copied());
+    let approximations = point.approximations.iter().flat_map(|of| [of.cosine, of.ratio]);
+    let path = [point.mean_cosine_with_path, point.straightness];
+    steps.chain(approximations).chain(path)
 }
 
 fn heading(first: &str, last: &[&str]) {
@@ -91,7 +103,7 @@ fn heading(first: &str, last: &[&str]) {
     say!("{first:>9}{cells}");
 }
 
-fn row(first: &str, point: &Point, k: usize, last: &[Estimate]) {
+fn row(first: &str, (point, k): (&Point, usize), last: &[Average], tasks: usize) {
     let keys = [
         "gradient_norm",
         "hessian_gradient_norm",
@@ -100,19 +112,33 @@ fn row(first: &str, point: &Point, k: usize, last: &[Estimate]) {
         "support_query_cosine",
     ];
     let all = keys.iter().map(|key| point.steps[k][key]).chain(last.iter().copied());
-    let cells: String = all.map(|estimate| format!(" {:>18}", short(estimate))).collect();
+    let cells: String = all.map(|average| format!(" {:>18}", short(average, tasks))).collect();
     say!("{first:>9}{cells}");
 }
 
-/// `1.234 ± 0.056`, in few characters at any size.
-fn short(Estimate { mean, ci95 }: Estimate) -> String {
+/// `1.234 ± 0.056`, in few characters at any size; with the number of tasks where some were left out.
+fn short(Average { mean, ci95, tasks }: Average, of: usize) -> String {
     if !mean.is_finite() {
         return "undefined".into();
     }
-    match mean.abs().max(ci95) {
+    let number = match mean.abs().max(ci95) {
         size if size >= 1e4 || size > 0.0 && size < 1e-2 => format!("{mean:.2e} ± {ci95:.0e}"),
         size if size >= 100.0 => format!("{mean:.0} ± {ci95:.0}"),
         size if size >= 10.0 => format!("{mean:.2} ± {ci95:.2}"),
         _ => format!("{mean:.3} ± {ci95:.3}"),
+    };
+    if tasks < of { format!("{number} [{tasks}]") } else { number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_do_not_count_are_told() {
+        let average = |mean, tasks| Average { mean, ci95: 0.25, tasks };
+        assert_eq!(short(average(1.5, 20), 20), "1.500 ± 0.250");
+        assert_eq!(short(average(1.5, 19), 20), "1.500 ± 0.250 [19]");
+        assert_eq!(short(average(f64::NAN, 0), 20), "undefined");
     }
 }

@@ -36,6 +36,7 @@ fn a_run_is_diagnosed_from_start_to_end() {
         let straightness = at["straightness"]["mean"].as_f64().unwrap();
         assert!(straightness > 0.0 && straightness <= 1.0, "{at}");
         assert_eq!(at["lines"].as_array().unwrap().len(), 11);
+        assert_eq!(at["straightness"]["tasks"], 5, "all tasks count: {at}");
     }
     let svg = fs::read_to_string(place.path("run/diagnose.svg")).unwrap();
     assert!(svg.contains("meta-gradients: direction") && !svg.contains("NaN"));

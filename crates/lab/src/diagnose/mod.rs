@@ -40,27 +40,38 @@ pub struct Settings {
 pub struct Diagnosis {
     /// How the run was made; `steps` are the inner steps diagnosed.
     pub protocol: Protocol,
-    /// Tasks averaged over.
+    /// Tasks diagnosed; those that count may be fewer, see [`Average::tasks`].
     pub tasks: usize,
     /// The run's start, its snapshots and its last checkpoint, in order.
     pub points: Vec<Point>,
 }
 
-/// One checkpoint. Estimates are means over tasks where the quantity is defined.
+/// A mean over tasks with its 95 % confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Average {
+    /// Mean.
+    pub mean: f64,
+    /// Half the width of the interval.
+    pub ci95: f64,
+    /// Tasks that count: those where the quantity is a finite number.
+    pub tasks: usize,
+}
+
+/// One checkpoint. Averages are over the tasks where the quantity is a finite number.
 #[derive(Clone, Debug, Serialize)]
 pub struct Point {
     /// Outer iterations done.
     pub iteration: u64,
     /// At `φ_0 … φ_K`, by name; see [`innerloop_meta::diagnostics::StepDiagnosis`].
-    pub steps: Vec<BTreeMap<&'static str, Estimate>>,
+    pub steps: Vec<BTreeMap<&'static str, Average>>,
     /// `‖φ_K − θ‖`
-    pub displacement: Estimate,
+    pub displacement: Average,
     /// `Σ ‖φ_{k+1} − φ_k‖`
-    pub path_length: Estimate,
+    pub path_length: Average,
     /// Their quotient.
-    pub straightness: Estimate,
+    pub straightness: Average,
     /// Mean over the steps before the last place of `cos(θ − φ_K, g_k)`: SHOT's measure.
-    pub mean_cosine_with_path: Estimate,
+    pub mean_cosine_with_path: Average,
     /// Of each approximation of the meta-gradient.
     pub approximations: Vec<Approximation>,
     /// Losses along lines from θ.
@@ -73,9 +84,9 @@ pub struct Approximation {
     /// Its name.
     pub name: String,
     /// Cosine between the two.
-    pub cosine: Estimate,
+    pub cosine: Average,
     /// Its norm over that of the exact one.
-    pub ratio: Estimate,
+    pub ratio: Average,
 }
 
 /// Losses at a place on lines from θ: `at` times as far as the first inner step.
@@ -84,13 +95,13 @@ pub struct Line {
     /// How far.
     pub at: f64,
     /// Support loss down the support gradient.
-    pub support_down_gradient: Estimate,
+    pub support_down_gradient: Average,
     /// Query loss down the support gradient.
-    pub query_down_gradient: Estimate,
+    pub query_down_gradient: Average,
     /// Support loss along a random direction.
-    pub support_random: Estimate,
+    pub support_random: Average,
     /// Query loss along a random direction.
-    pub query_random: Estimate,
+    pub query_random: Average,
 }
 
 /// Diagnoses a run at every checkpoint it has, and writes `diagnose.json` and `diagnose.svg` to `out`.
@@ -222,7 +233,8 @@ impl Point {
     fn of(iteration: u64, names: &[&str], tasks: &[TaskDiagnosis]) -> Point {
         let over = |value: &dyn Fn(&TaskDiagnosis) -> f64| {
             let all: Vec<f64> = tasks.iter().map(value).filter(|value| value.is_finite()).collect();
-            Estimate::of(&all)
+            let Estimate { mean, ci95 } = Estimate::of(&all);
+            Average { mean, ci95, tasks: all.len() }
         };
         let count = tasks[0].steps.len();
         let step = |k: usize| {
@@ -255,5 +267,46 @@ impl Point {
             approximations: names.iter().enumerate().map(approximation).collect(),
             lines: LINE.iter().enumerate().map(line).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use innerloop_meta::diagnostics::{Alignment, StepDiagnosis};
+
+    use super::*;
+
+    #[test]
+    fn averages_say_of_how_many_tasks_they_are() {
+        let task = |loss: f64, cosine: f64| {
+            let step = StepDiagnosis {
+                support_loss: loss,
+                query_loss: 1.0,
+                gradient_norm: 1.0,
+                hessian_gradient_norm: 1.0,
+                gradient_hessian_gradient: 1.0,
+                curvature: 1.0,
+                top_eigenvalue: 1.0,
+                bottom_eigenvalue: 1.0,
+                cosine_with_first: 1.0,
+                cosine_with_path: 1.0,
+                support_query_cosine: 1.0,
+            };
+            TaskDiagnosis {
+                steps: vec![step; 2],
+                displacement: 1.0,
+                path_length: 1.0,
+                straightness: 1.0,
+                alignments: vec![Alignment { cosine, ratio: 1.0 }],
+                lines: vec![[1.0; 4]; LINE.len()],
+            }
+        };
+        let tasks = [task(1.0, 0.5), task(3.0, f64::NAN), task(f64::INFINITY, f64::NAN)];
+        let point = Point::of(7, &["first order"], &tasks);
+        let loss = point.steps[1]["support_loss"];
+        assert_eq!((loss.mean, loss.tasks), (2.0, 2));
+        assert_eq!(point.steps[0]["query_loss"].tasks, 3);
+        let of = &point.approximations[0];
+        assert_eq!((of.cosine.mean, of.cosine.tasks, of.ratio.tasks), (0.5, 1, 3));
     }
 }

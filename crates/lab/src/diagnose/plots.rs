@@ -1,7 +1,6 @@
 //! A diagnosis in charts: over training, then at the last checkpoint.
 
-use super::{Diagnosis, Point};
-use crate::evaluation::Estimate;
+use super::{Average, Diagnosis, Point};
 use crate::plot::{self, Axis, Chart, Line};
 
 /// A quantity over training, and over inner steps, under its name in the legend.
@@ -42,12 +41,12 @@ pub(super) fn svg(found: &Diagnosis) -> String {
     plot::svg(&charts, 2)
 }
 
-fn point(x: f64, y: Estimate) -> [f64; 3] {
+fn point(x: f64, y: Average) -> [f64; 3] {
     [x, y.mean, y.ci95]
 }
 
 /// A line over training.
-fn over(found: &Diagnosis, name: &str, of: impl Fn(&Point) -> Estimate) -> Line {
+fn over(found: &Diagnosis, name: &str, of: impl Fn(&Point) -> Average) -> Line {
     let points = found.points.iter().map(|at| point(at.iteration as f64, of(at))).collect();
     Line { name: name.into(), points }
 }
@@ -90,7 +89,7 @@ fn approximations(
     found: &Diagnosis,
     title: &str,
     y: &str,
-    of: impl Fn(&super::Approximation) -> Estimate,
+    of: impl Fn(&super::Approximation) -> Average,
 ) -> Chart {
     let names = found.points[0].approximations.iter().enumerate();
     let line = |(i, a): (usize, &super::Approximation)| {
@@ -100,7 +99,7 @@ fn approximations(
 }
 
 fn lines(last: &Point) -> Chart {
-    let line = |name: &str, of: fn(&super::Line) -> Estimate| Line {
+    let line = |name: &str, of: fn(&super::Line) -> Average| Line {
         name: name.into(),
         points: last.lines.iter().map(|at| point(at.at, of(at))).collect(),
     };
