@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Numbers are little-endian. A file whose key or checksum is another's is decoded anew and replaced. The cache never
-//! makes a run fail: what cannot be written is noted on standard error, the only line this library prints.
+//! makes a run fail: what cannot be written is noted on standard error.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};

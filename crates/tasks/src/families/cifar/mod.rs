@@ -262,9 +262,18 @@ fn read_images(place: &Path, reading: Reading) -> Result<(Vec<Class>, Vec<CifarS
 fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
     let place = tree.place().display();
     let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (file, name) in tree.names().enumerate().filter(|(_, name)| is_image(name)) {
+    for (file, name) in tree.names().enumerate() {
         let mut parts = name.rsplit('/').skip(1);
         let (class, above) = (parts.next(), parts.next());
+        if !is_image(name) {
+            if above == Some("data") {
+                let message = format!(
+                    "{place}: {name} is among the images of a class: expected .png files; keep other files elsewhere"
+                );
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            continue;
+        }
         // In the folder `cifar100` itself, and in what holds it.
         let (Some(class), Some("data")) = (class, above) else {
             let message = format!(

@@ -91,6 +91,8 @@ fn what_is_wrong_is_named() {
     let image = png([SIDE, SIDE, 3], &[1, 2, 3]);
     check(insert("data/ogre/0.png", &image), ErrorKind::Unknown, &["found class ogre"]);
     check(insert("0.png", &image), ErrorKind::Unknown, &["0.png lies elsewhere"]);
+    let words = ["data/seal/0.bmp is among the images of a class"];
+    check(insert("data/seal/0.bmp", &image), ErrorKind::Corrupt, &words);
     let half = &image[..image.len() / 2];
     let words = ["cifar100/data/tank/1.png", "not a whole PNG or JPEG image"];
     check(insert("data/tank/1.png", half), ErrorKind::Corrupt, &words);

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Split, SplitLists};
 pub(super) struct Lists {
     pub(super) classes: Vec<Listed>,
     pub(super) splits: SplitLists,
-    /// Images in none of the classes.
+    /// Images in none of the classes, which only CSV files may leave out.
     pub(super) unlisted: usize,
 }
 
@@ -152,28 +152,45 @@ fn read_list(
     Ok(count)
 }
 
-/// The lists that the folders `train`, `val` and `test` make.
+/// The lists that the folders `train`, `val` and `test` make. Images elsewhere, and other files among images, are
+/// refused.
 pub(super) fn by_folders(tree: &Tree) -> Result<Lists, Error> {
+    let place = tree.place().display();
     let mut parts: [BTreeMap<String, Vec<usize>>; 3] = Default::default();
-    let mut unlisted = 0;
-    for (file, path) in tree.names().enumerate().filter(|(_, name)| is_image(name)) {
+    let (mut elsewhere, mut strangers) = (Vec::new(), Vec::new());
+    for (file, path) in tree.names().enumerate() {
         let mut folders = path.rsplit('/').skip(1);
         let (class, top) = (folders.next(), folders.next());
         let split = Split::ALL.iter().position(|&s| top.is_some_and(|top| names(s).contains(&top)));
-        match (class, split) {
-            (Some(class), Some(split)) => {
+        match (class, split, is_image(path)) {
+            (Some(class), Some(split), true) => {
                 parts[split].entry(class.to_string()).or_default().push(file);
             }
-            _ => unlisted += 1,
+            (_, Some(_), false) => strangers.push(path),
+            (.., true) => elsewhere.push(path),
+            (_, None, false) => {}
         }
     }
     if parts.iter().all(BTreeMap::is_empty) {
         let message = format!(
-            "miniImageNet not found: {} holds {unlisted} images, none of them in train/<class>, val/<class> or \
+            "miniImageNet not found: {place} holds {} images, none of them in train/<class>, val/<class> or \
              test/<class>, and no lists: expected these folders, or train.csv, val.csv, test.csv and the images",
-            tree.place().display()
+            elsewhere.len()
         );
         return Err(Error::new(ErrorKind::NotFound, message));
     }
-    assemble(tree, parts, unlisted)
+    if let Some(path) = elsewhere.first() {
+        let message = format!(
+            "{place}: {path} lies elsewhere: expected images in train/<class>, val/<class> and test/<class> alone; keep \
+             other images elsewhere"
+        );
+        return Err(Error::new(ErrorKind::Unknown, message));
+    }
+    if let Some(path) = strangers.first() {
+        let message = format!(
+            "{place}: {path} is among the images of a class: expected .png, .jpg or .jpeg files; convert or remove it"
+        );
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    assemble(tree, parts, 0)
 }

@@ -7,9 +7,10 @@
 //!                             images anywhere below, found by their file names
 //! mini-imagenet-cache-{train,val,test}.pkl            arrays of bytes, in a folder; val is also validation
 //! miniImageNet_category_split_{train_phase_train,val,test}.pickle     the same with labels: MetaOptNet's
-//! {train,val,test}/<class>/   images in a folder for each class
+//! {train,val,test}/<class>/   images in a folder for each class, and no other images
 //! ```
 //!
+//! CSV files may leave images out, as where all of ImageNet lies below them; a note on standard error says how many.
 //! Images are resized to one side where they have another, without keeping proportions, by the Lanczos filter, as is
 //! customary. All 60,000 at 84x84 take 1.18 GiB.
 
@@ -69,10 +70,25 @@ impl fmt::Display for Report {
     }
 }
 
+impl Report {
+    /// What a run that reads the data set should know.
+    fn note(&self) -> Option<String> {
+        let Report { place, unlisted, .. } = self;
+        (*unlisted > 0).then(|| {
+            let place = place.display();
+            format!("{place}: {unlisted} images are not used, since no list names them")
+        })
+    }
+}
+
 /// Reads the data set as `[side, side, 3]` images from `dir`, or from `mini-imagenet`, `mini_imagenet` or
 /// `miniImageNet` below it.
 pub fn load(dir: &Path, side: usize) -> Result<ImageClasses, Error> {
-    read(&find(dir)?, side, PUBLISHED, Reading::Kept).map(|(images, _)| images)
+    let (images, report) = read(&find(dir)?, side, PUBLISHED, Reading::Kept)?;
+    if let Some(note) = report.note() {
+        eprintln!("note: {note}");
+    }
+    Ok(images)
 }
 
 /// Reads and decodes everything, and says what was there. Fails at the first thing that is missing, damaged or different

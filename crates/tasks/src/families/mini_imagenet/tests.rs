@@ -115,6 +115,22 @@ fn all_layouts_hold_the_same() {
     let (same, report) = read_few(&other).unwrap();
     assert_eq!(same, images);
     assert!(report.to_string().contains("1 more images, which no list names"), "{report}");
+    let note = report.note().unwrap();
+    assert!(note.ends_with(": 1 images are not used, since no list names them"), "{note}");
+    assert_eq!(read_few(&folders).unwrap().1.note(), None);
+
+    let check = |name: &str, kind, words: &[&str]| {
+        write(&folders, &format!("mini-imagenet/{name}"), &png([1, 1, 3], &[0; 3]));
+        check_failure(read_few(&folders).map(|_| ()), kind, words);
+        fs::remove_file(folders.path().join("mini-imagenet").join(name)).unwrap();
+    };
+    let unknown = ErrorKind::Unknown;
+    check("extra/e/0.jpg", unknown, &["extra/e/0.jpg lies elsewhere", "train/<class>"]);
+    check("0.jpg", unknown, &["0.jpg lies elsewhere"]);
+    check("train/a/more/0.jpg", unknown, &["train/a/more/0.jpg lies elsewhere"]);
+    check("test/d/0.webp", ErrorKind::Corrupt, &["test/d/0.webp is among the images", ".jpeg"]);
+    write(&folders, "mini-imagenet/README.md", b"what this is");
+    assert_eq!(read_few(&folders).unwrap().0, images);
 }
 
 #[test]

@@ -37,13 +37,16 @@ pub(super) fn open(root: &Path, part: Part) -> Result<Tree, Error> {
 }
 
 /// The characters `Alphabet/characterNN` of a part's alphabets in the table, in its order, after checking that they are
-/// all there with 20 images each.
+/// all there with 20 images each, and nothing else beside them.
 pub(super) fn list(tree: &Tree, part: Part, table: &[Alphabet]) -> Result<Vec<Listed>, Error> {
     let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (file, name) in tree.names().enumerate().filter(|(_, name)| name.ends_with(".png")) {
-        if let Some(class) = class_of(name) {
-            found.entry(class).or_default().push(file);
-        }
+        let Some(class) = class_of(name) else { return Err(misplaced(tree, name)) };
+        found.entry(class).or_default().push(file);
+    }
+    let beside = |name: &&str| class_of(name).is_some_and(|class| found.contains_key(class));
+    if let Some(name) = tree.names().filter(|name| !name.ends_with(".png")).find(beside) {
+        return Err(misplaced(tree, name));
     }
     let mut classes = Vec::new();
     for alphabet in table.iter().filter(|alphabet| alphabet.part == part) {
@@ -95,6 +98,15 @@ fn unknown_class(tree: &Tree, class: &str) -> Error {
     let message = format!(
         "{}: found class {class}: expected the published alphabets and nothing else; keep other \
          images elsewhere",
+        tree.place().display()
+    );
+    Error::new(ErrorKind::Unknown, message)
+}
+
+fn misplaced(tree: &Tree, name: &str) -> Error {
+    let message = format!(
+        "{}: found {name}: expected the published images, <alphabet>/<character>/<image>.png, and nothing else beside \
+         them; keep other files elsewhere",
         tree.place().display()
     );
     Error::new(ErrorKind::Unknown, message)

@@ -296,6 +296,19 @@ fn classes_that_were_not_published_are_named() {
 }
 
 #[test]
+fn files_beside_the_images_are_named() {
+    for name in ["Runic/character01/0001_21.jpg", "0001_01.png"] {
+        let mut files = files();
+        files.push((name.into(), png(PUBLISHED, |_, _| false)));
+        let words = [name, ": expected the published images", "keep other files"];
+        check_failure(read_part(&with_folder(&files)), ErrorKind::Unknown, &words);
+    }
+    let mut files = files();
+    files.push(("README.txt".into(), b"what this is".to_vec()));
+    assert_eq!(read_part(&with_folder(&files)).unwrap().len(), 3);
+}
+
+#[test]
 fn splits_have_the_published_sizes_and_cover_everything() {
     let expected = [
         (OmniglotSplit::Vinyals, [1028, 172, 423]),
