@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! magic, version         "innerloop images", u32
-//! key                    SHA-256 of where the sources lie, of their names, sizes and times of modification, of the
-//!                        classes, and of how files became bytes
+//! key                    SHA-256 of where the sources lie, of their names, sizes and times of modification, of an
+//!                        archive's list of contents, of the classes, and of how files became bytes
 //! h, w, c, classes       u32 each
 //! of each class          length of its name (u32), name, bytes of its images (u64)
 //! images                 one after another
 //! checksum               CRC-32 of all before it, u32
 //! ```
 //!
-//! Numbers are little-endian. A file whose key or checksum is another's is decoded anew and replaced. The cache never
+//! Numbers are little-endian. A file whose key or checksum is another's is decoded anew and replaced. An archive's list has
+//! the CRC-32 of every file, so that other contents are noticed whatever the clock says. In a folder a file whose
+//! contents changed, but neither its size nor its time of modification, is taken for what it was: to know, every file
+//! would have to be read, as `data verify` does and as a run does that finds the cache deleted. The cache never
 //! makes a run fail: what cannot be written is noted on standard error.
 
 use std::fs::{self, File};
@@ -125,7 +128,7 @@ pub(crate) fn through<E>(
 }
 
 /// The cache file's name, which follows from where the sources lie, and the key, which follows from what they are. An
-/// archive is told by a stamp.
+/// archive is told by a stamp and by its list of contents.
 fn identify(
     (tree, classes, decoding): Sources<'_>,
     archive: Option<[u8; 24]>,
@@ -146,6 +149,9 @@ fn identify(
     let is_folder = tree.place().is_dir();
     if !is_folder {
         add(&archive.ok_or_else(|| io::Error::other("not known when it was written"))?);
+    }
+    if let Some(contents) = tree.contents()? {
+        add(&contents);
     }
     let names: Vec<&str> = tree.names().collect();
     for class in classes {

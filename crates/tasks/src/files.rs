@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use flate2::read::GzDecoder;
+use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use crate::{Error, ErrorKind};
@@ -112,6 +113,20 @@ impl Tree {
     /// Size and time of modification of an archive before it was read.
     pub(crate) fn stamp(&self) -> Option<[u8; 24]> {
         self.stamp
+    }
+
+    /// SHA-256 of an archive's list of contents, which holds the CRC-32 of every file; nothing of a folder.
+    pub(crate) fn contents(&self) -> io::Result<Option<[u8; 32]>> {
+        let Store::Zip(zip) = &self.store else { return Ok(None) };
+        let mut file = zip.clone().into_inner();
+        file.seek(SeekFrom::Start(zip.central_directory_start()))?;
+        let (mut hash, mut part) = (Sha256::new(), [0; SharedFile::PIECE as usize]);
+        loop {
+            match file.read(&mut part)? {
+                0 => return Ok(Some(hash.finalize().into())),
+                n => hash.update(&part[..n]),
+            }
+        }
     }
 
     /// Names of all files, sorted.

@@ -77,6 +77,32 @@ fn what_changed_is_decoded_again() {
 }
 
 #[test]
+fn other_contents_of_an_archive_are_noticed_whatever_its_size_and_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("set.zip");
+    let write = |value: u8| {
+        let mut writer = zip::ZipWriter::new(File::create(&path).unwrap());
+        let stored = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        for (at, name) in ["a0.png", "a1.png", "b0.png", "b1.png"].into_iter().enumerate() {
+            writer.start_file(name, stored).unwrap();
+            writer.write_all(&png([2, 3, 1], &[value + at as u8])).unwrap();
+        }
+        let file = writer.finish().unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        stamp(&path).unwrap()
+    };
+    let kept = tempfile::tempdir().unwrap();
+    let before = write(1);
+    assert_eq!(load_as(&path, kept.path(), &listed(), FORM).0.1[0].pixels[0], 1);
+    assert!(!load_as(&path, kept.path(), &listed(), FORM).1);
+    assert_eq!(write(101), before, "a stamp tells nothing");
+    let (images, decoded, note) = load_as(&path, kept.path(), &listed(), FORM);
+    assert!(decoded && note.is_empty(), "{note}");
+    assert_eq!(images.1[0].pixels[0], 101);
+}
+
+#[test]
 fn every_damaged_byte_is_noticed() {
     let set = set();
     let (images, ..) = load(&set);
