@@ -9,9 +9,9 @@ use std::cell::Cell;
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Comparison, Decay, Distance, Fomaml, GradientSimilarity, HfMaml, Imaml,
-    InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile,
-    Role, Shot, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
+    MetaCurvature, MetaSgd, MultiStep, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Evaluation, Grouping, Learner, Loss, Losses, MetaState, Point, Problem,
@@ -147,10 +147,23 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),
         Box::new(BinomMaml { inner: inner(), degree: 2 }),
         Box::new(HfMaml { inner: inner(), epsilon: 1e-2 }),
+        Box::new(Lstm { frozen: Vec::new(), key: Key::new(92) }),
+        Box::new(Cavia { inner: inner(), context: "head".into() }),
+        Box::new(Protonet),
+        Box::new(FineTune { inner: inner(), head: "head".into(), classifier: "none".into() }),
     ]
 }
 
 const STEPS: usize = 3;
+
+/// Inner steps in training, and at test.
+fn steps(algorithm: &dyn Algorithm) -> (usize, usize) {
+    match algorithm.name() {
+        "protonet" => (0, 0),
+        "fine_tune" => (0, STEPS + 2),
+        _ => (STEPS, STEPS + 2),
+    }
+}
 
 fn value(i: u64, shape: &[usize], dtype: Dtype) -> Tensor {
     random(Key::new(91).at(0, i), shape, 0.5).cast(dtype)
@@ -158,7 +171,7 @@ fn value(i: u64, shape: &[usize], dtype: Dtype) -> Tensor {
 
 fn meta(algorithm: &dyn Algorithm, dtype: Dtype) -> MetaState {
     let theta = Convolutions.parameters().map(|shape| value(shape.len() as u64, shape, dtype));
-    MetaState::new(&Convolutions, algorithm, STEPS, theta)
+    MetaState::new(&Convolutions, algorithm, steps(algorithm).0, theta)
 }
 
 /// Calls `f` with a task; what the task is made of is allocated outside.
@@ -186,7 +199,8 @@ fn a_learner_allocates_nothing() {
     for algorithm in algorithms() {
         for strategy in [Strategy::Unrolled, Strategy::Adjoint] {
             for dtype in [Dtype::F32, Dtype::F64] {
-                let setup = Setup { strategy, losses: Losses::All, ..Setup::new(STEPS) };
+                let steps = steps(algorithm.as_ref()).0;
+                let setup = Setup { strategy, losses: Losses::All, ..Setup::new(steps) };
                 let learner = Learner::new(&Convolutions, algorithm.as_ref(), setup);
                 let meta = meta(algorithm.as_ref(), dtype);
                 let mut worker = learner.worker(dtype);
@@ -253,11 +267,12 @@ fn a_group_of_tasks_allocates_nothing() {
         for strategy in [Strategy::Unrolled, Strategy::Adjoint] {
             for dtype in [Dtype::F32, Dtype::F64] {
                 let grouping = Grouping::Of(3);
-                let setup = Setup { strategy, grouping, ..Setup::new(STEPS) };
+                let steps = steps(algorithm.as_ref()).0;
+                let setup = Setup { strategy, grouping, ..Setup::new(steps) };
                 let learner = Learner::new(&Linear, algorithm.as_ref(), setup);
                 assert_eq!(learner.group(), 3);
                 let theta = Linear.parameters().map(|shape| value(3, shape, dtype));
-                let meta = MetaState::new(&Linear, algorithm.as_ref(), STEPS, theta);
+                let meta = MetaState::new(&Linear, algorithm.as_ref(), steps, theta);
                 let arrays =
                     |examples| [value(4, &[examples, 3], dtype), value(5, &[examples, 2], dtype)];
                 let (support, query) = (arrays(4), arrays(5));
@@ -278,7 +293,7 @@ fn a_group_of_tasks_allocates_nothing() {
 fn an_adapter_allocates_nothing() {
     for algorithm in algorithms() {
         for dtype in [Dtype::F32, Dtype::F64] {
-            let steps = (STEPS, STEPS + 2);
+            let steps = steps(algorithm.as_ref());
             let adapter = Adapter::new(&Convolutions, algorithm.as_ref(), steps, None);
             let meta = meta(algorithm.as_ref(), dtype);
             let mut worker = adapter.worker(dtype);
@@ -292,7 +307,7 @@ fn an_adapter_allocates_nothing() {
                 });
                 assert_eq!(count, 0, "{}, {dtype}", algorithm.name());
             });
-            assert!(f64::is_finite(correct) && evaluation.query_losses.len() == STEPS + 3);
+            assert!(f64::is_finite(correct) && evaluation.query_losses.len() == steps.1 + 1);
         }
     }
 }
