@@ -1,4 +1,5 @@
-//! The `innerloop` command: the only place that prints.
+//! The `innerloop` command: the only place that prints, but for a note on a cache of images that cannot be written
+//! (`tasks/src/cache.rs`).
 
 mod commands;
 

@@ -1,7 +1,7 @@
 //! A run: configuration, trainer, checkpoints, evaluation, reports.
 //!
-//! The only crate that reads and writes files and derives serialisation. Formats have a magic word, a
-//! version, and a message for each mismatch.
+//! The only crate that writes files, but for the cache of decoded images in `tasks`, which reads data sets too, and
+//! that derives serialisation. Formats have a magic word, a version, and a message for each mismatch.
 
 pub mod bench;
 mod budget;

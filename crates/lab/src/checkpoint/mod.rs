@@ -30,7 +30,7 @@ const RESERVED: [&str; 3] = ["format", "format_version", "groups"];
 /// State of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
-    /// Named sets of tensors, such as `meta`, `carry`, `optimizer.m`, in order. Group names are not empty
+    /// Named sets of tensors, such as `omega`, `carried`, `optimizer.first`, in order. Group names are not empty
     /// and have no `/`.
     pub groups: Vec<(String, Params<Tensor>)>,
     /// Everything that is no tensor, as text: iteration, best score. The keys `format`, `format_version` and
