@@ -19,7 +19,7 @@ impl Strategy {
     pub const BUDGET: u64 = 48 << 20;
 }
 
-/// Which losses a [`TaskResult`] holds.
+/// Which losses a [`crate::TaskResult`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Losses {
     /// What falls out of training: the support loss before each step, and the query loss.
