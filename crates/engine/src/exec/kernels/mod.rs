@@ -5,7 +5,6 @@
 mod conv;
 mod elementwise;
 mod layout;
-mod loop_sums;
 mod matmul;
 mod micro;
 mod pool;
@@ -24,11 +23,10 @@ pub(super) use conv::{
     ConvRole, ConvSizes, conv, conv_input_grad, conv_input_grad_pack, conv_pack,
     conv_weight_grad_add, conv_weight_grad_finish, conv_weight_grad_start,
 };
-pub(super) use elementwise::{elementwise, registers_len};
+pub(super) use elementwise::{elementwise, finish_sums, registers_len, start_sums};
 pub(super) use layout::{
     argmax, concat, deviation, expand, one_hot, pad, slice, sum_to, transpose,
 };
-pub(super) use loop_sums::{finish_sums, start_sums};
 pub(super) use matmul::{MatMulSizes, matmul};
 pub(super) use pool::{
     pool_argmax, pool_argmax_packed, pool_pick, pool_pick_packed, pool_put, pool_put_packed,
