@@ -106,6 +106,12 @@ impl Experiment {
             })?;
         }
         let train = problem(Split::Train, Phase::Train)?;
+        if train.views && train.spec.x.len() != 3 {
+            return Err(Error::config(format!(
+                "algorithm.shot_views is true and an example has shape {:?}, expected images [h, w, c]; set it to false",
+                train.spec.x
+            )));
+        }
         let evaluate = problem(Split::Test, Phase::Evaluate)?;
         check_names(&config, &train, algorithm.as_ref())?;
         Ok(Experiment { train, evaluate, algorithm, family, config })

@@ -1,9 +1,13 @@
 //! SHOT's pre-training: two views of the queries while it lasts, and what ordinary training starts from.
 
+use innerloop_engine::Key;
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::{Config, Experiment, Trainer, Which, open};
+use innerloop_lab::{Config, ErrorKind, Experiment, Trainer, Which, open};
+use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
-use crate::runs::{check_same_bits, check_same_run, complete, resumed, stopped, tiny};
+use crate::runs::{
+    check_refused, check_same_bits, check_same_run, complete, load, resumed, stopped, tiny,
+};
 
 /// Ten iterations, five of them of pre-training; validations after 2, 4, 5, 6, 8 and 10.
 fn half(sets: &[&str]) -> Config {
@@ -66,6 +70,37 @@ fn the_return_resumes() {
         resumed(&config, &parts).1.unwrap();
         check_same_run(&whole, &parts);
     }
+}
+
+/// A family of one's own whose classes are of points in a plane.
+struct Points;
+
+impl TaskFamily for Points {
+    fn name(&self) -> &str {
+        "points"
+    }
+
+    fn spec(&self, _: Split) -> EpisodeSpec {
+        EpisodeSpec { x: vec![2], target: Target::Classes(3), support: 3, query: 6 }
+    }
+
+    fn sample_into(&self, _: Split, _: Key, _: &mut Episode) {}
+
+    fn describe(&self) -> String {
+        "points".into()
+    }
+}
+
+#[test]
+fn views_are_of_images() {
+    let with = |views: bool| {
+        let views = format!("algorithm.shot_views={views}");
+        let shot = ["algorithm.regularizer=shot", "algorithm.shot_pretraining=0.5"];
+        let config = load("strokes-maml", &["model.kind=mlp", shot[0], shot[1], &views]);
+        Experiment::with_family(config, Box::new(Points))
+    };
+    check_refused(with(true), ErrorKind::Config, &["algorithm.shot_views is true", "[2]"]);
+    with(false).unwrap();
 }
 
 /// The views count in pre-training and not after it.
