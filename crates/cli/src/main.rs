@@ -1,5 +1,5 @@
-//! The `innerloop` command: the only place that prints, but for a note on a cache of images that cannot be written
-//! (`tasks/src/cache.rs`).
+//! The `innerloop` command: the only place that prints, but for notes on a cache of images that cannot be
+//! written (`tasks/src/cache.rs`) and on images that miniImageNet's lists leave out.
 
 mod commands;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use innerloop::lab::config::Kind;
+use innerloop::lab::config::{Kind, MOST_THREADS};
 use innerloop::lab::{Evaluator, Protocol, Which, open_with, rl, transfer};
 use innerloop::tasks::Split;
 
@@ -106,9 +106,11 @@ impl Evaluate {
 
     /// As `run.threads` is bounded.
     fn threads(&self) -> anyhow::Result<Option<usize>> {
-        const MOST: usize = 4096;
         if let Some(threads) = self.threads {
-            ensure!(threads <= MOST, "--threads is {threads}, expected at most {MOST}");
+            ensure!(
+                threads <= MOST_THREADS,
+                "--threads is {threads}, expected at most {MOST_THREADS}"
+            );
         }
         Ok(self.threads)
     }

@@ -8,6 +8,8 @@ use crate::{Error, Result};
 
 /// Largest number of classes, examples, channels: products of a few of them fit a machine word.
 pub(super) const MOST: usize = 100_000;
+/// Threads at most.
+pub const MOST_THREADS: usize = 4096;
 /// Largest number of iterations, tasks, steps.
 pub(super) const LONGEST: usize = 1_000_000_000;
 /// Drawings of an Omniglot character.

@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use innerloop_engine::Dtype;
 
 use crate::Result;
+pub use bounds::MOST_THREADS;
 pub use families::{
     CifarConfig, CurvesConfig, Family, ImagesConfig, MiniImagenetConfig, MultiMnistConfig,
     OmniglotConfig, SharesConfig,

@@ -5,7 +5,7 @@
 
 use innerloop_engine::Dtype;
 
-use super::bounds::{LONGEST, MOST, Strangers, bad, fixed};
+use super::bounds::{LONGEST, MOST, MOST_THREADS, Strangers, bad, fixed};
 use super::file::*;
 use super::layers::Layers;
 use super::*;
@@ -308,7 +308,7 @@ fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
     let checkpoint_every = file.checkpoint_every.unwrap_or(500);
     Ok(RunConfig {
         dtype: file.dtype.map_or(Dtype::F32, Dtype::from),
-        threads: at.count("run.threads", file.threads.unwrap_or(0), 0..=4096)?,
+        threads: at.count("run.threads", file.threads.unwrap_or(0), 0..=MOST_THREADS)?,
         checkpoint_every: at.count("run.checkpoint_every", checkpoint_every, 1..=LONGEST)?,
         snapshot_every: at.count(
             "run.snapshot_every",
