@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use innerloop_engine::Dtype;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -12,8 +11,8 @@ use super::setting::{clip, join, over, setting, wrong};
 use super::suggest;
 use super::window::WindowMode;
 use super::{
-    Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Rotations, Split, Strategy,
-    Variant,
+    Activation, Augment, BatchNorm, DtypeName, Head, Init, InnerOptimizer, Layout, Rotations,
+    Split, Strategy, Variant,
 };
 use crate::{Error, Result};
 
@@ -80,21 +79,6 @@ choices! {
         Constant = "constant",
         Linear = "linear",
         Cosine = "cosine",
-    }
-
-    /// `run.dtype`
-    pub(super) DtypeName {
-        F32 = "f32",
-        F64 = "f64",
-    }
-}
-
-impl From<DtypeName> for Dtype {
-    fn from(name: DtypeName) -> Dtype {
-        match name {
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F64 => Dtype::F64,
-        }
     }
 }
 

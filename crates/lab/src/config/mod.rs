@@ -49,8 +49,8 @@ pub use kind::Kind;
 use layers::Layers;
 pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule};
 pub use names::{
-    Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Rotations, Split, Strategy,
-    Variant,
+    Activation, Augment, BatchNorm, DtypeName, Head, Init, InnerOptimizer, Layout, Rotations,
+    Split, Strategy, Variant,
 };
 pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 pub use rl::RlConfig;

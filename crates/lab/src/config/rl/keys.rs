@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Activation, DtypeName};
+
 /// Environment and samples: `[rl]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,32 +29,6 @@ pub struct TasksSection {
     pub gae_lambda: Option<f64>,
 }
 
-/// An environment's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Environment {
-    /// [`Navigation2d`](innerloop_rl::Navigation2d)
-    Nav2d,
-    /// HalfCheetah, forward or backward.
-    HalfCheetahDir,
-    /// HalfCheetah at a speed.
-    HalfCheetahVel,
-    /// Ant, forward or backward.
-    AntDir,
-    /// Ant at a speed.
-    AntVel,
-}
-
-/// What is observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SightName {
-    /// The state alone.
-    Position,
-    /// The goal too.
-    Goal,
-}
-
 /// The policy: `[policy]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,17 +36,7 @@ pub struct PolicySection {
     /// Sizes of the hidden layers. Default [100, 100].
     pub hidden: Vec<usize>,
     /// `relu` (default) or `tanh`.
-    pub activation: ActivationName,
-}
-
-/// Function between layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActivationName {
-    /// max(x, 0)
-    Relu,
-    /// tanh x
-    Tanh,
+    pub activation: Activation,
 }
 
 /// The inner loop: `[algorithm]`.
@@ -92,25 +58,6 @@ pub struct AlgorithmSection {
     /// `es_maml`: perturbations of an adaptation step, an episode each. Default 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queries: Option<usize>,
-}
-
-/// A method's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MethodName {
-    /// [`Method::Maml`](innerloop_rl::Method::Maml)
-    Maml,
-    /// [`Method::Fomaml`](innerloop_rl::Method::Fomaml)
-    Fomaml,
-    /// [`Method::Anil`](innerloop_rl::Method::Anil)
-    Anil,
-    /// [`Method::Reptile`](innerloop_rl::Method::Reptile)
-    Reptile,
-    /// [`Method::MultiStep`](innerloop_rl::Method::MultiStep)
-    MultiStep,
-    /// [`EsMaml`](innerloop_rl::EsMaml): all it sees is the return of one episode, on a task of its own for every
-    /// perturbation.
-    EsMaml,
 }
 
 /// The outer loop: `[outer]`.
@@ -156,30 +103,6 @@ pub struct OuterSection {
     pub perturbations: Option<usize>,
 }
 
-/// How θ moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OuterName {
-    /// [`Outer::Trpo`](innerloop_rl::Outer::Trpo)
-    Trpo,
-    /// [`Outer::Ppo`](innerloop_rl::Outer::Ppo)
-    Ppo,
-    /// [`Outer::Plain`](innerloop_rl::Outer::Plain)
-    Plain,
-    /// Evolution.
-    Es,
-}
-
-/// What takes an outer step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerName {
-    /// Adam with its usual settings.
-    Adam,
-    /// Gradient descent.
-    Sgd,
-}
-
 /// How results are measured: `[evaluation]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -209,14 +132,65 @@ pub struct RunSection {
     pub log_every: usize,
 }
 
-/// An element type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DtypeName {
-    /// Single precision.
-    F32,
-    /// Double precision.
-    F64,
+choices! {
+    /// An environment's name.
+    pub Environment {
+        /// [`Navigation2d`](innerloop_rl::Navigation2d)
+        Nav2d = "nav2d",
+        /// HalfCheetah, forward or backward.
+        HalfCheetahDir = "half_cheetah_dir",
+        /// HalfCheetah at a speed.
+        HalfCheetahVel = "half_cheetah_vel",
+        /// Ant, forward or backward.
+        AntDir = "ant_dir",
+        /// Ant at a speed.
+        AntVel = "ant_vel",
+    }
+
+    /// What is observed.
+    pub SightName {
+        /// The state alone.
+        Position = "position",
+        /// The goal too.
+        Goal = "goal",
+    }
+
+    /// A method's name.
+    pub MethodName {
+        /// [`Method::Maml`](innerloop_rl::Method::Maml)
+        Maml = "maml",
+        /// [`Method::Fomaml`](innerloop_rl::Method::Fomaml)
+        Fomaml = "fomaml",
+        /// [`Method::Anil`](innerloop_rl::Method::Anil)
+        Anil = "anil",
+        /// [`Method::Reptile`](innerloop_rl::Method::Reptile)
+        Reptile = "reptile",
+        /// [`Method::MultiStep`](innerloop_rl::Method::MultiStep)
+        MultiStep = "multi_step",
+        /// [`EsMaml`](innerloop_rl::EsMaml): all it sees is the return of one episode, on a task of its own for every
+        /// perturbation.
+        EsMaml = "es_maml",
+    }
+
+    /// How θ moves.
+    pub OuterName {
+        /// [`Outer::Trpo`](innerloop_rl::Outer::Trpo)
+        Trpo = "trpo",
+        /// [`Outer::Ppo`](innerloop_rl::Outer::Ppo)
+        Ppo = "ppo",
+        /// [`Outer::Plain`](innerloop_rl::Outer::Plain)
+        Plain = "plain",
+        /// Evolution.
+        Es = "es",
+    }
+
+    /// What takes an outer step.
+    pub OptimizerName {
+        /// Adam with its usual settings.
+        Adam = "adam",
+        /// Gradient descent.
+        Sgd = "sgd",
+    }
 }
 
 impl Default for TasksSection {
@@ -234,7 +208,7 @@ impl Default for TasksSection {
 
 impl Default for PolicySection {
     fn default() -> PolicySection {
-        PolicySection { hidden: vec![100, 100], activation: ActivationName::Relu }
+        PolicySection { hidden: vec![100, 100], activation: Activation::Relu }
     }
 }
 
@@ -285,20 +259,6 @@ impl Default for RunSection {
             checkpoint_every: 10,
             minutes: 0.0,
             log_every: 1,
-        }
-    }
-}
-
-impl MethodName {
-    /// Name in configurations and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            MethodName::Maml => "maml",
-            MethodName::Fomaml => "fomaml",
-            MethodName::Anil => "anil",
-            MethodName::Reptile => "reptile",
-            MethodName::MultiStep => "multi_step",
-            MethodName::EsMaml => "es_maml",
         }
     }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Difference, Kind, kind, setting};
 use crate::Result;
 pub use keys::{
-    ActivationName, AlgorithmSection, DtypeName, Environment, EvaluationSection, MethodName,
-    OptimizerName, OuterName, OuterSection, PolicySection, RunSection, SightName, TasksSection,
+    AlgorithmSection, Environment, EvaluationSection, MethodName, OptimizerName, OuterName,
+    OuterSection, PolicySection, RunSection, SightName, TasksSection,
 };
 
 /// A whole run. Every key has a default; keys that do not go with a choice made are refused.

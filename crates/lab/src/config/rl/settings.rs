@@ -5,9 +5,7 @@ use innerloop_meta::outer::Optimizer;
 use innerloop_rl::{Advantage, EsMaml, InnerLoop, Method, Outer, Settings, Trpo};
 
 use super::RlConfig;
-use super::keys::{
-    AlgorithmSection, DtypeName, MethodName, OptimizerName, OuterName, OuterSection,
-};
+use super::keys::{AlgorithmSection, MethodName, OptimizerName, OuterName, OuterSection};
 
 /// Defaults of methods of policy gradients: those of the code of Finn et al. 2017.
 const TRAJECTORIES: usize = 20;
@@ -64,10 +62,7 @@ impl RlConfig {
 
     /// Element type of parameters and programs.
     pub fn dtype(&self) -> Dtype {
-        match self.run.dtype {
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F64 => Dtype::F64,
-        }
+        self.run.dtype.into()
     }
 
     /// Writes the defaults that depend on choices.

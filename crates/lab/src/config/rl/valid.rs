@@ -1,7 +1,5 @@
 //! What is refused.
 
-use toml::Value;
-
 use super::RlConfig;
 use super::keys::{Environment, MethodName, OuterName};
 use crate::config::bounds;
@@ -68,13 +66,12 @@ impl RlConfig {
         if evolution != (outer.method == OuterName::Es) {
             let expected =
                 if evolution { "\"es\" with es_maml" } else { "\"es\" with es_maml alone" };
-            let found = Value::try_from(outer.method).expect("a name");
-            return bad("outer.method", &found, expected);
+            return bad("outer.method", &format!("\"{}\"", outer.method), expected);
         }
         if algorithm.name == MethodName::Reptile && outer.method != OuterName::Plain {
             return bad(
                 "outer.method",
-                &Value::try_from(outer.method).expect("a name"),
+                &format!("\"{}\"", outer.method),
                 "\"plain\" with reptile, whose outer step has no loss to bound",
             );
         }

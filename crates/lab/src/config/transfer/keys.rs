@@ -3,6 +3,8 @@
 use innerloop_transfer::Method;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Strategy, WindowMode};
+
 /// A table with its defaults: name, keys with documentation, type and default.
 macro_rules! section {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
@@ -127,9 +129,9 @@ section! {
         /// With a window above 1. `forward` (default): one gradient a window; `backward`: every step has its own, a window one
         /// Hessian.
         #[serde(skip_serializing_if = "Option::is_none")]
-        window_mode: Option<WindowName> = None,
+        window_mode: Option<WindowMode> = None,
         /// `auto` (default), `unrolled` or `adjoint`.
-        strategy: StrategyName = StrategyName::Auto,
+        strategy: Strategy = Strategy::Auto,
     }
 }
 
@@ -167,110 +169,45 @@ section! {
     }
 }
 
-/// Names that a file may give, with the word for each.
-macro_rules! names {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$doc])* $variant,)* }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &[$name] = &[$($name::$variant,)*];
-        }
-    };
-}
-
-names! {
+choices! {
     /// A data set.
-    FamilyName {
+    pub FamilyName {
         /// Drawn characters.
-        Strokes,
+        Strokes = "strokes",
         /// Omniglot, the split of Vinyals et al.
-        Omniglot,
+        Omniglot = "omniglot",
         /// CIFAR-FS.
-        CifarFs,
+        CifarFs = "cifar_fs",
         /// miniImageNet.
-        MiniImagenet,
+        MiniImagenet = "mini_imagenet",
         /// Images of one's own.
-        Images,
+        Images = "images",
     }
-}
 
-names! {
     /// A network.
-    NetworkName {
+    pub NetworkName {
         /// [`innerloop_nn::ResNet`]
-        Resnet,
+        Resnet = "resnet",
         /// [`innerloop_nn::Vgg`]
-        Vgg,
+        Vgg = "vgg",
     }
-}
 
-names! {
     /// A method.
-    MethodName {
+    pub MethodName {
         /// [`Method::Scratch`]
-        Scratch,
+        Scratch = "scratch",
         /// [`Method::FineTune`]
-        FineTune,
+        FineTune = "fine_tune",
         /// [`Method::Uniform`]
-        Uniform,
+        Uniform = "uniform",
         /// [`Method::L2tWw`]
-        L2tWw,
+        L2tWw = "l2t_ww",
         /// [`Method::FirstOrder`]
-        FirstOrder,
-    }
-}
-
-names! {
-    /// What a window shares.
-    WindowName {
-        /// The gradient, and so the Hessian.
-        Forward,
-        /// The Hessian.
-        Backward,
-    }
-}
-
-names! {
-    /// How the meta-gradient is computed.
-    StrategyName {
-        /// [`Strategy::Auto`](innerloop_meta::Strategy::Auto)
-        Auto,
-        /// [`Strategy::Unrolled`](innerloop_meta::Strategy::Unrolled)
-        Unrolled,
-        /// [`Strategy::Adjoint`](innerloop_meta::Strategy::Adjoint)
-        Adjoint,
-    }
-}
-
-impl FamilyName {
-    /// Name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            FamilyName::Strokes => "strokes",
-            FamilyName::Omniglot => "omniglot",
-            FamilyName::CifarFs => "cifar_fs",
-            FamilyName::MiniImagenet => "mini_imagenet",
-            FamilyName::Images => "images",
-        }
+        FirstOrder = "first_order",
     }
 }
 
 impl MethodName {
-    /// Name in configurations and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            MethodName::Scratch => "scratch",
-            MethodName::FineTune => "fine_tune",
-            MethodName::Uniform => "uniform",
-            MethodName::L2tWw => "l2t_ww",
-            MethodName::FirstOrder => "first_order",
-        }
-    }
-
     /// The method itself.
     pub fn method(self) -> Method {
         match self {

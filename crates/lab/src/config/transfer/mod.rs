@@ -12,7 +12,7 @@ use super::{Difference, Kind, kind, setting};
 use crate::Result;
 pub use keys::{
     AlgorithmSection, DataSection, FamilyName, MethodName, NetworkName, NetworkSection,
-    OuterSection, RunSection, SourceSection, StrategyName, TransferConfig, WindowName,
+    OuterSection, RunSection, SourceSection, TransferConfig,
 };
 pub use settings::DataSet;
 

@@ -3,7 +3,8 @@
 use innerloop_meta::{Sharing, Strategy};
 use innerloop_transfer::Settings;
 
-use super::keys::{FamilyName, MethodName, StrategyName, TransferConfig, WindowName};
+use super::keys::{FamilyName, MethodName, TransferConfig};
+use crate::config::{self, WindowMode};
 
 /// Defaults of the source's training.
 const ITERATIONS: usize = 400;
@@ -86,7 +87,7 @@ impl TransferConfig {
             self.source.lr.get_or_insert(LR);
         }
         if self.algorithm.window > 1 {
-            self.algorithm.window_mode.get_or_insert(WindowName::Forward);
+            self.algorithm.window_mode.get_or_insert(WindowMode::Forward);
         }
     }
 
@@ -102,13 +103,13 @@ impl TransferConfig {
             transfer_steps: algorithm.transfer_steps,
             sharing: match algorithm.window_mode {
                 None => Sharing::None,
-                Some(WindowName::Forward) => Sharing::Forward(algorithm.window),
-                Some(WindowName::Backward) => Sharing::Backward(algorithm.window),
+                Some(WindowMode::Forward) => Sharing::Forward(algorithm.window),
+                Some(WindowMode::Backward) => Sharing::Backward(algorithm.window),
             },
             strategy: match algorithm.strategy {
-                StrategyName::Auto => Strategy::Auto,
-                StrategyName::Unrolled => Strategy::Unrolled,
-                StrategyName::Adjoint => Strategy::Adjoint,
+                config::Strategy::Auto => Strategy::Auto,
+                config::Strategy::Unrolled => Strategy::Unrolled,
+                config::Strategy::Adjoint => Strategy::Adjoint,
             },
             meta_lr: outer.meta_lr,
             meta_weight_decay: outer.meta_weight_decay,
