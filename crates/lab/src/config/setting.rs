@@ -68,6 +68,24 @@ macro_rules! choices {
     )* };
 }
 
+/// Tables with their defaults: name, keys with documentation, type and default.
+macro_rules! section {
+    ($($(#[$about:meta])* $vis:vis $name:ident {
+        $($(#[$doc:meta])* $key:ident: $type:ty = $default:expr,)*
+    })*) => { $(
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        $vis struct $name { $($(#[$doc])* $vis $key: $type,)* }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($key: $default,)* }
+            }
+        }
+    )* };
+}
+
 /// A table of the file: its keys, each optional.
 macro_rules! sections {
     ($($name:ident in $section:literal { $($key:ident: $kind:ty,)* })*) => { $(

@@ -6,8 +6,6 @@ mod keys;
 mod settings;
 mod valid;
 
-use serde::{Deserialize, Serialize};
-
 use super::{Difference, Kind, kind, setting};
 use crate::Result;
 pub use keys::{
@@ -15,37 +13,23 @@ pub use keys::{
     OuterSection, PolicySection, RunSection, SightName, TasksSection,
 };
 
-/// A whole run. Every key has a default; keys that do not go with a choice made are refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RlConfig {
-    /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
-    pub seed: u64,
-    /// `[rl]`
-    pub rl: TasksSection,
-    /// `[policy]`
-    pub policy: PolicySection,
-    /// `[algorithm]`
-    pub algorithm: AlgorithmSection,
-    /// `[outer]`
-    pub outer: OuterSection,
-    /// `[evaluation]`
-    pub evaluation: EvaluationSection,
-    /// `[run]`
-    pub run: RunSection,
-}
-
-impl Default for RlConfig {
-    fn default() -> RlConfig {
-        RlConfig {
-            seed: 1,
-            rl: TasksSection::default(),
-            policy: PolicySection::default(),
-            algorithm: AlgorithmSection::default(),
-            outer: OuterSection::default(),
-            evaluation: EvaluationSection::default(),
-            run: RunSection::default(),
-        }
+section! {
+    /// A whole run. Every key has a default; keys that do not go with a choice made are refused.
+    pub RlConfig {
+        /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
+        seed: u64 = 1,
+        /// `[rl]`
+        rl: TasksSection = TasksSection::default(),
+        /// `[policy]`
+        policy: PolicySection = PolicySection::default(),
+        /// `[algorithm]`
+        algorithm: AlgorithmSection = AlgorithmSection::default(),
+        /// `[outer]`
+        outer: OuterSection = OuterSection::default(),
+        /// `[evaluation]`
+        evaluation: EvaluationSection = EvaluationSection::default(),
+        /// `[run]`
+        run: RunSection = RunSection::default(),
     }
 }
 

@@ -1,29 +1,12 @@
 //! The keys.
 
 use innerloop_transfer::Method;
-use serde::{Deserialize, Serialize};
 
 use crate::config::{Strategy, WindowMode};
 
-/// A table with its defaults: name, keys with documentation, type and default.
-macro_rules! section {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name { $($(#[$doc])* pub $key: $type,)* }
-
-        impl Default for $name {
-            fn default() -> $name {
-                $name { $($key: $default,)* }
-            }
-        }
-    };
-}
-
 section! {
     /// A whole run. Every key has a default.
-    TransferConfig {
+    pub TransferConfig {
         /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
         seed: u64 = 1,
         /// `[transfer]`
@@ -39,11 +22,9 @@ section! {
         /// `[run]`
         run: RunSection = RunSection::default(),
     }
-}
 
-section! {
     /// Images: `[transfer]`. The source learns classes of the training split, the target others of the test split.
-    DataSection {
+    pub DataSection {
         /// The target's data set, and the source's unless it has its own: `strokes` (default), `omniglot`, `cifar_fs`,
         /// `mini_imagenet`, or `images` of one's own.
         family: FamilyName = FamilyName::Strokes,
@@ -71,11 +52,9 @@ section! {
         /// Test images of each. Default 30.
         target_query: usize = 30,
     }
-}
 
-section! {
     /// The source: `[source]`.
-    SourceSection {
+    pub SourceSection {
         /// Its data set. Default: the target's, `transfer.family`.
         #[serde(skip_serializing_if = "Option::is_none")]
         family: Option<FamilyName> = None,
@@ -99,11 +78,9 @@ section! {
         /// `source.safetensors` of another run to take the network from, in place of training it.
         weights: String = String::new(),
     }
-}
 
-section! {
     /// The target network: `[target]`.
-    NetworkSection {
+    pub NetworkSection {
         /// `resnet` (default) or `vgg`.
         network: NetworkName = NetworkName::Resnet,
         /// Channels of each stage. Default [8, 16, 32].
@@ -113,11 +90,9 @@ section! {
         /// `vgg`: convolutions of each stage, in place of `blocks`; VGG-9 has [1, 1, 2, 2, 2]. Default [].
         depths: Vec<usize> = Vec::new(),
     }
-}
 
-section! {
     /// Methods and matching: `[algorithm]`.
-    AlgorithmSection {
+    pub AlgorithmSection {
         /// What is compared. Default: `scratch`, `fine_tune`, `uniform`, `l2t_ww`, `first_order`.
         methods: Vec<MethodName> = MethodName::ALL.to_vec(),
         /// β. Default 0.5.
@@ -133,11 +108,9 @@ section! {
         /// `auto` (default), `unrolled` or `adjoint`.
         strategy: Strategy = Strategy::Auto,
     }
-}
 
-section! {
     /// Training of the targets: `[outer]`.
-    OuterSection {
+    pub OuterSection {
         /// Trials of each method: draw of classes and images, initial weights, order. Default 3.
         trials: usize = 3,
         /// Iterations of a trial. Default 200.
@@ -157,11 +130,9 @@ section! {
         /// Its weight decay, coupled. Default 0.
         meta_weight_decay: f64 = 0.0,
     }
-}
 
-section! {
     /// How the run goes: `[run]`.
-    RunSection {
+    pub RunSection {
         /// Worker threads; 0 for one per core. Trials run beside each other. Default 0.
         threads: usize = 0,
         /// Iterations between checkpoints, which are also those between lines of `metrics.jsonl`. Default 50.
