@@ -5,10 +5,10 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::layers::{self, parse_set, parse_table};
+use super::section::Sectioned;
 use super::{presets, transfer};
 use crate::{Error, Result};
 
@@ -76,11 +76,7 @@ impl Kind {
 }
 
 /// A preset, or the TOML file at a path, under settings in order.
-pub(super) fn load<C: DeserializeOwned>(
-    kind: Kind,
-    preset_or_path: &str,
-    sets: &[String],
-) -> Result<C> {
+pub(super) fn load<C: Sectioned>(kind: Kind, preset_or_path: &str, sets: &[String]) -> Result<C> {
     let mut table = match presets::find_of(kind, preset_or_path) {
         Some(text) => parse_table(text, preset_or_path)?,
         None => {
@@ -95,22 +91,16 @@ pub(super) fn load<C: DeserializeOwned>(
     for set in sets {
         let (setting, source) = parse_set(set)?;
         // Read by itself, so that a message names the setting.
-        read::<C>(setting.clone(), &source)?;
+        C::read(&setting, &source)?;
         lay(&mut above, setting);
     }
     lay_layer(kind, &mut table, above);
-    read(table, preset_or_path)
+    C::read(&table, preset_or_path)
 }
 
 /// TOML text; `source` names it in messages.
-pub(super) fn parse<C: DeserializeOwned>(kind: Kind, text: &str, source: &str) -> Result<C> {
-    read(with_preset(kind, parse_table(text, source)?, source)?, source)
-}
-
-fn read<C: DeserializeOwned>(table: Table, source: &str) -> Result<C> {
-    table.try_into().map_err(|error: toml::de::Error| {
-        Error::config(format!("{source}: {}", error.to_string().trim_end().replace('\n', " ")))
-    })
+pub(super) fn parse<C: Sectioned>(kind: Kind, text: &str, source: &str) -> Result<C> {
+    C::read(&with_preset(kind, parse_table(text, source)?, source)?, source)
 }
 
 /// The file over the preset it names.

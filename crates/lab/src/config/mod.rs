@@ -16,6 +16,8 @@
 //! ```
 
 #[macro_use]
+mod section;
+#[macro_use]
 mod setting;
 mod bounds;
 mod families;

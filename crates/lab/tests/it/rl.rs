@@ -220,8 +220,12 @@ fn what_is_wrong_is_said() {
         ("nav2d-maml", "algorithm.window=2", "algorithm.window does not apply"),
         ("nav2d-maml", "outer.method=es", "expected \"es\" with es_maml alone"),
         ("nav2d-maml", "algorithm.name=reptile", "expected \"plain\" with reptile"),
-        ("nav2d-maml", "algorithm.name=meta_sgd", "unknown variant `meta_sgd`"),
-        ("nav2d-maml", "rl.goal=1", "unknown field `goal`"),
+        (
+            "nav2d-maml",
+            "algorithm.name=meta_sgd",
+            "algorithm.name is \"meta_sgd\", expected one of",
+        ),
+        ("nav2d-maml", "rl.goal=1", "unknown key `rl.goal`; known in [rl]: environment, model"),
         ("nav2d-reptile", "algorithm.adaptation_steps=0", "1 or more with reptile"),
         ("nav2d-es-maml", "outer.method=trpo", "\"es\" with es_maml"),
     ] {

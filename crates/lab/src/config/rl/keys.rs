@@ -11,19 +11,15 @@ section! {
         environment: Environment = Environment::Nav2d,
         /// File of the robot's MuJoCo model, with a robot alone. Default: Gymnasium's name for it, in the folder that
         /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        model: Option<PathBuf> = None,
+        model: Option<PathBuf>,
         /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
         sight: SightName = SightName::Position,
         /// Episodes of a task for each gradient; not with `es_maml`. Default 20.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        trajectories: Option<usize> = None,
+        trajectories: Option<usize>,
         /// γ; not with `es_maml`. Default 0.99.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        discount: Option<f64> = None,
+        discount: Option<f64>,
         /// λ of generalised advantage estimation; not with `es_maml`. Default 1.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        gae_lambda: Option<f64> = None,
+        gae_lambda: Option<f64>,
     }
 
     /// The policy: `[policy]`.
@@ -43,14 +39,11 @@ section! {
         /// Inner steps in training; 0 trains one policy on all tasks. Default 1.
         adaptation_steps: usize = 1,
         /// Steps that share a gradient, with `multi_step` alone. Default 2.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        window: Option<usize> = None,
+        window: Option<usize>,
         /// `es_maml`: σ of the perturbations of both loops. Default 0.1.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        sigma: Option<f64> = None,
+        sigma: Option<f64>,
         /// `es_maml`: perturbations of an adaptation step, an episode each. Default 20.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        queries: Option<usize> = None,
+        queries: Option<usize>,
     }
 
     /// The outer loop: `[outer]`.
@@ -58,40 +51,29 @@ section! {
         /// `trpo` (default), `ppo` or `plain`; `es` with ES-MAML.
         method: OuterName = OuterName::Trpo,
         /// Tasks in one outer step; not with `es_maml`. Default 40.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        meta_batch_size: Option<usize> = None,
+        meta_batch_size: Option<usize>,
         /// Outer steps; 0 evaluates a fresh policy. Default 100.
         iterations: usize = 100,
         /// `trpo`: largest mean divergence of the adapted policies. Default 0.01.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        max_divergence: Option<f64> = None,
+        max_divergence: Option<f64>,
         /// `trpo`: steps of conjugate gradients. Default 10.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cg_steps: Option<usize> = None,
+        cg_steps: Option<usize>,
         /// `trpo`: added to the Hessian's diagonal. Default 1e-5.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        cg_damping: Option<f64> = None,
+        cg_damping: Option<f64>,
         /// `trpo`: factor from one step of the line search to the next, in (0, 1). Default 0.8.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        backtrack: Option<f64> = None,
+        backtrack: Option<f64>,
         /// `trpo`: steps tried. Default 15.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        tries: Option<usize> = None,
+        tries: Option<usize>,
         /// `ppo`: the ratio is clipped to 1 ± this. Default 0.2.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        clip: Option<f64> = None,
+        clip: Option<f64>,
         /// `ppo`: steps on the same trajectories. Default 5.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        epochs: Option<usize> = None,
+        epochs: Option<usize>,
         /// `ppo`, `plain`: `adam` (default) or `sgd` (default for Reptile).
-        #[serde(skip_serializing_if = "Option::is_none")]
-        optimizer: Option<OptimizerName> = None,
+        optimizer: Option<OptimizerName>,
         /// `ppo`, `plain`, `es`: step size. Default 0.01, but 1 with `sgd`.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lr: Option<f64> = None,
+        lr: Option<f64>,
         /// `es`: pairs of perturbations. Default 150.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        perturbations: Option<usize> = None,
+        perturbations: Option<usize>,
     }
 
     /// How results are measured: `[evaluation]`.
@@ -101,8 +83,7 @@ section! {
         /// Test tasks. Default 40.
         tasks: usize = 40,
         /// Episodes of a task for each step; not with `es_maml`, which has one. Default 40.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        trajectories: Option<usize> = None,
+        trajectories: Option<usize>,
     }
 
     /// The machine and the records: `[run]`. Threads never change a number.

@@ -13,23 +13,23 @@ pub use keys::{
     OuterSection, PolicySection, RunSection, SightName, TasksSection,
 };
 
-section! {
+sectioned! {
     /// A whole run. Every key has a default; keys that do not go with a choice made are refused.
-    pub RlConfig {
+    pub RlConfig beside ["preset"] {
         /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
         seed: u64 = 1,
         /// `[rl]`
-        rl: TasksSection = TasksSection::default(),
+        rl: TasksSection,
         /// `[policy]`
-        policy: PolicySection = PolicySection::default(),
+        policy: PolicySection,
         /// `[algorithm]`
-        algorithm: AlgorithmSection = AlgorithmSection::default(),
+        algorithm: AlgorithmSection,
         /// `[outer]`
-        outer: OuterSection = OuterSection::default(),
+        outer: OuterSection,
         /// `[evaluation]`
-        evaluation: EvaluationSection = EvaluationSection::default(),
+        evaluation: EvaluationSection,
         /// `[run]`
-        run: RunSection = RunSection::default(),
+        run: RunSection,
     }
 }
 

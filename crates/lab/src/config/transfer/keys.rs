@@ -4,25 +4,27 @@ use innerloop_transfer::Method;
 
 use crate::config::{Strategy, WindowMode};
 
-section! {
+sectioned! {
     /// A whole run. Every key has a default.
-    pub TransferConfig {
+    pub TransferConfig beside ["preset"] {
         /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
         seed: u64 = 1,
         /// `[transfer]`
-        transfer: DataSection = DataSection::default(),
+        transfer: DataSection,
         /// `[source]`
-        source: SourceSection = SourceSection::default(),
+        source: SourceSection,
         /// `[target]`
-        target: NetworkSection = NetworkSection::default(),
+        target: NetworkSection,
         /// `[algorithm]`
-        algorithm: AlgorithmSection = AlgorithmSection::default(),
+        algorithm: AlgorithmSection,
         /// `[outer]`
-        outer: OuterSection = OuterSection::default(),
+        outer: OuterSection,
         /// `[run]`
-        run: RunSection = RunSection::default(),
+        run: RunSection,
     }
+}
 
+section! {
     /// Images: `[transfer]`. The source learns classes of the training split, the target others of the test split.
     pub DataSection {
         /// The target's data set, and the source's unless it has its own: `strokes` (default), `omniglot`, `cifar_fs`,
@@ -56,8 +58,7 @@ section! {
     /// The source: `[source]`.
     pub SourceSection {
         /// Its data set. Default: the target's, `transfer.family`.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        family: Option<FamilyName> = None,
+        family: Option<FamilyName>,
         /// As `transfer.data`, for a data set of its own.
         data: String = String::new(),
         /// As `transfer.split_file`, for a data set of its own.
@@ -67,14 +68,11 @@ section! {
         /// Blocks of a stage. Default 1.
         blocks: usize = 1,
         /// Iterations; not with `weights`. Default 400.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        iterations: Option<usize> = None,
+        iterations: Option<usize>,
         /// Examples of a batch; not with `weights`. Default 32.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        batch_size: Option<usize> = None,
+        batch_size: Option<usize>,
         /// Learning rate at the start of half a cosine; not with `weights`. Default 0.05.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lr: Option<f64> = None,
+        lr: Option<f64>,
         /// `source.safetensors` of another run to take the network from, in place of training it.
         weights: String = String::new(),
     }
@@ -103,8 +101,7 @@ section! {
         window: usize = 1,
         /// With a window above 1. `forward` (default): one gradient a window; `backward`: every step has its own, a window one
         /// Hessian.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        window_mode: Option<WindowMode> = None,
+        window_mode: Option<WindowMode>,
         /// `auto` (default), `unrolled` or `adjoint`.
         strategy: Strategy = Strategy::Auto,
     }
