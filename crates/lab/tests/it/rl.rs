@@ -201,12 +201,13 @@ fn defaults_are_those_of_what_is_read() {
         (MethodName::Maml, OuterName::Plain, Some(OptimizerName::Sgd)),
         (MethodName::Reptile, OuterName::Plain, None),
         (MethodName::Reptile, OuterName::Plain, Some(OptimizerName::Adam)),
+        (MethodName::EsMaml, OuterName::Es, None),
     ] {
         let mut made = RlConfig::default();
         (made.algorithm.name, made.outer.method) = (name, method);
         made.outer.optimizer = optimizer;
         let read = RlConfig::parse(&made.to_toml(), "config.toml").unwrap();
-        assert_eq!(made.settings(), read.settings());
+        assert_eq!(made.learner(), read.learner());
     }
 }
 

@@ -12,6 +12,7 @@ pub use keys::{
     AlgorithmSection, Environment, EvaluationSection, MethodName, OptimizerName, OuterName,
     OuterSection, PolicySection, RunSection, SightName, TasksSection,
 };
+pub use settings::LearnerConfig;
 
 sectioned! {
     /// A whole run. Every key has a default; keys that do not go with a choice made are refused.

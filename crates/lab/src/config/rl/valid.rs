@@ -14,9 +14,6 @@ impl RlConfig {
             Err(bounds::bad(source, key, found, expected))
         };
         let RlConfig { rl, policy, algorithm, outer, evaluation, run, .. } = self;
-        if self.seed > i64::MAX as u64 {
-            return bad("seed", &self.seed, "at most 2^63 − 1");
-        }
         for (key, found, least) in [
             ("rl.trajectories", rl.trajectories.unwrap_or(2), 2),
             ("outer.meta_batch_size", outer.meta_batch_size.unwrap_or(1), 1),
