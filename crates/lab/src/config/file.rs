@@ -258,8 +258,3 @@ impl ConfigFile {
         }
     }
 }
-
-/// The file as TOML text.
-pub(super) fn to_toml(file: &ConfigFile) -> String {
-    toml::to_string(file).expect("a configuration is tables of plain values")
-}

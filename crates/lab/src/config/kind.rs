@@ -75,16 +75,24 @@ impl Kind {
     }
 }
 
+/// A configuration of a kind whose keys all have defaults.
+pub(super) trait OfKind: Sectioned {
+    const KIND: Kind;
+
+    /// Defaults that depend on choices are filled in, and everything is checked.
+    fn checked(self, source: &str) -> Result<Self>;
+}
+
 /// A preset, or the TOML file at a path, under settings in order.
-pub(super) fn load<C: Sectioned>(kind: Kind, preset_or_path: &str, sets: &[String]) -> Result<C> {
-    let mut table = match presets::find_of(kind, preset_or_path) {
+pub(super) fn load<C: OfKind>(preset_or_path: &str, sets: &[String]) -> Result<C> {
+    let mut table = match presets::find_of(C::KIND, preset_or_path) {
         Some(text) => parse_table(text, preset_or_path)?,
         None => {
             let found = Kind::named(preset_or_path)?;
-            if found != kind {
-                return Err(found.instead_of(kind, preset_or_path));
+            if found != C::KIND {
+                return Err(found.instead_of(C::KIND, preset_or_path));
             }
-            with_preset(kind, layers::read(preset_or_path)?, preset_or_path)?
+            with_preset(C::KIND, layers::read(preset_or_path)?, preset_or_path)?
         }
     };
     let mut above = Table::new();
@@ -94,13 +102,14 @@ pub(super) fn load<C: Sectioned>(kind: Kind, preset_or_path: &str, sets: &[Strin
         C::read(&setting, &source)?;
         lay(&mut above, setting);
     }
-    lay_layer(kind, &mut table, above);
-    C::read(&table, preset_or_path)
+    lay_layer(C::KIND, &mut table, above);
+    C::read(&table, preset_or_path)?.checked(preset_or_path)
 }
 
 /// TOML text; `source` names it in messages.
-pub(super) fn parse<C: Sectioned>(kind: Kind, text: &str, source: &str) -> Result<C> {
-    C::read(&with_preset(kind, parse_table(text, source)?, source)?, source)
+pub(super) fn parse<C: OfKind>(text: &str, source: &str) -> Result<C> {
+    let table = with_preset(C::KIND, parse_table(text, source)?, source)?;
+    C::read(&table, source)?.checked(source)
 }
 
 /// The file over the preset it names.

@@ -7,7 +7,7 @@ use innerloop_lab::config::rl::{MethodName, OptimizerName, OuterName};
 use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::{Config, ErrorKind, Result};
+use innerloop_lab::{Config, ErrorKind, Kept, Result};
 use innerloop_rl::picture::{self, TaskPaths};
 use innerloop_rl::{MetaRl, Navigation2d, Rollouts, Trajectory};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use innerloop_lab::config::{Config, Kind, RlConfig, presets};
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::transfer::{Event, Outcome, TransferConfig, evaluate, train};
-use innerloop_lab::{Error, ErrorKind};
+use innerloop_lab::{Error, ErrorKind, Kept};
 
 const SMALL: [&str; 13] = [
     "transfer.source_classes=3",

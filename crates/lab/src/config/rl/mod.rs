@@ -6,7 +6,8 @@ mod keys;
 mod settings;
 mod valid;
 
-use super::{Difference, Kind, kind, setting};
+use super::kind::{self, OfKind};
+use super::{Kept, Kind};
 use crate::Result;
 pub use keys::{
     AlgorithmSection, Environment, EvaluationSection, MethodName, OptimizerName, OuterName,
@@ -38,28 +39,22 @@ impl RlConfig {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
     /// configuration is refused.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<RlConfig> {
-        RlConfig::checked(kind::load(Kind::Rl, preset_or_path, sets)?, preset_or_path)
+        kind::load(preset_or_path, sets)
     }
+}
 
-    /// Reads TOML text; `source` names it in messages.
-    pub fn parse(text: &str, source: &str) -> Result<RlConfig> {
-        RlConfig::checked(kind::parse(Kind::Rl, text, source)?, source)
+impl Kept for RlConfig {
+    fn parse(text: &str, source: &str) -> Result<RlConfig> {
+        kind::parse(text, source)
     }
+}
 
-    /// The whole configuration as TOML, every applicable key written; [`RlConfig::parse`] gives it back.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is tables of plain values")
-    }
+impl OfKind for RlConfig {
+    const KIND: Kind = Kind::Rl;
 
-    /// Settings that differ, key by key, in order of their names.
-    pub fn differences(&self, other: &RlConfig) -> Vec<Difference> {
-        super::differences(&setting::flat(self), &setting::flat(other))
-    }
-
-    /// Defaults that depend on choices are filled in, and everything is checked.
-    fn checked(mut config: RlConfig, source: &str) -> Result<RlConfig> {
-        config.fill();
-        config.check(source)?;
-        Ok(config)
+    fn checked(mut self, source: &str) -> Result<RlConfig> {
+        self.fill();
+        self.check(source)?;
+        Ok(self)
     }
 }
