@@ -171,7 +171,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
     let regression = tasks.family.is_regression();
-    let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
+    let window = WindowConfig::check(at, file, method)?;
     let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     if steps == 0 && method == Method::Reptile {

@@ -217,12 +217,10 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         "{}: an implicit gradient holds at a minimum, which few steps do not reach",
         algorithm.name()
     );
-    let shares = !matches!(
-        structure.path.sharing,
-        Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
-    );
+    let sharing = structure.path.sharing;
     assert!(
-        !shares || structure.kind != MetaGradient::HeldGradients,
+        matches!(sharing, Sharing::None | Sharing::Forward(1) | Sharing::Backward(1))
+            || structure.kind != MetaGradient::HeldGradients,
         "{}: a rule that is learned on the gradients of single steps shares none",
         algorithm.name()
     );
@@ -231,7 +229,6 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         let ends_alone =
             matches!(structure.kind, MetaGradient::Displacement | MetaGradient::Implicit { .. });
         assert!(!ends_alone, "{name}: the steps before the last have no query loss");
-        assert!(!shares, "{name}: steps that share a gradient have one query loss");
     }
 }
 

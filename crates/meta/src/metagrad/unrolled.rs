@@ -89,6 +89,7 @@ impl Unrolled {
             fast: &[],
             state: &[],
             cotangent: &[],
+            between: &[],
             totals: &[],
             companion: &[],
             gradients: &[],
