@@ -250,7 +250,7 @@ impl Programs {
             // Without second derivatives the step-by-step programs do no work twice.
             Strategy::Auto if structure.path.backward(structure.kind).count() == 0 => adjoint(),
             // An unrolled graph of many steps is not even worth building.
-            Strategy::Auto if setup.steps > 10 => adjoint(),
+            Strategy::Auto if structure.most_steps() > 10 => adjoint(),
             Strategy::Auto => {
                 let unrolled = unrolled()?;
                 if 4 * unrolled.cost().arena_elements <= Strategy::BUDGET {

@@ -100,8 +100,28 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.scope.advance(self.algorithm, &self.omega, from, slope, (path, &steps))
     }
 
-    /// An inner loop; at the step `apart` φ is a node of its own, even where another inner loop gets to the same.
-    pub(super) fn trajectory(&self, path: Path, apart: Option<usize>) -> Trajectory<'g> {
+    /// The inner loop that is adaptation.
+    pub(super) fn base(&self) -> Trajectory<'g> {
+        let path = self.structure.path;
+        let cut = if self.recursive() { 0 } else { path.cut(self.structure.kind) };
+        // Held twice: not even the other inner loop, which is held once, has the same nodes there.
+        self.trajectory(path, cut, |x| x.stop_gradient().stop_gradient())
+    }
+
+    /// The one beside it.
+    fn companion(&self, path: Path) -> Trajectory<'g> {
+        let cut = if self.recursive() { path.steps } else { path.cut(self.structure.kind) };
+        self.trajectory(path, cut, |x| x.stop_gradient())
+    }
+
+    /// An inner loop. What it moves is held at the step `cut`, if that is not the first: its own variables, where another inner
+    /// loop may get to the same values and the state depends on parameters that do not move.
+    fn trajectory(
+        &self,
+        path: Path,
+        cut: usize,
+        hold: impl Fn(&Var<'g>) -> Var<'g>,
+    ) -> Trajectory<'g> {
         let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
         let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
         let (mut losses, mut gradients, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
@@ -126,9 +146,9 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 gradient = gradient.map(|g| g.stop_gradient());
             }
             let mut moved = self.advance(path, place, (loss.value, &[gradient]), run);
-            if apart == Some(run.first + run.length) {
+            if cut == run.first + run.length {
                 let end = moved.last_mut().expect("a run has steps");
-                end.phi = end.phi.map(|phi| phi.stop_gradient());
+                *end = Moved { phi: end.phi.map(&hold), state: end.state.map(&hold) };
             }
             places.extend(moved);
             losses.extend(vec![loss.value; run.length]);
@@ -161,8 +181,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
     pub(super) fn meta_gradient(&self, base: &Trajectory<'g>, loss: &Loss<'g>) -> Vars<'g> {
         let kind = self.structure.kind;
         let beside = self.structure.companion.map(|path| {
-            let apart = if self.recursive() { path.steps } else { path.cut(kind) };
-            let trajectory = self.trajectory(path, Some(apart).filter(|&step| step > 0));
+            let trajectory = self.companion(path);
             (self.companion_query_loss(&trajectory.end().phi), trajectory)
         });
         let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
