@@ -104,7 +104,7 @@ fn numbers_out_of_range_are_refused() {
         ("algorithm.inner_lr", "inf", above),
         ("algorithm.multi_step_loss", "1.5", "0 to 1, a share of training"),
         ("algorithm.second_order_from", "-0.1", "0 to 1, a share of training"),
-        ("algorithm.adaptation_steps", "100001", "a whole number from 0 to 100000"),
+        ("algorithm.adaptation_steps", "1001", "a whole number from 0 to 1000"),
         ("outer.lr", "-1", above),
         ("outer.beta1", "1", "0 or more and below 1"),
         ("outer.beta2", "-0.1", "0 or more and below 1"),
