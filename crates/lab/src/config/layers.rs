@@ -47,12 +47,7 @@ impl Layers {
             return Err(kind.instead_of(Kind::FewShot, source));
         }
         let mut layers = Layers::default();
-        match table.get("preset") {
-            None => {}
-            Some(Value::String(name)) => layers.preset(name, &format!("{source}: "))?,
-            Some(other) => return Err(wrong(source, "preset", other, "the name of a preset")),
-        }
-        layers.add(table, source)?;
+        layers.with_preset(table, source)?;
         Ok(layers)
     }
 
@@ -108,7 +103,17 @@ impl Layers {
     fn preset(&mut self, name: &str, within: &str) -> Result<()> {
         let text = presets::find(name).ok_or_else(|| unknown_preset(name, within))?;
         let source = format!("preset {name}");
-        self.add(&parse_table(text, &source)?, &source)
+        self.with_preset(&parse_table(text, &source)?, &source)
+    }
+
+    /// The preset that a table names at its top, which may stand on another, and the table over it.
+    fn with_preset(&mut self, table: &Table, source: &str) -> Result<()> {
+        match table.get("preset") {
+            None => {}
+            Some(Value::String(name)) => self.preset(name, &format!("{source}: "))?,
+            Some(other) => return Err(wrong(source, "preset", other, "the name of a preset")),
+        }
+        self.add(table, source)
     }
 
     fn add(&mut self, table: &Table, source: &str) -> Result<()> {
