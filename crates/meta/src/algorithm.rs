@@ -3,6 +3,7 @@
 use innerloop_engine::{Params, Shape, Tensor, Var};
 
 use crate::Vars;
+use crate::rates::gradient_step;
 
 /// One inner step, from φ_k to φ_{k+1}.
 #[derive(Clone)]
@@ -172,8 +173,10 @@ pub trait Algorithm: Send + Sync {
         Sharing::None
     }
 
-    /// One inner step.
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g>;
+    /// One inner step; by default `φ − α_k ∇L_S(φ)`, with a rate for each tensor and step ([`crate::Rates::per_step`]).
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        gradient_step(step)
+    }
 
     /// What the outer loop descends along.
     fn meta_gradient(&self) -> MetaGradient;

@@ -56,7 +56,7 @@
 //!     // and two that return nothing: `carried`, `statistics`
 //! }
 //!
-//! let maml = Maml { inner: InnerLoop::new(0.1), learn_rates: false };
+//! let maml = Maml { inner: InnerLoop::new(0.1) };
 //! let learner = Learner::new(&Nearness, &maml, Setup::new(1));
 //!
 //! let [theta, a, b] = [3.0, 1.0, 2.0].map(|x| Tensor::from_f64(&[1], vec![x]));

@@ -2,7 +2,7 @@
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
-use crate::Vars;
+use crate::{InnerStep, Moved, Vars};
 
 /// Rates are meta-parameters named after the tensor they move.
 pub const RATE_PREFIX: &str = "inner_lr.";
@@ -53,4 +53,12 @@ pub(crate) fn at_step<'g>(rates: Var<'g>, step: Var<'g>) -> Var<'g> {
 /// `α_k` of every adapted tensor at the current step.
 pub(crate) fn all_at_step<'g>(adapted: &Vars<'g>, rates: &Vars<'g>, step: Var<'g>) -> Vars<'g> {
     adapted.map_named(|name, _| at_step(rates[&rate_name(name)], step))
+}
+
+/// `φ − α_k ∇L_S(φ)`, with a rate for each tensor and step.
+pub(crate) fn gradient_step<'g>(step: &InnerStep<'g>) -> Moved<'g> {
+    let alpha = all_at_step(&step.phi, &step.rates, step.step);
+    let update = step.gradient.zip_map(&alpha, |&g, &alpha| alpha * g);
+    let phi = step.phi.zip_map(&update, |&phi, &update| phi - update);
+    Moved { phi, state: Params::new() }
 }

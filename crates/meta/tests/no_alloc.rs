@@ -10,8 +10,9 @@ use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
-    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
-    MetaCurvature, MetaSgd, MultiStep, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, LearnedRates, Lstm, Maml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Protonet, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Grouping, Learner, Loss, Losses, MetaState, Point, Problem, Setup, Sharing,
@@ -111,21 +112,21 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
     let inner = || InnerLoop::new(0.1);
     let adam = InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 };
     vec![
-        Box::new(Maml { inner: inner(), learn_rates: false }),
-        Box::new(Maml { inner: inner(), learn_rates: true }),
+        Box::new(Maml { inner: inner() }),
+        Box::new(LearnedRates::new(Box::new(Maml { inner: inner() }))),
         Box::new(Fomaml { inner: inner() }),
         Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd }),
         Box::new(Reptile { inner: inner(), optimizer: adam }),
         Box::new(MetaSgd { inner: inner() }),
         Box::new(MetaCurvature { inner: inner() }),
-        Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
-        Box::new(MamlPlusPlus::new(Box::new(Maml { inner: inner(), learn_rates: true }), 0.5, 0.5)),
-        Box::new(Boil { inner: inner(), head: "head".into() }),
-        Box::new(MultiStep::new(
-            Box::new(Maml { inner: inner(), learn_rates: false }),
-            Sharing::Forward(2),
+        Box::new(LearnedRates::new(Box::new(Anil { inner: inner(), head: "head".into() }))),
+        Box::new(MamlPlusPlus::new(
+            Box::new(LearnedRates::new(Box::new(Maml { inner: inner() }))),
+            0.5,
             0.5,
         )),
+        Box::new(Boil { inner: inner(), head: "head".into() }),
+        Box::new(MultiStep::new(Box::new(Maml { inner: inner() }), Sharing::Forward(2), 0.5)),
         Box::new(MultiStep::new(Box::new(MetaSgd { inner: inner() }), Sharing::Backward(2), 0.0)),
         Box::new(GradientSimilarity {
             inner: inner(),
@@ -136,7 +137,7 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             comparison: Comparison::Whole,
         }),
         Box::new(Shot::new(
-            Box::new(Maml { inner: inner(), learn_rates: true }),
+            Box::new(LearnedRates::new(Box::new(Maml { inner: inner() }))),
             0.1,
             Distance::ReferenceToTarget,
             (Role::Reference, 1),

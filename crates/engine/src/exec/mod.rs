@@ -148,6 +148,18 @@ impl Workspace {
         }
     }
 
+    /// Supplies a vector input for the next run: zeros, and a one at some place. Panics when it has no such place.
+    #[track_caller]
+    pub fn set_one_hot(&mut self, input: usize, place: usize) {
+        let (slot, shape) = &self.tables.inputs[input];
+        assert!(shape.len() == 1 && place < shape[0], "no place {place} in input {input}");
+        let Some(slot) = slot else { return };
+        match &mut self.memory {
+            Memory::F32(buffers) => one_hot(&mut buffers.arena[slot.range(ALL)], place),
+            Memory::F64(buffers) => one_hot(&mut buffers.arena[slot.range(ALL)], place),
+        }
+    }
+
     /// Shape of an output.
     pub fn output_shape(&self, output: usize) -> &[usize] {
         &self.tables.outputs[output].1
@@ -212,6 +224,11 @@ impl Workspace {
 
 /// Inputs and outputs are whole values.
 const ALL: Items = Items { first: 0, count: 1 };
+
+fn one_hot<T: Elem>(row: &mut [T], place: usize) {
+    row.fill(T::ZERO);
+    row[place] = T::ONE;
+}
 
 fn fill<T: Elem>(to: &mut [T], from: &Tensor) {
     match from.dtype() {

@@ -3,9 +3,9 @@
 use innerloop_engine::Key;
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
-    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
-    MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, LearnedRates, Lstm, Maml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Algorithm, Rates, Sharing};
 use innerloop_nn as nn;
@@ -24,13 +24,10 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
         frozen.extend(nn::Conv4::NORMS.map(String::from));
     }
     let inner = InnerLoop { rates, frozen };
-    let learn_rates = settings.learn_inner_lr;
     let method: Box<dyn Algorithm> = match settings.method {
-        Method::Maml | Method::MamlPlusPlus | Method::MultiStep { .. } => {
-            Box::new(Maml { inner, learn_rates })
-        }
+        Method::Maml | Method::MamlPlusPlus | Method::MultiStep { .. } => Box::new(Maml { inner }),
         Method::Fomaml => Box::new(Fomaml { inner }),
-        Method::Anil => Box::new(Anil { inner, head: nn::HEAD.into(), learn_rates }),
+        Method::Anil => Box::new(Anil { inner, head: nn::HEAD.into() }),
         Method::Boil => Box::new(Boil { inner, head: nn::HEAD.into() }),
         Method::Cavia { .. } => Box::new(Cavia { inner, context: nn::CONTEXT.into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
@@ -69,6 +66,10 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
                 config::InnerOptimizer::Adam => InnerOptimizer::Adam { beta2: 0.999, eps: 1e-8 },
             },
         }),
+    };
+    let method = match settings.learn_inner_lr {
+        true => Box::new(LearnedRates::new(method)),
+        false => method,
     };
     let method = in_windows(config, method);
     let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);

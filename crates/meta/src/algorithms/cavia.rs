@@ -12,8 +12,7 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
 /// CAVIA: MAML whose inner loop moves context parameters alone, always from where the run starts them.
 pub struct Cavia {
@@ -36,13 +35,7 @@ impl Algorithm for Cavia {
         !name.starts_with(&self.context)
     }
 
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Exact

@@ -16,8 +16,7 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
 /// A network trained on all classes together, whose last layer is replaced in every task.
 pub struct FineTune {
@@ -42,13 +41,7 @@ impl Algorithm for FineTune {
         !name.starts_with(&self.head)
     }
 
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::FirstOrder

@@ -23,7 +23,7 @@
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Vars};
 
 /// How the strength of the correction goes on in training.
@@ -79,13 +79,7 @@ impl Algorithm for GradientSimilarity {
         "gradient_similarity"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
         adapted.iter().map(|(name, shape)| (sum(name), shape.clone())).collect()

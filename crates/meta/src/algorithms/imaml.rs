@@ -13,7 +13,7 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
 /// MAML with a proximal inner loop and the implicit gradient.
@@ -33,13 +33,7 @@ impl Algorithm for Imaml {
         "imaml"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         let away = step.phi.zip_map(&step.start, |&phi, &theta| phi - theta);

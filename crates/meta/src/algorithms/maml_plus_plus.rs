@@ -7,7 +7,7 @@
 //! Derivative-order annealing: g_k is held constant in G until a share of training is over. θ then takes
 //! first-order MAML's gradient, learned rates still theirs through `φ_k − α_k g_k`.
 //!
-//! The rest of the paper lies elsewhere: rates per tensor and step are [`super::Maml::learn_rates`], the cosine is
+//! The rest of the paper lies elsewhere: rates per tensor and step are [`super::LearnedRates`], the cosine is
 //! the outer schedule, statistics, scales and shifts per step are the network's, the ensemble at test is the run's.
 //!
 //! Departures: the weights change with every iteration, in the authors' code with every epoch. Holding gradients

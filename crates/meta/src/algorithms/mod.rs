@@ -3,6 +3,7 @@
 /// Of a method around another one, `self.base`: what it leaves as it is there.
 macro_rules! as_in_base {
     ($($method:ident)*) => { $(as_in_base!(@ $method);)* };
+    (@ name) => { fn name(&self) -> &str { self.base.name() } };
     (@ adapts) => { fn adapts(&self, name: &str) -> bool { self.base.adapts(name) } };
     (@ learns) => { fn learns(&self, name: &str) -> bool { self.base.learns(name) } };
     (@ rates) => {
@@ -43,6 +44,17 @@ macro_rules! as_in_base {
     };
 }
 
+/// Of a method around `self.inner`: that all of it moves, and at its rates, one for each tensor and step.
+macro_rules! as_in_inner_loop {
+    ($($method:ident)*) => { $(as_in_inner_loop!(@ $method);)* };
+    (@ adapts) => { fn adapts(&self, name: &str) -> bool { self.inner.moves(name) } };
+    (@ rates) => {
+        fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+            self.inner.rates.per_step(adapted, steps)
+        }
+    };
+}
+
 mod anil;
 mod binom_maml;
 mod boil;
@@ -52,6 +64,7 @@ mod fomaml;
 mod gradient_similarity;
 mod hf_maml;
 mod imaml;
+mod learned_rates;
 mod lstm;
 mod maml;
 mod maml_plus_plus;
@@ -74,6 +87,7 @@ pub(crate) use gradient_similarity::sum as gradient_sum;
 pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
 pub use hf_maml::HfMaml;
 pub use imaml::Imaml;
+pub use learned_rates::LearnedRates;
 pub use lstm::Lstm;
 pub use maml::Maml;
 pub use maml_plus_plus::MamlPlusPlus;

@@ -10,8 +10,8 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
 use crate::rates::all_at_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
 /// What takes the inner steps.
@@ -47,13 +47,7 @@ impl Algorithm for Reptile {
         "reptile"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
         match self.optimizer {

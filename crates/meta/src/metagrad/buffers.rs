@@ -11,8 +11,6 @@ use crate::minibatch::Passes;
 
 /// Buffers of the tasks that run together, outside the programs.
 pub(super) struct Buffers {
-    /// One-hot rows of every step.
-    pub(super) one_hot: Vec<Tensor>,
     /// Support and query arrays of a group of several tasks; a single task's are read where they are.
     support: Vec<Tensor>,
     query: Vec<Tensor>,
@@ -30,18 +28,11 @@ impl Buffers {
 
     /// Buffers for an inner loop of another length than the trained one.
     pub(super) fn with_steps(structure: &Structure, dtype: Dtype, steps: usize) -> Buffers {
-        let axis = structure.steps + 1;
-        let one_hot = (0..axis).map(|k| {
-            let mut row = Tensor::zeros(dtype, &[axis]);
-            row.set(k, 1.0);
-            row
-        });
         let zeros = |shapes: &[Vec<usize>]| -> Vec<Tensor> {
             shapes.iter().map(|shape| Tensor::zeros(dtype, &structure.stacked(shape))).collect()
         };
         let grouped = |shapes| if structure.group > 1 { zeros(shapes) } else { Vec::new() };
         Buffers {
-            one_hot: one_hot.collect(),
             support: grouped(&structure.support),
             query: grouped(&structure.query),
             batches: match structure.batch {
@@ -112,7 +103,7 @@ impl Buffers {
 
     pub(super) fn bytes(&self) -> usize {
         let arrays = self.support.iter().chain(&self.query).chain(self.batches.iter().flatten());
-        arrays.chain(&self.one_hot).chain(&self.statistics).map(bytes_of).sum()
+        arrays.chain(&self.statistics).map(bytes_of).sum()
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Lane {
     /// Adds the query loss on the way, where steps before the last one count.
     query: Option<Compiled>,
     final_loss: bool,
+    /// Places that are kept: those that the way back reads, or two in turn.
+    places: usize,
 }
 
 /// Name of the program that adds the query loss after a step that is not the last.
@@ -37,7 +39,8 @@ impl Run {
 
 /// What an inner loop leaves.
 pub(super) struct Track {
-    /// φ and the inner optimizer's state before each run of steps, or each step, and at the end.
+    /// φ and the inner optimizer's state before each run of steps, or each step, and at the end; where none is read again,
+    /// the last two.
     trajectory: Vec<Vec<Tensor>>,
     /// The gradient of each step that the way back reads; nothing for a step that opens a window, whose gradient is
     /// computed again with its Hessian.
@@ -47,6 +50,8 @@ pub(super) struct Track {
     between: Vec<Vec<Tensor>>,
     /// For each order: of φ and the state.
     pub(super) cotangent: Vec<Tensor>,
+    /// Where the end is among the trajectory's places.
+    end: usize,
 }
 
 /// What programs run on.
@@ -98,15 +103,21 @@ impl Lane {
         let one_more = more.then(|| path.one_more());
         let step = |kind| step_program(structure, problem, algorithm, (path, kind));
         let back = |kind| back_program(structure, problem, algorithm, (path, kind));
+        let query = weighs_steps && path.steps > 1;
+        let read_again = query || path.backward(structure.kind).any(|run| run.first < path.steps);
         Ok(Lane {
             path,
             step: Kinds::new(path.forward().chain(one_more), step)?,
             back: Kinds::new(path.backward(structure.kind), back)?,
-            query: (weighs_steps && path.steps > 1)
-                .then(|| query_on_the_way(structure, problem))
-                .transpose()?,
+            query: query.then(|| query_on_the_way(structure, problem)).transpose()?,
             final_loss,
+            places: if read_again { path.place(path.steps) + 1 } else { 2 },
         })
+    }
+
+    /// Number of the kept place after so many steps.
+    fn place(&self, steps: usize) -> usize {
+        self.path.place(steps) % self.places
     }
 
     pub(super) fn costs(
@@ -141,7 +152,8 @@ impl Lane {
         };
         let gradient = structure.zeros(&structure.adapted, dtype);
         Track {
-            trajectory: vec![moving; self.path.place(self.path.steps) + 1],
+            trajectory: vec![moving; self.places],
+            end: self.place(self.path.steps),
             gradients: unless_opening(self.path.keeps_gradients, &gradient),
             between: unless_opening(self.query.is_some(), &cotangent),
             cotangent,
@@ -169,8 +181,7 @@ impl Lane {
         for run in self.path.forward().chain(one_more) {
             let Run { first, length, .. } = run;
             let (step, k) = (structure.step_index(first), self.path.batch(first));
-            let (before, after) = trajectory.split_at_mut(self.path.place(first) + 1);
-            let place = before.last().expect("the run's start is there");
+            let place = &trajectory[self.place(first)];
             let at = Sources::at(meta, tasks, buffers, (place, n), (step, k));
             self.step.of(run).run(workspace, at);
             if let Some(results) = &mut results {
@@ -183,7 +194,8 @@ impl Lane {
                 break;
             }
             let mut next = 1;
-            for place in &mut after[..if self.path.keeps_steps { length } else { 1 }] {
+            for after in if self.path.keeps_steps { 1 } else { length }..=length {
+                let place = &mut trajectory[self.place(first + after)];
                 read_all(workspace, next, place);
                 next += place.len();
             }
@@ -205,10 +217,10 @@ impl Lane {
         buffers: &Buffers,
     ) {
         let Job { structure, meta, tasks } = job;
-        let Track { trajectory, gradients, between, cotangent } = track;
+        let Track { trajectory, gradients, between, cotangent, .. } = track;
         let mut runs = self.path.backward(structure.kind).rev().peekable();
         for first in (0..=self.path.steps).rev() {
-            let place = (trajectory[self.path.place(first)].as_slice(), structure.adapted.len());
+            let place = (trajectory[self.place(first)].as_slice(), structure.adapted.len());
             if let Some(run) = runs.next_if(|run| run.first == first) {
                 let step = (structure.step_index(first), self.path.batch(first));
                 let at = Sources::at(meta, tasks, buffers, place, step);
@@ -240,7 +252,7 @@ impl Lane {
 impl Track {
     /// φ and the state at the end.
     pub(super) fn end(&self) -> &[Tensor] {
-        &self.trajectory[self.trajectory.len() - 1]
+        &self.trajectory[self.end]
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -219,9 +219,9 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
     );
     let sharing = structure.path.sharing;
     assert!(
-        matches!(sharing, Sharing::None | Sharing::Forward(1) | Sharing::Backward(1))
+        !matches!(sharing, Sharing::Backward(window) if window > 1)
             || structure.kind != MetaGradient::HeldGradients,
-        "{}: a rule that is learned on the gradients of single steps shares none",
+        "{}: gradients that are held constant have no Hessian to share",
         algorithm.name()
     );
     if structure.weighs_steps() {

@@ -345,7 +345,10 @@ impl Compiled {
                 Bind::Scheduled(i) => &from.meta.scheduled.values()[i],
                 Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],
-                Bind::Step(after) => &from.buffers.one_hot[from.step + after],
+                Bind::Step(after) => {
+                    workspace.set_one_hot(input, from.step + after);
+                    continue;
+                }
                 Bind::Support(i) => from.buffers.support(from.tasks, i),
                 Bind::Batch(step, i) => from.buffers.batch(from.tasks, from.k + step, i),
                 Bind::Query(i) => from.buffers.query(from.tasks, i),

@@ -9,7 +9,7 @@ use innerloop_meta::algorithms::{
 };
 use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
-use crate::algorithms::{imaml, multi_step};
+use crate::algorithms::{imaml, learned, multi_step};
 use crate::forms::{Form, Vector, adjoint, all, assert_vector, minus, trajectory, vector};
 use crate::problems::{N, STRATEGIES, Support, by, flat, norm, quadratic, run, run_in};
 
@@ -26,7 +26,7 @@ fn maml_fomaml_and_reptile() {
         let moved = minus(&phi[0], &[1.0; N], &phi[steps]);
         for strategy in STRATEGIES {
             let setup = by(strategy, steps);
-            let maml = case.run(&Maml { inner: inner.clone(), learn_rates: false }, setup);
+            let maml = case.run(&Maml { inner: inner.clone() }, setup);
             assert!(norm(&maml.gradient) >= 1e-3, "a degenerate problem");
             assert_vector("maml", &vector(&maml.gradient), &g);
             assert_vector("fast weights", &vector(&maml.fast), &phi[steps]);
@@ -69,7 +69,7 @@ fn reptile_moves_towards_the_minimum() {
 fn anil() {
     let case = quadratic(2, Support::Quadratic);
     let head_only = std::array::from_fn(|i| if i < 2 { 0.0 } else { case.rate });
-    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
     for steps in [0, 1, 4] {
         let rates = vec![head_only; steps];
         let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
@@ -326,7 +326,7 @@ fn learned_rates() {
     let case = quadratic(2, Support::Quadratic);
     let of = vec![("head".to_string(), 0.03)];
     let inner = InnerLoop { rates: Rates { default: 0.1, of }, frozen: Vec::new() };
-    let algorithm = Maml { inner, learn_rates: true };
+    let algorithm = learned(Maml { inner });
     let steps = 3;
     let mut meta = case.meta(&algorithm, steps);
     assert_eq!(meta.omega[&rate_name("body")], Tensor::full(Dtype::F64, &[3], 0.1));

@@ -8,7 +8,7 @@ use innerloop_meta::{
     TaskResult, minibatch,
 };
 
-use crate::algorithms::{adapts_as_trained, algorithms, maml};
+use crate::algorithms::{adapts_as_trained, algorithms, learned, maml};
 use crate::problems::{
     Case, STRATEGIES, Support, Task, assert_results, assert_same, by, conv, flat, mlp, normalised,
     quadratic, run, run_in,
@@ -258,7 +258,7 @@ fn adaptation_on_minibatches_is_that_of_training() {
 #[test]
 fn longer_adaptation_repeats_the_last_rate() {
     let case = mlp(6, 4);
-    let algorithm = Maml { inner: InnerLoop::new(case.rate), learn_rates: true };
+    let algorithm = learned(Maml { inner: InnerLoop::new(case.rate) });
     let with_rates = |rates: &[f64]| {
         let mut meta = case.meta(&algorithm, rates.len());
         let names = meta.omega.names().to_vec();

@@ -27,7 +27,7 @@ fn diagnose(
 }
 
 fn maml(rate: f64) -> Box<dyn Algorithm> {
-    Box::new(Maml { inner: InnerLoop::new(rate), learn_rates: false })
+    Box::new(Maml { inner: InnerLoop::new(rate) })
 }
 
 fn dot(a: &Vector, b: &Vector) -> f64 {

@@ -10,7 +10,7 @@ use innerloop_meta::{
     StepLosses,
 };
 
-use crate::algorithms::{adapts_as_trained, maml, multi_step, plus_plus};
+use crate::algorithms::{adapts_as_trained, learned, maml, multi_step, plus_plus};
 use crate::problems::{Case, STRATEGIES, Support, by, mlp, norm, normalised, quadratic, run};
 
 /// Why a meta-gradient is refused.
@@ -107,14 +107,16 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     };
     vec![
         ("maml", Box::new(maml(rate))),
-        ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
-        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
+        ("learned rates", Box::new(learned(Maml { inner: inner() }))),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("anil, learned rates", Box::new(learned(Anil { inner: inner(), head: "head".into() }))),
+        ("boil, learned rates", Box::new(learned(Boil { inner: inner(), head: "head".into() }))),
         (
-            "anil, learned rates",
-            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+            "cavia, learned rates",
+            Box::new(learned(Cavia { inner: inner(), context: "head".into() })),
         ),
-        ("maml++", plus_plus(Maml { inner: inner(), learn_rates: true })),
-        ("anil++", plus_plus(Anil { inner: inner(), head: "head".into(), learn_rates: true })),
+        ("maml++", plus_plus(learned(Maml { inner: inner() }))),
+        ("anil++", plus_plus(learned(Anil { inner: inner(), head: "head".into() }))),
         ("meta-sgd++", plus_plus(MetaSgd { inner: without(&["features.0.b"]) })),
         ("momentum++", plus_plus(multi_step(inner(), Sharing::None, 0.9))),
         ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
@@ -132,10 +134,7 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("meta-sgd", Box::new(MetaSgd { inner: inner() })),
         (
             "frozen",
-            Box::new(Maml {
-                inner: without(&["body.gain", "features.1", "head.b"]),
-                learn_rates: true,
-            }),
+            Box::new(learned(Maml { inner: without(&["body.gain", "features.1", "head.b"]) })),
         ),
         ("frozen meta-sgd", Box::new(MetaSgd { inner: without(&["head", "features.0.b"]) })),
     ]

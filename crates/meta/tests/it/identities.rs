@@ -3,15 +3,15 @@
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature,
-    MetaSgd, Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, InnerLoop, InnerOptimizer, LearnedRates, Maml,
+    MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
     Setup, Sharing, StepLosses, rate_name,
 };
 
-use crate::algorithms::{adapts_as_trained, algorithms, maml, multi_step};
+use crate::algorithms::{adapts_as_trained, algorithms, learned, maml, multi_step};
 use crate::problems::{
     Case, STRATEGIES, Support, assert_results, assert_same, by, conv, flat, mlp, norm, normalised,
     quadratic, run,
@@ -49,14 +49,39 @@ fn fomaml_is_maml_without_second_order() {
     }
 }
 
+/// Learned rates leave a first-order method's gradient as it is, and have one of their own: `−⟨way of a step / its rate, q⟩`.
+#[test]
+fn rates_of_first_order_methods() {
+    let (case, steps, rate) = (mlp(6, 4), 3, 0.05);
+    let inner = || InnerLoop::new(rate);
+    let bases = || -> [Box<dyn Algorithm>; 2] {
+        [Box::new(Fomaml { inner: inner() }), Box::new(SignMaml { inner: inner() })]
+    };
+    for strategy in STRATEGIES {
+        for (base, plain) in bases().into_iter().zip(bases()) {
+            let after = |k| case.run(plain.as_ref(), by(strategy, k));
+            let (q, places) = (after(steps).gradient, [0, 1, 2, 3].map(|k| after(k).fast));
+            let got = case.run(&LearnedRates::new(base), by(strategy, steps)).gradient;
+            assert_same(plain.name(), &of_theta(&got), &q, ROUNDING);
+            for (name, q) in q.iter() {
+                let slope = |k: usize| {
+                    let way = places[k].get(name).unwrap().iter().zip(places[k + 1][name].iter());
+                    -way.zip(q.iter()).map(|((a, b), q)| (a - b) / rate * q).sum::<f64>()
+                };
+                let want: Vec<f64> = (0..steps).map(slope).collect();
+                let got = &got[&rate_name(name)];
+                let close = |(got, want): (f64, &f64)| (got - want).abs() <= 1e-10;
+                assert!(got.iter().zip(&want).all(close), "{name}: {got:?}, {want:?}");
+                assert!(want.iter().any(|x| x.abs() >= 1e-6), "{name}: {want:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn anil_lies_between_maml_and_the_plain_gradient() {
     let case = mlp(6, 4);
-    let anil = |head: &str| Anil {
-        inner: InnerLoop::new(case.rate),
-        head: head.into(),
-        learn_rates: false,
-    };
+    let anil = |head: &str| Anil { inner: InnerLoop::new(case.rate), head: head.into() };
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let all_head = case.run(&anil(""), setup);
@@ -68,7 +93,7 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
         // Freezing all but the head is ANIL; freezing all is the plain gradient.
         let freeze = |prefixes: &[&str]| {
             let inner = frozen(case.rate, prefixes);
-            case.run(&Maml { inner, learn_rates: false }, setup)
+            case.run(&Maml { inner }, setup)
         };
         let between = case.run(&anil("head"), setup);
         assert_results("frozen body", &freeze(&["features"]), &between, ROUNDING);
@@ -83,7 +108,7 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
 fn cavia_leaves_the_start_of_its_context() {
     let case = mlp(6, 4);
     let cavia = Cavia { inner: InnerLoop::new(case.rate), context: "head".into() };
-    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let (got, want) = (case.run(&cavia, setup), case.run(&anil, setup));
@@ -108,7 +133,7 @@ fn boil_is_maml_with_a_frozen_head() {
         assert_same("all head", &all_head.gradient, &plain, ROUNDING);
         let inner = frozen(case.rate, &["head"]);
         let between = case.run(&boil("head"), setup);
-        let freeze = case.run(&Maml { inner, learn_rates: false }, setup);
+        let freeze = case.run(&Maml { inner }, setup);
         assert_results("frozen head", &freeze, &between, ROUNDING);
     }
 }
@@ -242,7 +267,7 @@ fn meta_sgd_and_learned_rates_are_maml_in_theta() {
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let plain = case.run(&maml(case.rate), setup);
-        let per_step = case.run(&Maml { inner: inner.clone(), learn_rates: true }, setup);
+        let per_step = case.run(&learned(Maml { inner: inner.clone() }), setup);
         let per_element = case.run(&MetaSgd { inner: inner.clone() }, setup);
         for (name, other) in [("learned rates", &per_step), ("meta-sgd", &per_element)] {
             assert_same(name, &of_theta(&other.gradient), &plain.gradient, ROUNDING);

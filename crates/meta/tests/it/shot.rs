@@ -11,7 +11,7 @@ use innerloop_meta::{
     Adapter, Algorithm, Derivatives, Learner, Loss, Point, Problem, Setup, Sharing, StepLosses,
 };
 
-use crate::algorithms::{maml, multi_step, plus_plus};
+use crate::algorithms::{learned, maml, multi_step, plus_plus};
 use crate::problems::{
     Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, mlp, norm,
     quadratic, run,
@@ -260,7 +260,7 @@ fn no_weight_is_the_base_method() {
             [
                 Box::new(maml(case.rate)),
                 Box::new(Fomaml { inner: inner() }),
-                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false }),
+                Box::new(Anil { inner: inner(), head: "head".into() }),
                 Box::new(Boil { inner: inner(), head: "head".into() }),
             ]
         };
@@ -379,7 +379,7 @@ fn reptile_is_refused() {
 fn learned_rates_feel_the_target() {
     let case = classes();
     let with = |weight| {
-        let base = Box::new(Maml { inner: InnerLoop::new(case.rate), learn_rates: true });
+        let base = Box::new(learned(Maml { inner: InnerLoop::new(case.rate) }));
         let shot = Shot::new(base, weight, Distance::ReferenceToTarget, (Role::Reference, 1));
         STRATEGIES.map(|strategy| case.run(&shot, by(strategy, 3)).gradient)
     };
@@ -387,6 +387,26 @@ fn learned_rates_feel_the_target() {
     assert_same("strategies", &a, &b, 1e-12);
     let rates = |of: &Params<Tensor>| flat(&of.filter(|name| name.starts_with("inner_lr.")));
     assert!(relative_error(&rates(&a), &rates(&plain)) >= 1e-3);
+}
+
+/// Where rates differ from step to step, the target goes as far as all of them.
+#[test]
+fn uneven_rates_are_travelled_in_sum() {
+    let case = quadratic(2, Support::Linear);
+    for strategy in STRATEGIES {
+        let gradient = |weight| {
+            let base = Box::new(learned(maml(case.rate)));
+            let shot = Shot::new(base, weight, Distance::Parameters, (Role::Reference, 1));
+            let mut meta = case.meta(&shot, 3);
+            for (i, name) in meta.omega.names().to_vec().iter().enumerate() {
+                if name.starts_with("inner_lr.") {
+                    meta.omega.values_mut()[i] = Tensor::from_f64(&[3], vec![0.02, 0.3, 0.1]);
+                }
+            }
+            run(&case.learner(&shot, by(strategy, 3)), &meta, &case.task(0)).gradient
+        };
+        assert_same("a straight path", &gradient(10.0), &gradient(0.0), 1e-11);
+    }
 }
 
 /// Factors of several matrices at the identity change nothing: the target travels as far as that of MAML.

@@ -192,6 +192,8 @@ fn every_key_survives_a_round_trip() {
         "name = 'multi_step', window = 1, learn_inner_lr = true",
         "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss = 0.2",
         "name = 'anil', window = 3, learn_inner_lr = true",
+        "name = 'fomaml', learn_inner_lr = true",
+        "name = 'lstm', window = 5",
         "name = 'meta_sgd', window = 2, window_mode = 'backward'",
         "name = 'fomaml', window = 2",
         "name = 'maml_plus_plus', window = 2, window_mode = 'backward'",
