@@ -2,9 +2,7 @@
 
 use innerloop_engine::Params;
 use innerloop_engine::check::relative_error;
-use innerloop_meta::algorithms::{
-    Fomaml, Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, Reptile,
-};
+use innerloop_meta::algorithms::{Fomaml, Imaml, InnerLoop, InnerOptimizer, MamlPlusPlus, Reptile};
 use innerloop_meta::{Algorithm, Derivatives, RATE_PREFIX, Setup, Strategy, TaskResult};
 
 use crate::algorithms::{learned, maml, plus_plus};
