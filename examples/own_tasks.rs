@@ -9,7 +9,7 @@
 use std::f32::consts::PI;
 
 use innerloop::engine::{Key, Tensor};
-use innerloop::lab::{Config, Evaluator, Experiment, Result, Trainer};
+use innerloop::lab::{Config, Evaluator, Experiment, Kept, Result, Trainer};
 use innerloop::rand::RngExt;
 use innerloop::tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 

@@ -13,7 +13,7 @@ use innerloop_tasks::{
 use rand::Rng;
 
 use crate::trainer::thread_pool;
-use crate::{Config, Experiment, Result, Trainer, peak_memory};
+use crate::{Config, Experiment, Kept, Result, Trainer, peak_memory};
 
 /// A workload by name.
 #[derive(Clone, Debug, PartialEq, Eq)]

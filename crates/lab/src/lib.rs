@@ -27,7 +27,7 @@ mod verify;
 
 pub use budget::Budget;
 pub use checkpoint::state::{Which, open, open_with};
-pub use config::Config;
+pub use config::{Config, Kept};
 pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};

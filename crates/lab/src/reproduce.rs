@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::compare::{Run, Status, Watch, one_run};
-use crate::config::{Config, Difference, suggest};
+use crate::config::{Config, Difference, Kept, suggest};
 use crate::evaluation::{Estimate, Measure};
 use crate::{Error, Result};
 

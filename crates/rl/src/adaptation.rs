@@ -155,7 +155,7 @@ impl Task {
 
     /// The same of PPO's clipped loss.
     pub(crate) fn clipped_gradient(&self, shared: &Shared, memory: &mut Memory) -> Vec<f64> {
-        self.outer_gradient(shared, memory, &shared.programs.clipped_gradient)
+        self.outer_gradient(shared, memory, shared.programs.clipped_gradient())
     }
 
     fn outer_gradient(
@@ -180,7 +180,7 @@ impl Task {
         let moved = programs.params(&self.push(shared, memory, v));
         let phi = self.adapted();
         let product =
-            programs.vector(&programs.fisher_product, memory, [phi, &moved], self.query());
+            programs.vector(programs.fisher_product(), memory, [phi, &moved], self.query());
         self.pull(shared, memory, product)
     }
 

@@ -24,8 +24,16 @@ pub(crate) struct Programs {
     pub(crate) hessian_product: Program,
     pub(crate) surrogate: Program,
     pub(crate) surrogate_gradient: Program,
-    pub(crate) clipped_gradient: Program,
-    pub(crate) fisher_product: Program,
+    clipped_gradient: Option<Program>,
+    fisher_product: Option<Program>,
+}
+
+/// What an outer step needs beside the surrogate and its gradient.
+pub(crate) struct StepPrograms {
+    /// The Fisher product, of TRPO.
+    pub(crate) fisher: bool,
+    /// ε of the clipped surrogate, of PPO.
+    pub(crate) clip: Option<f64>,
 }
 
 /// What the programs of one thread run in.
@@ -109,8 +117,13 @@ impl<'g> Traced<'g> {
 }
 
 impl Programs {
-    /// Compiles for rollouts of `rollout_rows` trajectories at a time. `clip` is PPO's ε.
-    pub(crate) fn new(policy: &Policy, rollout_rows: usize, clip: f64, dtype: Dtype) -> Programs {
+    /// Compiles for rollouts of `rollout_rows` trajectories at a time.
+    pub(crate) fn new(
+        policy: &Policy,
+        rollout_rows: usize,
+        step: StepPrograms,
+        dtype: Dtype,
+    ) -> Programs {
         let graph = Graph::new();
         let traced = Traced::new(&graph, policy);
         let gradient = |loss| grad_params(loss, &traced.params);
@@ -125,8 +138,10 @@ impl Programs {
             hessian_product: compile(&hvp(loss, params, direction, params)),
             surrogate: compile(&[traced.surrogate(), traced.divergence()]),
             surrogate_gradient: compile(gradient(traced.surrogate()).values()),
-            clipped_gradient: compile(gradient(traced.clipped(clip)).values()),
-            fisher_product: compile(traced.fisher_product().values()),
+            clipped_gradient: step
+                .clip
+                .map(|epsilon| compile(gradient(traced.clipped(epsilon)).values())),
+            fisher_product: step.fisher.then(|| compile(traced.fisher_product().values())),
             forward: {
                 let graph = Graph::new();
                 let params = policy
@@ -146,13 +161,24 @@ impl Programs {
             &self.hessian_product,
             &self.surrogate,
             &self.surrogate_gradient,
-            &self.clipped_gradient,
-            &self.fisher_product,
         ];
+        let of_step = [&self.clipped_gradient, &self.fisher_product];
+        let all: Vec<&Program> =
+            all.into_iter().chain(of_step.into_iter().filter_map(Option::as_ref)).collect();
         Memory {
             workspace: Workspace::new(&all, self.dtype, Isa::detect()),
             outputs: self.shapes.map(|shape| Tensor::zeros(self.dtype, shape)),
         }
+    }
+
+    /// The gradient of PPO's clipped surrogate. Panics where the outer step has none.
+    pub(crate) fn clipped_gradient(&self) -> &Program {
+        self.clipped_gradient.as_ref().expect("compiled for PPO")
+    }
+
+    /// The Fisher product. Panics where the outer step has none.
+    pub(crate) fn fisher_product(&self) -> &Program {
+        self.fisher_product.as_ref().expect("compiled for TRPO")
     }
 
     /// Element type of parameters.

@@ -9,7 +9,7 @@ use innerloop_meta::outer::Optimizer;
 use innerloop_nn::Activation;
 
 use crate::adaptation::{Shared, Task, Worker};
-use crate::programs::Programs;
+use crate::programs::{Programs, StepPrograms};
 use crate::trainer::{MetaRl, Outer, Settings};
 use crate::{
     Advantage, Environment, EsMaml, EsTrainer, InnerLoop, MakeEnvironment, Method, Navigation2d,
@@ -37,7 +37,8 @@ struct Case {
 
 fn case(method: Method, steps: usize) -> Case {
     let policy = policy();
-    let programs = Programs::new(&policy, EPISODES, 0.2, Dtype::F64);
+    let step = StepPrograms { fisher: true, clip: Some(0.2) };
+    let programs = Programs::new(&policy, EPISODES, step, Dtype::F64);
     let theta = policy.initial(Key::new(3), Dtype::F64);
     let inner = InnerLoop { method, rate: 0.4, steps };
     let mask =

@@ -18,7 +18,7 @@ use rayon::ThreadPool;
 
 use crate::adaptation::{Shared, Task, Worker};
 use crate::crew::Crew;
-use crate::programs::Programs;
+use crate::programs::{Programs, StepPrograms};
 use crate::{Advantage, InnerLoop, MakeEnvironment, Method, Policy, Rollouts, Trpo};
 
 /// How θ moves.
@@ -127,11 +127,12 @@ impl MetaRl {
         let environment = make();
         let spaces = [environment.observation_space().len(), environment.action_space().len()];
         assert_eq!(spaces, [policy.observations(), policy.actions()], "spaces of the policy");
-        let clip = match settings.outer {
-            Outer::Ppo { clip, .. } => clip,
-            Outer::Trpo(_) | Outer::Plain { .. } => 0.2,
+        let step = match settings.outer {
+            Outer::Trpo(_) => StepPrograms { fisher: true, clip: None },
+            Outer::Ppo { clip, .. } => StepPrograms { fisher: false, clip: Some(clip) },
+            Outer::Plain { .. } => StepPrograms { fisher: false, clip: None },
         };
-        let programs = Programs::new(&policy, settings.trajectories, clip, settings.dtype);
+        let programs = Programs::new(&policy, settings.trajectories, step, settings.dtype);
         let theta = policy.initial(Key::new(settings.seed), settings.dtype);
         let of = |name: &str| f64::from(settings.inner.method.adapts(name));
         let mask = theta.iter().flat_map(|(name, t)| std::iter::repeat_n(of(name), t.len()));

@@ -130,7 +130,7 @@ impl Evaluate {
         let returns = rl::evaluate(&learner, tasks, steps, trajectories)?;
         if self.json {
             let result = serde_json::json!({
-                "algorithm": config.algorithm.name, "seed": config.seed, "tasks": tasks,
+                "algorithm": config.algorithm.name.name(), "seed": config.seed, "tasks": tasks,
                 "trajectories": trajectories, "iteration": learner.iteration(), "returns": returns
             });
             say!("{}", serde_json::to_string_pretty(&result)?);

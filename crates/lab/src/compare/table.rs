@@ -11,7 +11,7 @@ use crate::config::{Difference, LeftOut};
 use crate::evaluation::Estimate;
 use crate::plot::{self, Axis, Chart, Line};
 use crate::run_dir::RunDir;
-use crate::{Config, Result};
+use crate::{Config, Kept, Result};
 
 /// A comparison.
 #[derive(Clone, Debug, Serialize)]

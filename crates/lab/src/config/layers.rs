@@ -9,6 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::file::*;
+use super::section::Sectioned;
 use super::setting::{clip, join, wrong};
 use super::{Kind, LeftOut, WindowConfig, presets, suggest};
 use crate::{Error, Result};

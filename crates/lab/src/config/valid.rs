@@ -22,7 +22,7 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
         Method::FineTune => suits_pretraining(layers, &tasks, &algorithm)?,
         _ => {}
     }
-    let seed = file.seed.unwrap_or(1) as u64;
+    let seed = file.seed.unwrap_or(1);
     Ok(Config {
         seed,
         model,

@@ -6,8 +6,8 @@ use innerloop_engine::{Params, Tensor};
 use innerloop_rl::{EsTrainer, MetaRl, Policy, Rollouts, Trust};
 
 use super::environment::environments;
-use crate::config::RlConfig;
-use crate::config::rl::{ActivationName, MethodName};
+use crate::config::rl::LearnerConfig;
+use crate::config::{Activation, RlConfig};
 use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
@@ -40,8 +40,8 @@ impl Learner {
         let make = environments(config)?;
         let environment = make();
         let activation = match config.policy.activation {
-            ActivationName::Relu => innerloop_nn::Activation::Relu,
-            ActivationName::Tanh => innerloop_nn::Activation::Tanh,
+            Activation::Relu => innerloop_nn::Activation::Relu,
+            Activation::Tanh => innerloop_nn::Activation::Tanh,
         };
         let policy = Policy::new(
             environment.observation_space().len(),
@@ -50,20 +50,12 @@ impl Learner {
             activation,
         );
         let pool = thread_pool(config.run.threads)?;
-        Ok(match config.algorithm.name {
-            MethodName::EsMaml => Learner::Evolution(Box::new(EsTrainer::new(
-                config.evolution(),
-                config.seed,
-                policy,
-                make,
-                pool,
-            ))),
-            MethodName::Maml
-            | MethodName::Fomaml
-            | MethodName::Anil
-            | MethodName::Reptile
-            | MethodName::MultiStep => {
-                Learner::Gradient(Box::new(MetaRl::new(config.settings(), policy, make, pool)))
+        Ok(match config.learner() {
+            LearnerConfig::Evolution(es) => {
+                Learner::Evolution(Box::new(EsTrainer::new(es, config.seed, policy, make, pool)))
+            }
+            LearnerConfig::Gradient(settings) => {
+                Learner::Gradient(Box::new(MetaRl::new(settings, policy, make, pool)))
             }
         })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_lab::checkpoint::tensors;
-use innerloop_lab::{Computed, Config, ErrorKind, Result, Which, metagrad, open};
+use innerloop_lab::{Computed, Config, ErrorKind, Kept, Result, Which, metagrad, open};
 use tempfile::TempDir;
 
 use crate::cases::Case;

@@ -7,7 +7,7 @@ use innerloop_lab::config::rl::{MethodName, OptimizerName, OuterName};
 use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::{Config, ErrorKind, Result};
+use innerloop_lab::{Config, ErrorKind, Kept, Result};
 use innerloop_rl::picture::{self, TaskPaths};
 use innerloop_rl::{MetaRl, Navigation2d, Rollouts, Trajectory};
 
@@ -201,12 +201,13 @@ fn defaults_are_those_of_what_is_read() {
         (MethodName::Maml, OuterName::Plain, Some(OptimizerName::Sgd)),
         (MethodName::Reptile, OuterName::Plain, None),
         (MethodName::Reptile, OuterName::Plain, Some(OptimizerName::Adam)),
+        (MethodName::EsMaml, OuterName::Es, None),
     ] {
         let mut made = RlConfig::default();
         (made.algorithm.name, made.outer.method) = (name, method);
         made.outer.optimizer = optimizer;
         let read = RlConfig::parse(&made.to_toml(), "config.toml").unwrap();
-        assert_eq!(made.settings(), read.settings());
+        assert_eq!(made.learner(), read.learner());
     }
 }
 
@@ -220,8 +221,12 @@ fn what_is_wrong_is_said() {
         ("nav2d-maml", "algorithm.window=2", "algorithm.window does not apply"),
         ("nav2d-maml", "outer.method=es", "expected \"es\" with es_maml alone"),
         ("nav2d-maml", "algorithm.name=reptile", "expected \"plain\" with reptile"),
-        ("nav2d-maml", "algorithm.name=meta_sgd", "unknown variant `meta_sgd`"),
-        ("nav2d-maml", "rl.goal=1", "unknown field `goal`"),
+        (
+            "nav2d-maml",
+            "algorithm.name=meta_sgd",
+            "algorithm.name is \"meta_sgd\", expected one of",
+        ),
+        ("nav2d-maml", "rl.goal=1", "unknown key `rl.goal`; known in [rl]: environment, model"),
         ("nav2d-reptile", "algorithm.adaptation_steps=0", "1 or more with reptile"),
         ("nav2d-es-maml", "outer.method=trpo", "\"es\" with es_maml"),
     ] {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use innerloop_lab::config::{Config, Kind, RlConfig, presets};
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::transfer::{Event, Outcome, TransferConfig, evaluate, train};
-use innerloop_lab::{Error, ErrorKind};
+use innerloop_lab::{Error, ErrorKind, Kept};
 
 const SMALL: [&str; 13] = [
     "transfer.source_classes=3",
@@ -155,8 +155,11 @@ fn bad_settings_are_named() {
         ("outer.momentum=1.0", "outer.momentum is 1, expected at least 0 and below 1"),
         ("algorithm.window=0", "algorithm.window is 0, expected a whole number from 1 to 1000000"),
         ("algorithm.methods=[]", "algorithm.methods is empty, expected one method or more"),
-        ("algorithm.methods=['warp']", "unknown variant `warp`"),
-        ("outer.rate=1", "unknown field `rate`"),
+        (
+            "algorithm.methods=['warp']",
+            "algorithm.methods is [\"warp\"], expected a list, each one of",
+        ),
+        ("outer.rate=1", "unknown key `outer.rate`; known in [outer]: trials, iterations"),
         ("target.channels=[2,2,2,2,2,2]", "expected at most 5 stages"),
         ("target.depths=[1,2]", "target.depths is [1, 2], expected 2 numbers above 0"),
         ("algorithm.window=3", "algorithm.window is 3, expected at most 2, the steps it can share"),

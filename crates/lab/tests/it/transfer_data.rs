@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use innerloop_lab::config::transfer::FamilyName;
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::transfer::{Outcome, TransferConfig, evaluate, train};
-use innerloop_lab::{Error, ErrorKind};
+use innerloop_lab::{Error, ErrorKind, Kept};
 
 use crate::transfer;
 

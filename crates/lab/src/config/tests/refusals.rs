@@ -36,6 +36,41 @@ fn a_slip_in_a_name_gets_a_suggestion() {
     );
 }
 
+/// One reader for all kinds.
+#[test]
+fn every_kind_of_configuration_says_what_is_wrong_in_the_same_words() {
+    for (text, message) in [
+        ("[outer]\nlrr = 1", "unknown key `outer.lrr`; did you mean `lr`?"),
+        ("sead = 5", "unknown key `sead`; did you mean `seed`?"),
+        ("[ouetr]\nlr = 1", "unknown key `ouetr`; did you mean `outer`?"),
+        ("threads = 1", "unknown key `threads`; did you mean `run.threads`?"),
+        ("seed = -1", "seed is -1, expected a whole number, 0 or more"),
+        ("run = 5", "run is 5, expected a section [run]"),
+        (
+            "[outer]\niterations = 'all'",
+            "outer.iterations is \"all\", expected a whole number, 0 or more",
+        ),
+    ] {
+        check_text(text, message);
+        let expected = format!("run.toml: {message}");
+        let rl = RlConfig::parse(&format!("{text}\n[rl]"), "run.toml").unwrap_err();
+        assert_eq!((rl.to_string(), rl.kind()), (expected.clone(), ErrorKind::Config));
+        let transfer =
+            TransferConfig::parse(&format!("{text}\n[transfer]"), "run.toml").unwrap_err();
+        assert_eq!((transfer.to_string(), transfer.kind()), (expected, ErrorKind::Config));
+    }
+    let error = RlConfig::load("nav2d-maml", &["outer.method=trop".into()]).unwrap_err();
+    let names = setting::one_of(&["trpo", "ppo", "plain", "es"]);
+    let message = format!(
+        "--set outer.method=trop: outer.method is \"trop\", expected {names}; did you mean `trpo`?"
+    );
+    assert_eq!(error.to_string(), message);
+    let message =
+        "run.toml: unknown key `source.target_shots`; did you mean `transfer.target_shots`?";
+    let error = TransferConfig::parse("[source]\ntarget_shots = 1", "run.toml").unwrap_err();
+    assert_eq!(error.to_string(), message);
+}
+
 #[test]
 fn nearest_is_near() {
     let near = |word| suggest::nearest(word, ["inner_lr", "inner_batch", "frozen"]);
