@@ -322,6 +322,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::pretraining;
 
     #[test]
     fn every_experiment_of_the_folder_is_shipped_and_legal() {
@@ -348,6 +349,15 @@ mod tests {
         for (name, text) in SHIPPED {
             let line = text.lines().find(|line| line.to_lowercase().contains("recall"));
             assert_eq!(line, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn thirty_epochs_of_pretraining_come_before_three_hundred() {
+        for name in ["mini-imagenet-5w1s-shot-pretrained", "mini-imagenet-5w5s-shot-pretrained"] {
+            let config = Shipped::find(name).unwrap().config;
+            let before = pretraining(&config);
+            assert_eq!((before, config.outer.iterations as u64 - before), (3000, 30_000), "{name}");
         }
     }
 
