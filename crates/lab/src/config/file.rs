@@ -80,6 +80,7 @@ choices! {
         Constant = "constant",
         Linear = "linear",
         Cosine = "cosine",
+        Step = "step",
     }
 
     /// `run.dtype`
@@ -187,6 +188,8 @@ sections! {
         clip_norm: f64,
         schedule: ScheduleName,
         final_lr: f64,
+        decay_every: usize,
+        decay_factor: f64,
         warmup: usize,
         meta_batch_size: usize,
         iterations: usize,
