@@ -160,11 +160,7 @@ impl Experiment {
 
     /// Iterations of SHOT_p's pre-training, at the start of training.
     pub fn pretraining(&self) -> u64 {
-        let share = shot(&self.config).map_or(0.0, |shot| shot.pretraining);
-        let all = self.config.outer.iterations as f64;
-        // The algorithm is told `i / all`: rounding must not part the two.
-        let first = (share * all).floor() as u64;
-        (first..).find(|&i| i as f64 / all >= share).expect("the share is below one")
+        pretraining(&self.config)
     }
 
     /// Support examples per inner step; nothing for all.
@@ -194,6 +190,15 @@ impl Experiment {
     pub fn from_torch(&self, values: &Params<Tensor>) -> Params<Tensor> {
         converted(self.train.model.parameters(), values, false)
     }
+}
+
+/// Iterations of SHOT_p's pre-training, at the start of training.
+pub(crate) fn pretraining(config: &Config) -> u64 {
+    let share = shot(config).map_or(0.0, |shot| shot.pretraining);
+    let all = config.outer.iterations as f64;
+    // The algorithm is told `i / all`: rounding must not part the two.
+    let first = (share * all).floor() as u64;
+    (first..).find(|&i| i as f64 / all >= share).expect("the share is below one")
 }
 
 /// The same values in, or from, PyTorch's layouts. Names may carry a prefix before the parameter's.

@@ -173,6 +173,14 @@ fn numbers_out_of_range_are_refused() {
         "outer = { schedule = 'linear', final_lr = -1 }",
         &format!("outer.final_lr is -1, expected {from_zero}"),
     );
+    for (keys, message) in [
+        ("", "outer.decay_every is not set, expected iterations with outer.schedule = \"step\""),
+        (", decay_every = 0", "outer.decay_every is 0, expected a whole number from 1 to 1000000000"),
+        (", decay_every = 9, decay_factor = 0", "outer.decay_factor is 0, expected above 0 and at most 1"),
+        (", decay_every = 9, decay_factor = 1.1", "outer.decay_factor is 1.1, expected above 0 and at most 1"),
+    ] {
+        check_text(&format!("outer = {{ schedule = 'step'{keys} }}"), message);
+    }
     check_text(
         "model = { kind = 'mlp', hidden = [4, 0] }",
         &format!("model.hidden is 0, expected {most}"),
@@ -469,6 +477,16 @@ fn keys_of_another_choice_are_refused() {
             "outer.schedule = 'constant'",
             "outer.final_lr = 0",
             "a constant rate ends where it began",
+        ),
+        (
+            "outer.schedule = 'linear'",
+            "outer.decay_every = 5000",
+            "only the schedule step has it",
+        ),
+        (
+            "outer.schedule = 'step'\nouter.decay_every = 9",
+            "outer.final_lr = 0",
+            "decay_every and decay_factor say where a rate in steps ends",
         ),
     ] {
         let name = key.split(' ').next().unwrap();
