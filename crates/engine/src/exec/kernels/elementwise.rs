@@ -1,8 +1,8 @@
 //! Elementwise loops: the instructions of a plan run over one tile after another, so that everything
 //! between the loop's inputs and results stays in the first-level cache.
+//!
 //! Floor: memory. Each value over the domain is read once and each result written once. On maps larger than the
 //! second-level cache this takes all the time; on smaller ones, the two loads and the store of every instruction do.
-//! second-level cache that is all the time, on smaller ones the two loads and the store of every instruction are.
 
 use std::ops::Range;
 

@@ -3,7 +3,6 @@
 //!
 //! Two registers of channels at a time. Floor: memory, because a 2×2 window reads four pixels for each it writes, and
 //! compares every number once.
-//! compares every number once.
 
 mod windows;
 

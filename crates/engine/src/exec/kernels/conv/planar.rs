@@ -4,7 +4,6 @@
 //!
 //! A row of a plane is longer than a row of the output by the overhang of the window. Forward, blocks run over the
 //! plane's rows without a break, and what they compute past the end of an output row is dropped.
-//! dropped.
 //!
 //! Blocks are six neighbouring pixels, or nine taps of the weight gradient, by two registers of output channels. Floor:
 //! `taps · c · o` multiply-adds per output pixel, 108 µs for an 84×84 image of 3 channels and 32 filters at 113 GFLOP/s;
