@@ -18,7 +18,7 @@ mod tensor;
 mod vmap;
 
 pub use autodiff::{grad, grad_params, hvp, jvp, vjp};
-pub use exec::{Isa, Mean, Workspace};
+pub use exec::{Isa, Sum, Workspace};
 pub use graph::{Binary, Graph, Unary, Var, Window};
 pub use key::Key;
 pub use params::Params;

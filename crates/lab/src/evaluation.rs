@@ -4,14 +4,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Dtype, Tensor};
+use innerloop_meta::algorithms::Protonet;
 use innerloop_meta::{
-    AdaptWorker, Adapter, Algorithm, MetaGradient, MetaState, Sharing, StepLosses, TaskData,
+    AdaptWorker, Adapter, Algorithm, MetaGradient, MetaState, Problem, Sharing, StepLosses,
+    TaskData,
 };
 use innerloop_tasks::{Episode, Split, Target, episode_key};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::experiment::Experiment;
+use crate::few_shot::FewShot;
 use crate::{Error, Result};
 
 /// Mean over tasks with its 95 % confidence interval, `1.96 · sd / √n`.
@@ -84,16 +87,36 @@ pub struct Evaluator {
 impl Evaluator {
     /// For the evaluation episodes of an experiment, with memory for each thread of the pool.
     pub fn new(experiment: &Experiment, steps: usize, threads: usize) -> Evaluator {
-        let config = &experiment.config;
-        let trained = config.algorithm.adaptation_steps;
-        let problem = &experiment.evaluate;
-        let adapter = Adapter::new(
-            problem,
-            experiment.algorithm.as_ref(),
-            (trained, steps),
-            experiment.batch(),
-        );
-        let worker = || (adapter.worker(config.run.dtype), Episode::zeros(&problem.spec));
+        let trained = experiment.config.algorithm.adaptation_steps;
+        let (problem, algorithm) = (&experiment.evaluate, experiment.algorithm.as_ref());
+        let adapter = Adapter::new(problem, algorithm, (trained, steps), experiment.batch());
+        Evaluator::around(adapter, (problem, steps), experiment.config.run.dtype, threads)
+    }
+
+    /// For the nearest class mean of a pre-trained network's features ([`Experiment::features`]), and the part of its
+    /// meta-parameters that makes them.
+    pub(crate) fn of_features(
+        experiment: &Experiment,
+        meta: &MetaState,
+        threads: usize,
+    ) -> Result<Option<(Evaluator, MetaState)>> {
+        let Some(problem) = experiment.features()? else { return Ok(None) };
+        let adapter = Adapter::new(&problem, &Protonet, (0, 0), None);
+        let evaluator =
+            Evaluator::around(adapter, (&problem, 0), experiment.config.run.dtype, threads);
+        let theta = problem.parameters().map_named(|name, _| meta.omega[name].clone());
+        let carried = meta.carried.clone();
+        let state = MetaState { carried, ..MetaState::new(&problem, &Protonet, 0, theta) };
+        Ok(Some((evaluator, state)))
+    }
+
+    fn around(
+        adapter: Adapter,
+        (problem, steps): (&FewShot, usize),
+        dtype: Dtype,
+        threads: usize,
+    ) -> Evaluator {
+        let worker = || (adapter.worker(dtype), Episode::zeros(&problem.spec));
         let workers = (0..threads).map(|_| Mutex::new(worker())).collect();
         let measure = match problem.spec.target {
             Target::Classes(_) => Measure::Accuracy,

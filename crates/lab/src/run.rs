@@ -85,6 +85,9 @@ pub struct Outcome {
     pub untrained: Report,
     /// Nearest class mean by cosine on raw inputs, for tasks with classes.
     pub nearest_mean: Option<Estimate>,
+    /// Nearest class mean by distance of a pre-trained network's features, where a network is pre-trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest_mean_of_features: Option<Estimate>,
 }
 
 /// One line of `metrics.jsonl`.
@@ -380,14 +383,19 @@ impl Run {
         let member = |&at: &u64| Ok(state_at(experiment, &dir.member_path(at))?.0);
         let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
         let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
-        let reports = self.trainer.pool().install(|| -> Result<Option<(Report, Report)>> {
+        let of_features = Evaluator::of_features(experiment, meta, threads)?;
+        let reports = self.trainer.pool().install(|| -> Result<_> {
             let split = (Split::Test, tasks);
             let test = evaluator.run_until(experiment, &members, split, stop)?;
             let start = experiment.initial_state();
             let untrained = evaluator.run_until(experiment, &[&start], split, stop)?;
-            Ok(test.zip(untrained))
+            let features = match &of_features {
+                Some((of, state)) => of.run_until(experiment, &[state], split, stop)?.map(Some),
+                None => Some(None),
+            };
+            Ok(test.zip(untrained).zip(features))
         })?;
-        let (test, untrained) =
+        let ((test, untrained), features) =
             reports.ok_or_else(|| dir.interrupted("during the final evaluation"))?;
         let nearest_mean = match experiment.evaluate.spec.target {
             Target::Values(_) => None,
@@ -416,6 +424,7 @@ impl Run {
             test,
             untrained,
             nearest_mean,
+            nearest_mean_of_features: features.map(|report| report.last()),
         };
         self.writer.write_result(&outcome)?;
         Ok(outcome)

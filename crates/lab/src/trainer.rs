@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use innerloop_engine::{Key, Mean, Params, Tensor};
+use innerloop_engine::{Key, Params, Sum, Tensor};
 use innerloop_meta::outer::OptimizerState;
 use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
 use innerloop_nn::BatchNorm;
@@ -52,13 +52,14 @@ pub struct Trainer {
     seats: Vec<Mutex<Seat>>,
     groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
-    mean: Mean,
+    sum: Sum,
 }
 
 /// What one thread needs: memory to run a group of tasks in, and the tasks it is running.
 struct Seat {
     worker: Worker,
     tasks: Vec<Drawn>,
+    sum: Sum,
 }
 
 /// A task of the meta-batch.
@@ -74,6 +75,23 @@ struct Group {
     /// The first one's number.
     first: usize,
     results: Vec<TaskResult>,
+    /// The sum of their gradients, where they are several.
+    sum: Option<Params<Tensor>>,
+}
+
+impl Group {
+    /// Adds up the gradients, while they are in the cache of the core that computed them.
+    fn add_up(&mut self, sum: &mut Sum) {
+        let Some(gradient) = &mut self.sum else { return };
+        for (i, out) in gradient.values_mut().iter_mut().enumerate() {
+            sum.of(self.results.iter().map(|r| &r.gradient.values()[i]), 1.0, out);
+        }
+    }
+
+    /// The sum of the tasks' gradients.
+    fn gradient(&self) -> &Params<Tensor> {
+        self.sum.as_ref().unwrap_or(&self.results[0].gradient)
+    }
 }
 
 impl Drawn {
@@ -120,11 +138,13 @@ impl Trainer {
         let result = learner.result(dtype);
         let group = |first: usize| {
             let n = learner.group().min(batch - first);
-            Group { first, results: vec![result.clone(); n] }
+            let sum = (n > 1).then(|| result.gradient.clone());
+            Group { first, results: vec![result.clone(); n], sum }
         };
         let seat = || Seat {
             worker: learner.worker(dtype),
             tasks: vec![drawn.clone(); learner.group().min(batch)],
+            sum: Sum::new(),
         };
         let gradient = learner.result(dtype).gradient;
         Ok(Trainer {
@@ -133,7 +153,7 @@ impl Trainer {
             optimizer: OptimizerState::new(&gradient),
             outer: Outer::new(config),
             gradient,
-            mean: Mean::new(),
+            sum: Sum::new(),
             learner,
             pool,
             meta,
@@ -187,13 +207,13 @@ impl Trainer {
         // Takes one group after another. Which worker runs a group changes no bit of its results.
         let work = |seat: &Mutex<Seat>, first: Option<&Mutex<Group>>| {
             let mut seat = seat.lock().expect("no worker panicked");
-            let Seat { worker, tasks } = &mut *seat;
+            let Seat { worker, tasks, sum } = &mut *seat;
             let mut first = first;
             let mut take =
                 || first.take().or_else(|| shared.get(next.fetch_add(1, Ordering::Relaxed)));
             while let Some(group) = take() {
                 let mut group = group.lock().expect("no worker panicked");
-                let Group { first, results } = &mut *group;
+                let Group { first, results, .. } = &mut *group;
                 let tasks = &mut tasks[..results.len()];
                 let key =
                     |i: usize| episode_key(seed, Split::Train, iteration, (*first + i) as u64);
@@ -211,6 +231,7 @@ impl Trainer {
                     })
                     .collect();
                 learner.run_group(worker, meta, &tasks, results);
+                group.add_up(sum);
             }
         };
         // This thread works too, so that in the pool as many threads work as there are. It begins with the last group,
@@ -218,7 +239,7 @@ impl Trainer {
         // finds no work for some ten microseconds falls asleep, and waking it takes as long as a small meta-iteration.
         let helpers = seats.len().min(self.groups.len()) - 1;
         let (ready, averaged) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (mean, gradient) = (&mut self.mean, &mut self.gradient);
+        let (sum, gradient) = (&mut self.sum, &mut self.gradient);
         let losses = self.pool.in_place_scope(|scope| {
             let (work, ready, averaged) = (&work, &ready, &averaged);
             for seat in &seats[1..=helpers] {
@@ -230,11 +251,11 @@ impl Trainer {
             }
             work(&seats[0], Some(last));
             let all_ready = wait_a_little(|| ready.load(Ordering::Acquire) == helpers);
-            let losses = all_ready.then(|| reduce(&self.groups, mean, gradient));
+            let losses = all_ready.then(|| reduce(&self.groups, sum, gradient));
             averaged.store(true, Ordering::Release);
             losses
         });
-        let losses = losses.unwrap_or_else(|| reduce(&self.groups, mean, gradient));
+        let losses = losses.unwrap_or_else(|| reduce(&self.groups, sum, gradient));
         let mut report = self.report(losses)?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);
         report.gradient_norm = clipped_from;
@@ -286,7 +307,8 @@ impl Trainer {
         let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
         if self.experiment.algorithm.keeps_state() {
             for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-                self.mean.of(results.iter().map(|r| &r.inner_state.values()[i]), out);
+                let parts = results.iter().map(|r| &r.inner_state.values()[i]);
+                self.sum.of(parts, results.len() as f64, out);
             }
         }
         let momentum = self.experiment.train.momentum;
@@ -315,15 +337,15 @@ impl Trainer {
 /// set.
 fn reduce(
     groups: &[Mutex<Group>],
-    gradient_mean: &mut Mean,
+    sum: &mut Sum,
     gradient: &mut Params<Tensor>,
 ) -> (Vec<f64>, f64) {
     let groups = locked(groups);
     let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-    for (i, out) in gradient.values_mut().iter_mut().enumerate() {
-        gradient_mean.of(results.iter().map(|r| &r.gradient.values()[i]), out);
-    }
     let n = results.len() as f64;
+    for (i, out) in gradient.values_mut().iter_mut().enumerate() {
+        sum.of(groups.iter().map(|group| &group.gradient().values()[i]), n, out);
+    }
     let mean = |f: &dyn Fn(&TaskResult) -> f64| results.iter().map(|r| f(r)).sum::<f64>() / n;
     let steps = results[0].support_losses.len();
     ((0..steps).map(|k| mean(&|r| r.support_losses[k])).collect(), mean(&|r| r.query_loss))

@@ -162,6 +162,11 @@ pub trait Algorithm: Send + Sync {
         rates.map(|&rate| rate * by)
     }
 
+    /// How far so many inner steps go along one and the same gradient, in steps.
+    fn reach(&self, steps: usize) -> f64 {
+        steps as f64
+    }
+
     /// Which inner steps share a gradient.
     fn sharing(&self) -> Sharing {
         Sharing::None

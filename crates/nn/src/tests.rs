@@ -1,4 +1,4 @@
-use innerloop_engine::check::{assert_close, evaluate, random};
+use innerloop_engine::check::{assert_close, evaluate, random, relative_error};
 use innerloop_engine::{Dtype, Graph, Key, Params, Tensor};
 
 use super::*;
@@ -178,6 +178,14 @@ fn context_parameters_scale_and_shift_the_third_block() {
     set(&mut scaled, "features.2.norm.bias", film[3..].to_vec());
     let want = output_at(&plain, &scaled, &x, by_batch);
     assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
+    // They stand behind the pooling: with a scale below zero it matters which of its pixels was the largest before.
+    let negative = |x: f64| if x == 1.5 { -1.5 } else { x };
+    let film = film.map(negative);
+    set(&mut theta, "film.weight", film.iter().flat_map(|x| [2.0 * x, 9.0, 9.0, 9.0]).collect());
+    set(&mut scaled, "features.2.norm.weight", film[..3].to_vec());
+    let (got, before) =
+        (output_at(&model, &theta, &x, by_batch), output_at(&plain, &scaled, &x, by_batch));
+    assert!(relative_error(&got, &before) >= 1e-3);
 }
 
 #[test]

@@ -189,6 +189,9 @@ fn print_outcome(outcome: &Outcome) {
     if let Some(nearest) = outcome.nearest_mean {
         say!("  nearest mean {}", score(Measure::Accuracy, nearest));
     }
+    if let Some(nearest) = outcome.nearest_mean_of_features {
+        say!("  nearest mean of its features {}", score(Measure::Accuracy, nearest));
+    }
     if let Some(bytes) = outcome.peak_memory {
         say!("peak memory of the process {} MiB", bytes >> 20);
     }

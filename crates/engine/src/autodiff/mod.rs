@@ -82,7 +82,8 @@ pub fn jvp<'g>(ys: &[Var<'g>], wrt: &[Var<'g>], tangents: &[Var<'g>]) -> Vec<Var
     let mut tangent: Vec<Option<Var<'g>>> = vec![None; active.len()];
     for (x, &t) in wrt.iter().zip(tangents) {
         assert_eq!(x.shape(), t.shape(), "tangent and input differ in shape");
-        tangent[x.id as usize] = Some(t);
+        let so_far = &mut tangent[x.id as usize];
+        *so_far = Some(so_far.map_or(t, |sum| sum + t));
     }
     let order = crate::graph::live(&graph.nodes(), &ids);
     for id in order {

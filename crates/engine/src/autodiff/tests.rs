@@ -290,4 +290,11 @@ fn the_checker_rejects_a_wrong_rule() {
     assert!(kink.is_err(), "a kink has no derivative");
     let nan = check_derivatives(|v| vec![(v[0] - 9.0).log()], &point, 1, 1e-6);
     assert!(nan.is_err(), "NaN never passes");
+    // Where exp overflows within the steps of the difference, but not at the point itself.
+    for i in 0..100 {
+        let edge = Tensor::from_f64(&[1], vec![709.7735 + 1e-4 * f64::from(i)]);
+        let held =
+            check_derivatives(|v| vec![v[0].stop_gradient().exp() * 1e-2 + v[0]], &[edge], 1, 1e-6);
+        assert!(held.is_err(), "an infinite difference agrees with nothing");
+    }
 }

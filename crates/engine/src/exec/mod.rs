@@ -5,8 +5,8 @@ mod carved;
 mod elem;
 mod functions;
 mod kernels;
-mod mean;
 mod run;
+mod sum;
 
 use crate::plan::{Items, KernelStep, Program, Step, Tables};
 use crate::tensor::{Dtype, Tensor};
@@ -14,8 +14,8 @@ use aligned::Aligned;
 use elem::Elem;
 pub use kernels::Isa;
 pub(crate) use kernels::kept_elements;
-pub use mean::Mean;
 use std::sync::Arc;
+pub use sum::Sum;
 
 /// The memory one worker needs to run a program, or several of them in turn: everything is allocated here,
 /// once.

@@ -252,6 +252,7 @@ fn assert_all_close(name: &str, got: &[Tensor], want: &[Tensor]) {
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert_eq!(got.shape(), want.shape(), "{name}, output {i}");
         let size = want.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        assert!(size.is_finite(), "{name}, output {i}: {want:?}");
         for (at, (a, b)) in got.iter().zip(want.iter()).enumerate() {
             assert!((a - b).abs() <= 1e-8 * size, "{name}, output {i}: {a} at {at}, want {b}");
         }

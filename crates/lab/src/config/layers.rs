@@ -132,11 +132,6 @@ impl Layers {
         for (full, _) in choices.into_iter().flatten().flatten() {
             self.forget(full);
         }
-        // Steps that share a gradient, as they do there by default, have one query loss.
-        let shares = above.algorithm.name == Some(MethodName::MultiStep);
-        if shares && above.algorithm.window != Some(1) {
-            self.forget("algorithm.multi_step_loss");
-        }
         // What makes multi_step of MAML is its window.
         let is_left = above.algorithm.name.is_some_and(|name| name != MethodName::MultiStep);
         if is_left && self.file.method() == MethodName::MultiStep {

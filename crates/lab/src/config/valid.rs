@@ -5,7 +5,7 @@
 
 use innerloop_engine::Dtype;
 
-use super::bounds::{LONGEST, MOST, MOST_THREADS, Strangers, bad, fixed};
+use super::bounds::{LONGEST, MOST, MOST_STEPS, MOST_THREADS, Strangers, bad, fixed};
 use super::file::*;
 use super::layers::Layers;
 use super::*;
@@ -171,9 +171,9 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
     let regression = tasks.family.is_regression();
-    let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
+    let window = WindowConfig::check(at, file, method)?;
     let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
-    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
+    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST_STEPS)?;
     if steps == 0 && method == Method::Reptile {
         let expected = "1 or more with algorithm.name = \"reptile\": it goes where its inner steps lead, and \
                         learns nothing without one";

@@ -4,7 +4,7 @@ mod algorithm;
 mod model;
 mod outer;
 
-use innerloop_engine::{Key, Params, Tensor};
+use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::{EpisodeSpec, Joint, Split, TaskFamily};
@@ -131,6 +131,31 @@ impl Experiment {
             losses,
             grouping: Grouping::Auto(self.config.outer.meta_batch_size),
         }
+    }
+
+    /// A pre-trained network read by the nearest class mean of its features in place of a new last layer: the baseline of
+    /// Ravi and Larochelle 2017, section 5.1, with means for neighbours. Nothing where no network is pre-trained.
+    pub(crate) fn features(&self) -> Result<Option<FewShot>> {
+        if self.config.algorithm.method != Method::FineTune {
+            return Ok(None);
+        }
+        let mut config = self.config.clone();
+        config.algorithm.method = Method::Protonet;
+        let FewShot { ref spec, batch_norm, momentum, steps, .. } = self.evaluate;
+        let problem = FewShot {
+            model: model(&config, spec)?,
+            spec: spec.clone(),
+            batch_norm,
+            momentum,
+            phase: Phase::Evaluate,
+            steps,
+            readout: Readout::Prototypes,
+            views: false,
+        };
+        // A network of the user's own has other parameters.
+        let known = self.evaluate.parameters();
+        let fits = |(name, shape): (&str, &Shape)| known.get(name) == Some(shape);
+        Ok(problem.parameters().iter().all(fits).then_some(problem))
     }
 
     /// Iterations of SHOT_p's pre-training, at the start of training.

@@ -138,6 +138,26 @@ fn a_new_head_starts_at_zero_after_training_too() {
     }
 }
 
+/// The nearest class mean of a pre-trained network's features is a prototypical network with its weights.
+#[test]
+fn its_features_have_class_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let outcome = complete(&tiny("strokes-fine-tune", &[]), &out);
+    let got = outcome.nearest_mean_of_features.unwrap();
+    let trained = open(&out, Which::Best).unwrap().meta;
+    let prototypes = Experiment::new(tiny("strokes-protonet", &[])).unwrap();
+    let theta = prototypes.initial_state().omega.map_named(|name, _| trained.omega[name].clone());
+    let evaluator = Evaluator::new(&prototypes, 0, 1);
+    let of = |theta| evaluator.run(&prototypes, &prototypes.state(theta), Split::Test, 4).unwrap();
+    assert_eq!(got, of(theta).last());
+    assert_ne!(got, of(prototypes.initial_state().omega).last());
+    assert_eq!(
+        complete(&tiny("strokes-maml", &[]), &folder.path().join("maml")).nearest_mean_of_features,
+        None
+    );
+}
+
 #[test]
 fn a_perceptron_is_pre_trained_too() {
     let sets = ["model.kind=mlp", "model.hidden=[8]"].map(String::from);

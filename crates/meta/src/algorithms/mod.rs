@@ -14,6 +14,7 @@ macro_rules! as_in_base {
     (@ scaled) => {
         fn scaled<'g>(&self, rates: &Vars<'g>, by: f64) -> Vars<'g> { self.base.scaled(rates, by) }
     };
+    (@ reach) => { fn reach(&self, steps: usize) -> f64 { self.base.reach(steps) } };
     (@ state) => {
         fn state(&self, adapted: &Params<Shape>) -> Params<Shape> { self.base.state(adapted) }
     };

@@ -17,7 +17,8 @@
 //! Another inner rule `φ_{k+1} = S_k(φ_k, g_k)` is followed step by step within a window; what is shared is g.
 //!
 //! With momentum μ the rule is given `w` for g, `w ← μw + g_k`, a velocity that starts at zero in each task and is
-//! differentiated like φ.
+//! differentiated like φ. Where the query losses of all steps count (MAML++), those within a window count where each of its
+//! steps leads.
 //!
 //! Departures: a last window may be shorter, where W does not divide K. The paper knows MAML's inner loop alone.
 
@@ -59,6 +60,15 @@ impl Algorithm for MultiStep {
         }
         let velocities = adapted.iter().map(|(name, shape)| (velocity(name), shape.clone()));
         own.merge(&velocities.collect())
+    }
+
+    /// `Σ_{k=1..n} (1 − μᵏ) / (1 − μ)`: a velocity grows.
+    fn reach(&self, steps: usize) -> f64 {
+        let velocities = (0..steps).scan(0.0, |w, _| {
+            *w = self.momentum * *w + 1.0;
+            Some(*w)
+        });
+        velocities.sum()
     }
 
     fn sharing(&self) -> Sharing {

@@ -7,7 +7,8 @@
 //! G = ∇_θ J                             in the base method's sense: exact, first order, …
 //!
 //! The distance is taken on the query set's inputs, or between the parameters; at zero the path is straight
-//! and the Hessian has no effect along it. The paper writes KL(target ‖ reference); its code, and the default here,
+//! and the Hessian has no effect along it. With momentum inside, the target's rate is such that it travels as far along one
+//! and the same gradient ([`Algorithm::reach`]). The paper writes KL(target ‖ reference); its code, and the default here,
 //! computes KL(reference ‖ target).
 //!
 //! SHOT_p: until a share of training is over, J = D(φᵗ, P φʳ), for which no query label is needed; then J as above,
@@ -165,7 +166,7 @@ impl Algorithm for Shot {
         let counts = self.weight != 0.0 || self.pretraining.is_some();
         (counts && self.steps > 0).then(|| Companion {
             steps: self.steps,
-            scale: self.travel * steps as f64 / self.steps as f64,
+            scale: self.travel * self.base.reach(steps) / self.base.reach(self.steps),
             differentiated: self.role == Role::Reference,
         })
     }
@@ -201,6 +202,6 @@ impl Algorithm for Shot {
     }
 
     as_in_base! {
-        adapts learns rates learns_rates scaled state keeps_state sharing advance meta_gradient direction
+        adapts learns rates learns_rates scaled reach state keeps_state sharing advance meta_gradient direction
     }
 }

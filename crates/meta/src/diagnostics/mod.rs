@@ -215,15 +215,12 @@ impl Diagnostics {
         }
         let path_length = path.windows(2).map(|pair| norm(&minus(&pair[1], &pair[0]))).sum::<f64>();
         let displacement = norm(&way);
-        // Rounding must not make a path straighter than a line.
-        let straightness = (displacement / path_length).min(1.0);
-        let straightness = if path_length > 0.0 { straightness } else { f64::NAN };
         let step = path.get(1).map_or(0.0, |next| norm(&minus(next, start)));
         TaskDiagnosis {
             steps,
             displacement,
             path_length,
-            straightness,
+            straightness: straightness(displacement, path_length),
             alignments: self.alignments(problem, worker, meta, task),
             lines: self.lines((&mut worker.probe, meta, task), start, (&first, step)),
         }
@@ -293,4 +290,26 @@ fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
     dot(a, b) / (norm(a) * norm(b))
+}
+
+/// Displacement by length of the path, 1 where rounding makes it straighter than a line; NaN where one of them is no
+/// number or there is no path.
+fn straightness(displacement: f64, path_length: f64) -> f64 {
+    let straightness = displacement / path_length;
+    if straightness > 1.0 && path_length > 0.0 { 1.0 } else { straightness }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::straightness;
+
+    #[test]
+    fn what_is_undefined_is_no_straight_path() {
+        assert_eq!(straightness(1.0, 2.0), 0.5);
+        assert_eq!(straightness(1.0 + f64::EPSILON, 1.0), 1.0);
+        let infinite = f64::INFINITY;
+        for (displacement, path) in [(0.0, 0.0), (infinite, infinite), (f64::NAN, 1.0)] {
+            assert!(straightness(displacement, path).is_nan(), "{displacement} of {path}");
+        }
+    }
 }

@@ -133,6 +133,7 @@ impl Adapter {
                 cotangent: &[],
                 totals: &[],
                 companion: &[],
+                between: &[],
                 gradients: &[],
                 step,
                 k,

@@ -5,7 +5,7 @@ use innerloop_engine::{Var, grad, grad_params, hvp, vjp};
 
 use crate::{MetaGradient, Moved, Vars};
 
-type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Moved<'g> + 'a;
+type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Vec<Moved<'g>> + 'a;
 
 /// Steps that share one gradient, most often a single step.
 pub(super) struct Backward<'a, 'g> {
@@ -18,7 +18,7 @@ pub(super) struct Backward<'a, 'g> {
     pub(super) loss: &'a dyn Fn(&Vars<'g>) -> Var<'g>,
     /// Gradients of the steps after the first, if they took others; their derivatives are taken to be the first's.
     pub(super) own: Vec<Vars<'g>>,
-    /// Where the steps lead from their start with some loss, and one gradient or that of each.
+    /// Where each of the steps leads from their start with some loss, and one gradient or that of each.
     pub(super) advance: &'a Advance<'a, 'g>,
 }
 
@@ -34,8 +34,15 @@ impl<'g> Backward<'_, 'g> {
     /// There are several cotangents where terms are told apart by their Hessians: the `m`-th holds those
     /// with at most `m`, so that its `ḡ` comes from the one before, and that of the first is zero.
     ///
+    /// `between` has, for each step but the last and each cotangent, what joins it after that step: derivatives of
+    /// a query loss there; or it is empty.
+    ///
     /// An implicit gradient is one such step, at the end of the inner loop.
-    pub(super) fn pull(&self, later: &[Vec<Var<'g>>]) -> Vec<Vec<Var<'g>>> {
+    pub(super) fn pull(
+        &self,
+        later: &[Vec<Var<'g>>],
+        between: &[Vec<Vec<Var<'g>>>],
+    ) -> Vec<Vec<Var<'g>>> {
         if let MetaGradient::Implicit { proximal, iterations, damping } = self.kind {
             return later
                 .iter()
@@ -46,19 +53,25 @@ impl<'g> Backward<'_, 'g> {
         let loss = (self.loss)(phi);
         // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
         let g = cut_off(&[&[grad_params(loss, phi)], self.own.as_slice()].concat());
-        let moved = (self.advance)(&self.start, (loss, &g));
-        let ends: Vec<_> = moved.phi.values().iter().chain(moved.state.values()).copied().collect();
+        let mut places = (self.advance)(&self.start, (loss, &g));
+        let end = places.pop().expect("there is a step");
+        let values = |place: &Moved<'g>| [place.phi.values(), place.state.values()].concat();
+        let on_the_way = places.iter().take(between.len()).flat_map(values);
+        let moves = phi.len() + state.len();
+        let ends: Vec<_> = values(&end).into_iter().chain(on_the_way).collect();
         let starts = phi.values().iter().chain(state.values());
         let of: Vec<_> = starts.chain(self.fixed.values()).copied().collect();
         let wrt: Vec<_> = of.iter().chain(g.iter().flat_map(Vars::values)).copied().collect();
-        let direct = |u: &Vec<Var<'g>>| -> Vec<Var<'g>> {
-            let mut all = vjp(&ends, &u[..ends.len()], &wrt);
+        let direct = |(m, u): (usize, &Vec<Var<'g>>)| -> Vec<Var<'g>> {
+            let joining = between.iter().flat_map(|orders| &orders[m]);
+            let u: Vec<_> = u[..moves].iter().chain(joining).copied().collect();
+            let mut all = vjp(&ends, &u, &wrt);
             for other in all.split_off(of.len() + phi.len()).chunks(phi.len().max(1)) {
                 all[of.len()..].iter_mut().zip(other).for_each(|(sum, &x)| *sum = *sum + x);
             }
             all
         };
-        let direct: Vec<_> = later.iter().map(direct).collect();
+        let direct: Vec<_> = later.iter().enumerate().map(direct).collect();
         let second = |m: usize| match self.kind {
             MetaGradient::HeldGradients => None,
             MetaGradient::Binomial { .. } if m == 0 => None,
@@ -75,7 +88,7 @@ impl<'g> Backward<'_, 'g> {
             if let Some(second) = second(m) {
                 all.iter_mut().zip(second).for_each(|(sum, x)| *sum = *sum + x);
             }
-            all.iter_mut().zip(u).skip(ends.len()).for_each(|(x, &total)| *x = total + *x);
+            all.iter_mut().zip(u).skip(moves).for_each(|(x, &total)| *x = total + *x);
             all
         };
         later.iter().enumerate().map(pulled).collect()

@@ -163,6 +163,14 @@ pub(super) fn add(sum: &mut Tensor, x: &Tensor) {
     }
 }
 
+/// Sets all elements to zero.
+pub(super) fn zero(tensor: &mut Tensor) {
+    match tensor.dtype() {
+        Dtype::F32 => tensor.as_f32_mut().fill(0.0),
+        Dtype::F64 => tensor.as_f64_mut().fill(0.0),
+    }
+}
+
 /// Copies numbers into a tensor of the same shape, whose memory and element type stay.
 pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
     assert_eq!(to.shape(), from.shape(), "copy of a tensor of another shape");

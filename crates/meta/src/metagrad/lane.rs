@@ -3,7 +3,7 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params};
 
 use super::backward::Backward;
-use super::buffers::{Buffers, bytes_of, read_all, spread};
+use super::buffers::{Buffers, bytes_of, read_all, spread, zero};
 use super::path::{Path, Run};
 use super::scope::{Compiled, Scope, Sources};
 use super::structure::{Structure, loss_weight};
@@ -37,11 +37,14 @@ impl Run {
 
 /// What an inner loop leaves.
 pub(super) struct Track {
-    /// φ and the inner optimizer's state before each run of steps, and at the end.
+    /// φ and the inner optimizer's state before each run of steps, or each step, and at the end.
     trajectory: Vec<Vec<Tensor>>,
     /// The gradient of each step that the way back reads; nothing for a step that opens a window, whose gradient is
     /// computed again with its Hessian.
     gradients: Vec<Vec<Tensor>>,
+    /// For each order, the derivatives of a step's own query loss, where the step is seen backwards together with those
+    /// before it: nothing for a step that opens a window.
+    between: Vec<Vec<Tensor>>,
     /// For each order: of φ and the state.
     pub(super) cotangent: Vec<Tensor>,
 }
@@ -132,14 +135,15 @@ impl Lane {
     pub(super) fn track(&self, structure: &Structure, dtype: Dtype) -> Track {
         let moving = structure.zeros(&structure.moving(), dtype);
         let cotangent = vec![moving.clone(); structure.orders()].concat();
-        let gradient = |step| match self.path.opens(step) {
-            true => Vec::new(),
-            false => structure.zeros(&structure.adapted, dtype),
+        let unless_opening = |keeps: bool, all: &[Tensor]| -> Vec<Vec<Tensor>> {
+            let of = |step| if self.path.opens(step) { Vec::new() } else { all.to_vec() };
+            (0..if keeps { self.path.steps } else { 0 }).map(of).collect()
         };
-        let kept = if self.path.keeps_gradients { self.path.steps } else { 0 };
+        let gradient = structure.zeros(&structure.adapted, dtype);
         Track {
-            trajectory: vec![moving; self.path.forward().count() + 1],
-            gradients: (0..kept).map(gradient).collect(),
+            trajectory: vec![moving; self.path.place(self.path.steps) + 1],
+            gradients: unless_opening(self.path.keeps_gradients, &gradient),
+            between: unless_opening(self.query.is_some(), &cotangent),
             cotangent,
         }
     }
@@ -162,10 +166,12 @@ impl Lane {
             spread(state, start);
         }
         let one_more = self.final_loss.then(|| self.path.one_more());
-        for (i, run) in self.path.forward().chain(one_more).enumerate() {
+        for run in self.path.forward().chain(one_more) {
             let Run { first, length, .. } = run;
             let (step, k) = (structure.step_index(first), self.path.batch(first));
-            let at = Sources::at(meta, tasks, buffers, (&trajectory[i], n), (step, k));
+            let (before, after) = trajectory.split_at_mut(self.path.place(first) + 1);
+            let place = before.last().expect("the run's start is there");
+            let at = Sources::at(meta, tasks, buffers, (place, n), (step, k));
             self.step.of(run).run(workspace, at);
             if let Some(results) = &mut results {
                 workspace.read(0, loss);
@@ -176,12 +182,16 @@ impl Lane {
             if first == self.path.steps {
                 break;
             }
-            read_all(workspace, 1, &mut trajectory[i + 1]);
+            let mut next = 1;
+            for place in &mut after[..if self.path.keeps_steps { length } else { 1 }] {
+                read_all(workspace, next, place);
+                next += place.len();
+            }
             if let Some(gradient) = track.gradients.get_mut(first) {
-                read_all(workspace, 1 + structure.moves() + structure.statistics.len(), gradient);
+                read_all(workspace, next + structure.statistics.len(), gradient);
             }
             if let Some(results) = &mut results {
-                read_all(workspace, 1 + trajectory[i].len(), &mut buffers.statistics);
+                read_all(workspace, next, &mut buffers.statistics);
                 (first..first + length).for_each(|k| buffers.hand_out_statistics(k, results));
             }
         }
@@ -195,7 +205,7 @@ impl Lane {
         buffers: &Buffers,
     ) {
         let Job { structure, meta, tasks } = job;
-        let Track { trajectory, gradients, cotangent } = track;
+        let Track { trajectory, gradients, between, cotangent } = track;
         let mut runs = self.path.backward(structure.kind).rev().peekable();
         for first in (0..=self.path.steps).rev() {
             let place = (trajectory[self.path.place(first)].as_slice(), structure.adapted.len());
@@ -203,14 +213,22 @@ impl Lane {
                 let step = (structure.step_index(first), self.path.batch(first));
                 let at = Sources::at(meta, tasks, buffers, place, step);
                 let gradients = gradients.get(first..).unwrap_or(&[]);
-                self.back.of(run).run(workspace, Sources { cotangent, totals, gradients, ..at });
+                let between = between.get(first..).unwrap_or(&[]);
+                let at = Sources { cotangent, between, totals, gradients, ..at };
+                self.back.of(run).run(workspace, at);
                 structure.read_orders(workspace, 0, cotangent, totals);
             }
-            let counts = 0 < first && first < self.path.steps;
-            if let Some(query) = &self.query
-                && counts
-                && loss_weight(&meta.scheduled, first) != 0.0
-            {
+            let Some(query) = self.query.as_ref().filter(|_| 0 < first && first < self.path.steps)
+            else {
+                continue;
+            };
+            // Within a run the loss waits for the run's way back.
+            let within = runs.peek().is_some_and(|run| first < run.first + run.length);
+            let cotangent = if within { &mut between[first] } else { &mut *cotangent };
+            if within {
+                cotangent.iter_mut().for_each(zero);
+            }
+            if loss_weight(&meta.scheduled, first) != 0.0 {
                 let at = Sources::at(meta, tasks, buffers, place, (first, 0));
                 query.run(workspace, Sources { cotangent, totals, ..at });
                 structure.read_orders(workspace, 0, cotangent, totals);
@@ -226,13 +244,13 @@ impl Track {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let kept = self.trajectory.iter().chain(&self.gradients).flatten();
+        let kept = self.trajectory.iter().chain(&self.gradients).chain(&self.between).flatten();
         kept.chain(&self.cotangent).map(bytes_of).sum()
     }
 }
 
 /// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for so many steps with one gradient, which follows where the
-/// way back reads it.
+/// way back reads it; with φ' and the state after each step where query losses count there.
 pub(super) fn step_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -247,10 +265,12 @@ pub(super) fn step_program(
     let loss = problem.support_loss(&at, &scope.batch(0));
     let gradient = grad_params(loss.value, &start.phi);
     let slope = (loss.value, std::slice::from_ref(&gradient));
-    let moved = scope.advance(algorithm, &omega, &start, slope, (path, &steps));
+    let places = scope.advance(algorithm, &omega, &start, slope, (path, &steps));
     let mut outputs = vec![loss.value];
-    outputs.extend(moved.phi.values());
-    outputs.extend(moved.state.values());
+    for place in &places[if path.keeps_steps { 0 } else { length - 1 }..] {
+        outputs.extend(place.phi.values());
+        outputs.extend(place.state.values());
+    }
     outputs.extend(loss.statistics.values());
     if path.keeps_gradients {
         outputs.extend(gradient.values());
@@ -275,8 +295,8 @@ fn query_on_the_way(structure: &Structure, problem: &dyn Problem) -> Result<Comp
     scope.compile(&outputs)
 }
 
-/// `(φ_k, state_k, ω, batch, gradients after the first, u, totals) → (u', totals')` over so many steps with one
-/// gradient, or one Hessian.
+/// `(φ_k, state_k, ω, batch, gradients after the first, u, cotangents between, totals) → (u', totals')` over so many
+/// steps with one gradient, or one Hessian.
 fn back_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -288,6 +308,7 @@ fn back_program(
     let (omega, steps) = (scope.omega(), scope.steps(length));
     let start = Moved { phi: scope.fast(), state: scope.state() };
     let later = scope.cotangents();
+    let between = scope.cotangents_between(if path.keeps_steps { length - 1 } else { 0 });
     let at = Point { closing, ..scope.point(&omega, &start.phi, steps[0]) };
     let batch = scope.batch(0);
     let back = Backward {
@@ -298,6 +319,6 @@ fn back_program(
         advance: &|start, slope| scope.advance(algorithm, &omega, start, slope, (path, &steps)),
         start,
     };
-    let outputs = back.pull(&later).concat();
+    let outputs = back.pull(&later, &between).concat();
     scope.compile(&outputs)
 }

@@ -217,12 +217,10 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         "{}: an implicit gradient holds at a minimum, which few steps do not reach",
         algorithm.name()
     );
-    let shares = !matches!(
-        structure.path.sharing,
-        Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
-    );
+    let sharing = structure.path.sharing;
     assert!(
-        !shares || structure.kind != MetaGradient::HeldGradients,
+        matches!(sharing, Sharing::None | Sharing::Forward(1) | Sharing::Backward(1))
+            || structure.kind != MetaGradient::HeldGradients,
         "{}: a rule that is learned on the gradients of single steps shares none",
         algorithm.name()
     );
@@ -231,7 +229,6 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         let ends_alone =
             matches!(structure.kind, MetaGradient::Displacement | MetaGradient::Implicit { .. });
         assert!(!ends_alone, "{name}: the steps before the last have no query loss");
-        assert!(!shares, "{name}: steps that share a gradient have one query loss");
     }
 }
 
@@ -253,7 +250,7 @@ impl Programs {
             // Without second derivatives the step-by-step programs do no work twice.
             Strategy::Auto if structure.path.backward(structure.kind).count() == 0 => adjoint(),
             // An unrolled graph of many steps is not even worth building.
-            Strategy::Auto if setup.steps > 10 => adjoint(),
+            Strategy::Auto if structure.most_steps() > 10 => adjoint(),
             Strategy::Auto => {
                 let unrolled = unrolled()?;
                 if 4 * unrolled.cost().arena_elements <= Strategy::BUDGET {

@@ -12,6 +12,8 @@ pub(super) struct Path {
     /// Whether the way back reads the gradient of every step of a window, and not of the first alone: rates that are
     /// learned meet those of their own steps.
     pub(super) keeps_gradients: bool,
+    /// Whether φ is kept after every step of a run, and not after the run alone: query losses count there.
+    pub(super) keeps_steps: bool,
     /// Factor of its rates.
     pub(super) scale: f64,
     /// Whether the outer objective depends on where it ends.
@@ -68,11 +70,15 @@ impl Path {
         step.min(self.steps.saturating_sub(1))
     }
 
-    /// Number of the forward run that begins at a step.
-    pub(super) fn place(&self, step: usize) -> usize {
+    /// Number of the kept φ that is the one after so many steps: where a run begins, or any with
+    /// [`Path::keeps_steps`].
+    pub(super) fn place(&self, steps: usize) -> usize {
+        if self.keeps_steps {
+            return steps;
+        }
         let first = self.steps - self.closing;
         let runs = |steps: usize| steps.div_ceil(self.width());
-        runs(step.min(first)) + runs(step.saturating_sub(first))
+        runs(steps.min(first)) + runs(steps.saturating_sub(first))
     }
 
     /// Whether a step is the first of those that share a gradient or a Hessian.
@@ -130,6 +136,7 @@ mod tests {
             closing: 1,
             sharing,
             keeps_gradients: false,
+            keeps_steps: false,
             scale: 1.0,
             differentiated: true,
         };
@@ -152,6 +159,7 @@ mod tests {
             closing: 0,
             sharing,
             keeps_gradients: false,
+            keeps_steps: false,
             scale: 1.0,
             differentiated: true,
         };

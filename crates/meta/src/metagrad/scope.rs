@@ -33,6 +33,8 @@ pub(super) enum Bind {
     Batch(usize, usize),
     Query(usize),
     Cotangent(usize),
+    /// A cotangent at the step so many after the current one.
+    Between(usize, usize),
     Total(usize),
     /// The gradient of the step so many after the current one.
     Gradient(usize, usize),
@@ -45,7 +47,7 @@ impl Bind {
             Bind::Omega(_) | Bind::Carried(_) | Bind::Scheduled(_) => false,
             Bind::Start(_) | Bind::Step(_) => false,
             Bind::Fast(_) | Bind::Companion(_) | Bind::State(_) => true,
-            Bind::Cotangent(_) | Bind::Total(_) | Bind::Gradient(..) => true,
+            Bind::Cotangent(_) | Bind::Between(..) | Bind::Total(_) | Bind::Gradient(..) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
     }
@@ -177,6 +179,17 @@ impl<'g, 's> Scope<'g, 's> {
         (0..self.structure.orders()).map(one).collect()
     }
 
+    /// For each of the `n` steps after the current one cotangents of φ and the state before it, of every order.
+    pub(super) fn cotangents_between(&self, n: usize) -> Vec<Vec<Vec<Var<'g>>>> {
+        let moving = self.structure.moving();
+        let one = |after, m| {
+            let inputs = self.inputs(&moving, |i| Bind::Between(after, m * moving.len() + i));
+            inputs.values().to_vec()
+        };
+        let orders = self.structure.orders();
+        (1..=n).map(|after| (0..orders).map(|m| one(after, m)).collect()).collect()
+    }
+
     /// Gradients of the `n` steps after the current one as inputs.
     pub(super) fn later_gradients(&self, n: usize) -> Vec<Vars<'g>> {
         let adapted = &self.structure.adapted;
@@ -205,7 +218,7 @@ impl<'g, 's> Scope<'g, 's> {
         omega.filter(|name| self.structure.rates.get(name).is_some())
     }
 
-    /// Inner steps that share a support gradient, or have one each.
+    /// Where each of several inner steps leads that share a support gradient, or have one each.
     pub(super) fn advance(
         &self,
         algorithm: &dyn Algorithm,
@@ -213,25 +226,27 @@ impl<'g, 's> Scope<'g, 's> {
         start: &Moved<'g>,
         (loss, gradients): (Var<'g>, &[Vars<'g>]),
         (path, steps): (Path, &[Var<'g>]),
-    ) -> Moved<'g> {
+    ) -> Vec<Moved<'g>> {
         let rates = match path.scale {
             1.0 => self.rates(omega),
             scale => algorithm.scaled(&self.rates(omega), scale),
         };
         let theta = self.structure.adapted.map_named(|name, _| omega[name].stop_gradient());
-        let one = |Moved { phi, state }, (i, &step): (usize, &Var<'g>)| {
-            algorithm.advance(&InnerStep {
-                phi,
+        let mut at = start.clone();
+        let one = |(i, &step): (usize, &Var<'g>)| {
+            at = algorithm.advance(&InnerStep {
+                phi: at.phi.clone(),
                 gradient: gradients[i.min(gradients.len() - 1)].clone(),
                 loss: loss.stop_gradient(),
                 rates: rates.clone(),
-                state,
+                state: at.state.clone(),
                 step,
                 start: theta.clone(),
                 scheduled: self.scheduled(),
-            })
+            });
+            at.clone()
         };
-        steps.iter().enumerate().fold(start.clone(), one)
+        steps.iter().enumerate().map(one).collect()
     }
 
     /// Where the inner loop ends, for a first-order method.
@@ -274,9 +289,11 @@ pub(super) struct Sources<'a> {
     pub(super) fast: &'a [Tensor],
     pub(super) state: &'a [Tensor],
     pub(super) cotangent: &'a [Tensor],
+    /// Of the steps after the current one.
+    pub(super) between: &'a [Vec<Tensor>],
     pub(super) totals: &'a [Tensor],
     pub(super) companion: &'a [Tensor],
-    /// Of the current step and those after it.
+    /// Of the steps after the current one.
     pub(super) gradients: &'a [Vec<Tensor>],
     /// Index on the one-hot step axis.
     pub(super) step: usize,
@@ -306,6 +323,7 @@ impl<'a> Sources<'a> {
             fast,
             state,
             cotangent,
+            between: &[],
             totals,
             companion,
             gradients: &[],
@@ -332,6 +350,7 @@ impl Compiled {
                 Bind::Batch(step, i) => from.buffers.batch(from.tasks, from.k + step, i),
                 Bind::Query(i) => from.buffers.query(from.tasks, i),
                 Bind::Cotangent(i) => &from.cotangent[i],
+                Bind::Between(after, i) => &from.between[after][i],
                 Bind::Total(i) => &from.totals[i],
                 Bind::Gradient(after, i) => &from.gradients[after][i],
             };

@@ -85,6 +85,7 @@ impl Structure {
         let support = problem.support_shapes(support_examples);
         let step_support = problem.support_shapes(batch.unwrap_or(support_examples));
         let closing = problem.closing_steps();
+        let scheduled = scheduled(algorithm, steps, 0.0);
         Structure {
             kind: algorithm.meta_gradient(),
             steps,
@@ -94,6 +95,7 @@ impl Structure {
                 sharing: algorithm.sharing(),
                 keeps_gradients: algorithm.learns_rates()
                     && matches!(algorithm.sharing(), Sharing::Backward(window) if window > 1),
+                keeps_steps: scheduled.get(LOSS_WEIGHTS).is_some(),
                 scale: 1.0,
                 differentiated: true,
             },
@@ -102,6 +104,7 @@ impl Structure {
                 closing: closing.min(beside.steps),
                 sharing: Sharing::None,
                 keeps_gradients: false,
+                keeps_steps: false,
                 scale: beside.scale,
                 differentiated: beside.differentiated,
             }),
@@ -109,7 +112,7 @@ impl Structure {
             group: 1,
             support_examples,
             state: algorithm.state(&adapted),
-            scheduled: scheduled(algorithm, steps, 0.0),
+            scheduled,
             theta,
             adapted,
             rates,
@@ -242,7 +245,7 @@ impl Structure {
 
     /// Whether query losses before that of the last step count.
     pub(super) fn weighs_steps(&self) -> bool {
-        self.scheduled.get(LOSS_WEIGHTS).is_some()
+        self.path.keeps_steps
     }
 
     /// Zero-based index on the one-hot step axis at which the support pass of inner step `k` stands:

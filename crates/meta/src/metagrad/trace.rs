@@ -27,7 +27,7 @@ pub(super) struct Trace<'a, 'g, 's> {
 /// A traced inner loop.
 pub(super) struct Trajectory<'g> {
     path: Path,
-    /// φ and the state before each run of steps that share a gradient, and at the end.
+    /// φ and the state before each step, and at the end.
     places: Vec<Moved<'g>>,
     /// The support loss before each step.
     pub(super) losses: Vec<Var<'g>>,
@@ -44,7 +44,7 @@ impl<'g> Trajectory<'g> {
 
     /// Where the differentiated steps begin.
     fn origin(&self, kind: MetaGradient) -> &Moved<'g> {
-        &self.places[self.path.place(self.path.cut(kind))]
+        &self.places[self.path.cut(kind)]
     }
 }
 
@@ -94,14 +94,34 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         from: &Moved<'g>,
         slope: (Var<'g>, &[Vars<'g>]),
         run: Run,
-    ) -> Moved<'g> {
+    ) -> Vec<Moved<'g>> {
         let step = |k| self.scope.constant_step(self.structure.step_index(k));
         let steps: Vec<_> = (run.first..run.first + run.length).map(step).collect();
         self.scope.advance(self.algorithm, &self.omega, from, slope, (path, &steps))
     }
 
-    /// An inner loop; at the step `apart` φ is a node of its own, even where another inner loop gets to the same.
-    pub(super) fn trajectory(&self, path: Path, apart: Option<usize>) -> Trajectory<'g> {
+    /// The inner loop that is adaptation.
+    pub(super) fn base(&self) -> Trajectory<'g> {
+        let path = self.structure.path;
+        let cut = if self.recursive() { 0 } else { path.cut(self.structure.kind) };
+        // Held twice: not even the other inner loop, which is held once, has the same nodes there.
+        self.trajectory(path, cut, |x| x.stop_gradient().stop_gradient())
+    }
+
+    /// The one beside it.
+    fn companion(&self, path: Path) -> Trajectory<'g> {
+        let cut = if self.recursive() { path.steps } else { path.cut(self.structure.kind) };
+        self.trajectory(path, cut, |x| x.stop_gradient())
+    }
+
+    /// An inner loop. What it moves is held at the step `cut`, if that is not the first: its own variables, where another inner
+    /// loop may get to the same values and the state depends on parameters that do not move.
+    fn trajectory(
+        &self,
+        path: Path,
+        cut: usize,
+        hold: impl Fn(&Var<'g>) -> Var<'g>,
+    ) -> Trajectory<'g> {
         let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
         let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
         let (mut losses, mut gradients, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
@@ -126,10 +146,11 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 gradient = gradient.map(|g| g.stop_gradient());
             }
             let mut moved = self.advance(path, place, (loss.value, &[gradient]), run);
-            if apart == Some(run.first + run.length) {
-                moved.phi = moved.phi.map(|phi| phi.stop_gradient());
+            if cut == run.first + run.length {
+                let end = moved.last_mut().expect("a run has steps");
+                *end = Moved { phi: end.phi.map(&hold), state: end.state.map(&hold) };
             }
-            places.push(moved);
+            places.extend(moved);
             losses.extend(vec![loss.value; run.length]);
             (0..run.length).for_each(|_| statistics.extend(loss.statistics.values()));
         }
@@ -160,8 +181,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
     pub(super) fn meta_gradient(&self, base: &Trajectory<'g>, loss: &Loss<'g>) -> Vars<'g> {
         let kind = self.structure.kind;
         let beside = self.structure.companion.map(|path| {
-            let apart = if self.recursive() { path.steps } else { path.cut(kind) };
-            let trajectory = self.trajectory(path, Some(apart).filter(|&step| step > 0));
+            let trajectory = self.companion(path);
             (self.companion_query_loss(&trajectory.end().phi), trajectory)
         });
         let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
@@ -262,8 +282,19 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let kind = self.structure.kind;
         let fixed = self.scope.fixed(&self.omega);
         for run in of.path.backward(kind).rev() {
-            let start = of.places[of.path.place(run.first)].clone();
+            let start = of.places[run.first].clone();
             let after = run.first + 1..run.first + run.length;
+            let mut between = Vec::new();
+            for k in after.clone().filter(|k| on_the_way.contains(k)) {
+                let slope = self.slope_on_the_way(of, k);
+                let (moving, of_fixed) = slope.split_at(slope.len() - fixed.len());
+                between.push(vec![moving.to_vec(); u.len()]);
+                let totals = |u: &mut Vec<Var<'g>>| {
+                    let at = u.len() - of_fixed.len();
+                    u[at..].iter_mut().zip(of_fixed).for_each(|(sum, &x)| *sum = *sum + x);
+                };
+                u.iter_mut().for_each(totals);
+            }
             let back = Backward {
                 own: of.gradients.get(after).map_or_else(Vec::new, <[_]>::to_vec),
                 kind,
@@ -272,16 +303,23 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 loss: &|phi| self.support_loss(of.path, phi, run).value,
                 advance: &|start, slope| self.advance(of.path, start, slope, run),
             };
-            u = back.pull(&u);
+            u = back.pull(&u, &between);
             if on_the_way.contains(&run.first) {
-                let wrt = start.phi.merge(&start.state).merge(&fixed);
-                let gradient = grad_params(self.loss_on_the_way(of, run.first), &wrt);
+                let slope = self.slope_on_the_way(of, run.first);
                 u.iter_mut().for_each(|u| {
-                    u.iter_mut().zip(gradient.values()).for_each(|(sum, &x)| *sum = *sum + x);
+                    u.iter_mut().zip(&slope).for_each(|(sum, &x)| *sum = *sum + x);
                 });
             }
         }
         u
+    }
+
+    /// The derivatives of the weighted query loss after `k` inner steps: with respect to φ and the state there, and to
+    /// what the inner loop does not move.
+    fn slope_on_the_way(&self, of: &Trajectory<'g>, k: usize) -> Vec<Var<'g>> {
+        let Moved { phi, state } = &of.places[k];
+        let wrt = phi.merge(state).merge(&self.scope.fixed(&self.omega));
+        grad(self.loss_on_the_way(of, k), wrt.values())
     }
 
     pub(super) fn displacement(&self, trajectory: &Trajectory<'g>) -> Vars<'g> {

@@ -33,7 +33,7 @@ impl Unrolled {
         let graph = Graph::new();
         let scope = Scope::new(structure, &graph);
         let trace = Trace::new(&scope, structure, problem, algorithm);
-        let mut trajectory = trace.trajectory(structure.path, None);
+        let mut trajectory = trace.base();
         if wants_final_loss(setup) {
             let loss = trace.support_loss(
                 structure.path,
@@ -89,6 +89,7 @@ impl Unrolled {
             fast: &[],
             state: &[],
             cotangent: &[],
+            between: &[],
             totals: &[],
             companion: &[],
             gradients: &[],

@@ -12,7 +12,10 @@ use innerloop_meta::{Algorithm, Rates, Sharing};
 /// Every algorithm under a name of its own: a newcomer is added here, once.
 pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     let inner = || InnerLoop::new(rate);
-    let partly = || InnerLoop { frozen: vec!["features.0.b".into(), "body".into()], ..inner() };
+    let partly = || InnerLoop {
+        frozen: ["features.0.b", "features.1.conv", "body"].map(String::from).to_vec(),
+        ..inner()
+    };
     let uneven = || InnerLoop {
         rates: Rates { default: rate, of: vec![("head.weight".into(), 0.5 * rate)] },
         ..inner()
@@ -173,6 +176,21 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 Distance::Outputs,
                 Role::Reference,
             ),
+        ),
+        ("shot on truncated maml", {
+            let base = Box::new(TruncatedMaml { inner: inner(), last: 1 });
+            let mut shot = Shot::new(base, 0.5, Distance::Outputs, (Role::Reference, 1));
+            // After two steps both inner loops have taken the same first one.
+            shot.travel = 0.5;
+            Box::new(shot)
+        }),
+        (
+            "truncated momentum, partly frozen",
+            Box::new(MultiStep::new(
+                Box::new(TruncatedMaml { inner: partly(), last: 2 }),
+                Sharing::None,
+                0.5,
+            )),
         ),
         (
             "shot on momentum",

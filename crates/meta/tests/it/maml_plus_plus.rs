@@ -5,9 +5,9 @@ use innerloop_engine::check::relative_error;
 use innerloop_meta::algorithms::{
     Fomaml, Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, Reptile,
 };
-use innerloop_meta::{Algorithm, Derivatives, RATE_PREFIX, Setup, Sharing, Strategy, TaskResult};
+use innerloop_meta::{Algorithm, Derivatives, RATE_PREFIX, Setup, Strategy, TaskResult};
 
-use crate::algorithms::{maml, multi_step, plus_plus};
+use crate::algorithms::{maml, plus_plus};
 use crate::problems::{
     Case, STRATEGIES, assert_results, assert_same, by, flat, mlp, normalised, run,
 };
@@ -136,12 +136,4 @@ fn an_implicit_gradient_is_of_the_last_loss() {
     let inner = InnerLoop::new(case.rate);
     let imaml = Imaml { inner, proximal: 1.0, iterations: 1, damping: 0.0 };
     case.learner(plus_plus(imaml).as_ref(), by(Strategy::Adjoint, 2));
-}
-
-#[test]
-#[should_panic(expected = "steps that share a gradient have one query loss")]
-fn steps_that_share_a_gradient_have_no_losses_between() {
-    let case = mlp(6, 4);
-    let shared = multi_step(InnerLoop::new(case.rate), Sharing::Forward(2), 0.0);
-    case.learner(plus_plus(shared).as_ref(), by(Strategy::Adjoint, 2));
 }

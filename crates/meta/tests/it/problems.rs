@@ -9,7 +9,7 @@ use innerloop_meta::{
     Algorithm, Learner, MetaState, Problem, Setup, Strategy, TaskData, TaskResult, Worker,
 };
 
-pub(crate) use networks::{classes, conv, mlp, normalised};
+pub(crate) use networks::{classes, conv, mlp, normalised, ways};
 pub(crate) use quadratic::{N, Support, quadratic};
 
 pub(crate) const STRATEGIES: [Strategy; 2] = [Strategy::Unrolled, Strategy::Adjoint];

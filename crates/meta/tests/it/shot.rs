@@ -8,10 +8,10 @@ use innerloop_meta::algorithms::{
     Reptile, Role, Shot,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Derivatives, Learner, Loss, Point, Problem, Setup, StepLosses,
+    Adapter, Algorithm, Derivatives, Learner, Loss, Point, Problem, Setup, Sharing, StepLosses,
 };
 
-use crate::algorithms::{maml, plus_plus};
+use crate::algorithms::{maml, multi_step, plus_plus};
 use crate::problems::{
     Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, mlp, norm,
     quadratic, run,
@@ -297,6 +297,12 @@ fn a_straight_path_costs_nothing() {
             let got = case.run(&shot, by(strategy, 4));
             assert_same("linear support loss", &got.gradient, &want.gradient, 1e-11);
         }
+        // With momentum four steps go further than one at four times the rate.
+        let heavy = || multi_step(InnerLoop::new(case.rate), Sharing::None, 0.7);
+        let want = case.run(&heavy(), by(strategy, 4));
+        let shot = Shot::new(Box::new(heavy()), 10.0, Distance::Parameters, (Role::Reference, 2));
+        let got = case.run(&shot, by(strategy, 4));
+        assert_same("momentum", &got.gradient, &want.gradient, 1e-11);
     }
 }
 

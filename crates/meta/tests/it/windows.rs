@@ -1,12 +1,12 @@
 //! Windows of inner steps that share a gradient or a Hessian, on every method that can have them.
 
 use innerloop_engine::check::relative_error;
-use innerloop_engine::{Params, Tensor};
+use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, Imaml, InnerLoop, InnerOptimizer, Maml,
-    MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
 };
-use innerloop_meta::{Algorithm, Derivatives, Rates, Setup, Sharing, Strategy};
+use innerloop_meta::{Algorithm, Derivatives, Rates, Setup, Sharing, Strategy, TaskData};
 
 use crate::algorithms::{imaml, lstm, similarity, windowed};
 use crate::differences::check;
@@ -214,6 +214,86 @@ fn approximations_in_windows() {
             assert!(off(&binomial(2), &maml) >= 1e-9);
             let fine = gradient(Box::new(HfMaml { inner: inner(), epsilon: 1e-3 }));
             assert!(off(&fine, &maml) <= 1e-5, "{}", off(&fine, &maml));
+        }
+    }
+}
+
+/// With the query losses of all steps, the gradient is the weighted sum of those of inner loops that end sooner,
+/// within a window or after it.
+#[test]
+fn losses_within_a_window_count_where_its_steps_lead() {
+    let (case, steps) = (mlp(6, 4), 5);
+    let additive = |rate| {
+        let fewer_steps_leave_out_less = ["reptile", "imaml", "gradient similarity"];
+        let nonlinear = ["truncated maml", "hf-maml"];
+        let of_each_step = ["learned rates", "partly frozen", "anil, learned rates"];
+        let not = [&fewer_steps_leave_out_less[..], &nonlinear, &of_each_step].concat();
+        all(rate).into_iter().filter(move |(name, _)| !not.contains(name))
+    };
+    for sharing in [Sharing::Forward(3), Sharing::Forward(9), Sharing::Backward(2)] {
+        for strategy in STRATEGIES {
+            for (name, base) in additive(case.rate) {
+                let all = MamlPlusPlus::new(windowed(base, sharing), 0.4, 0.0);
+                let mut meta = case.meta(&all, steps);
+                meta.schedule(&all, 0.1);
+                let got = run(&case.learner(&all, by(strategy, steps)), &meta, &case.task(0));
+                let weights = all.loss_weights(steps, 0.1).expect("several steps");
+                let parts: Vec<_> = (1..=steps)
+                    .map(|k| {
+                        let (_, base) = additive(case.rate).find(|(n, _)| *n == name).unwrap();
+                        case.run(windowed(base, sharing).as_ref(), by(strategy, k)).gradient
+                    })
+                    .collect();
+                let want = got.gradient.map_named(|name, x| {
+                    let element =
+                        |i| weights.iter().zip(&parts).map(|(w, g)| w * g[name].get(i)).sum();
+                    Tensor::from_f64(x.shape(), (0..x.len()).map(element).collect())
+                });
+                let name = format!("{name}, {sharing:?}, {strategy:?}");
+                assert_same(&name, &got.gradient, &want, 1e-11);
+                let off = relative_error(&flat(&parts[steps - 1]), &flat(&want));
+                assert!(off >= 1e-2, "{name}: {off}");
+            }
+        }
+    }
+}
+
+/// The way back through a window, step by step, and the graph of it agree where losses count within it: learned rates,
+/// truncation and momentum included. Losses that do not count yet leave nothing behind.
+#[test]
+fn strategies_agree_on_losses_within_a_window() {
+    let (steps, momentum) = (5, 0.5);
+    for case in [mlp(6, 4), normalised(steps)] {
+        let methods = || {
+            let momentary: Box<dyn Algorithm> =
+                Box::new(Maml { inner: InnerLoop::new(case.rate), learn_rates: true });
+            let others = all(case.rate).into_iter();
+            others
+                .filter(|(name, _)| !["reptile", "imaml", "gradient similarity"].contains(name))
+                .map(|(name, base)| (name, base, 0.0))
+                .chain([("momentum", momentary, momentum)])
+        };
+        for sharing in [Sharing::Forward(3), Sharing::Backward(2)] {
+            for (name, base, momentum) in methods() {
+                let shared = MultiStep::new(base, sharing, momentum);
+                let all = MamlPlusPlus::new(Box::new(shared), 0.4, 0.0);
+                let name = format!("{}, {name}, {sharing:?}", case.name);
+                let learners = STRATEGIES.map(|strategy| case.learner(&all, by(strategy, steps)));
+                let mut meta = case.meta(&all, steps);
+                let mut workers = learners.each_ref().map(|learner| learner.worker(Dtype::F64));
+                for done in [0.1, 0.5, 0.3] {
+                    meta.schedule(&all, done);
+                    let [want, got] = std::array::from_fn(|i| {
+                        let mut result = learners[i].result(Dtype::F64);
+                        let run = |data: TaskData<'_>| {
+                            learners[i].run(&mut workers[i], &meta, data, &mut result);
+                        };
+                        case.task(0).with(run);
+                        result
+                    });
+                    assert_results(&format!("{name}, {done}"), &got, &want, 1e-12);
+                }
+            }
         }
     }
 }

@@ -104,7 +104,7 @@ fn numbers_out_of_range_are_refused() {
         ("algorithm.inner_lr", "inf", above),
         ("algorithm.multi_step_loss", "1.5", "0 to 1, a share of training"),
         ("algorithm.second_order_from", "-0.1", "0 to 1, a share of training"),
-        ("algorithm.adaptation_steps", "100001", "a whole number from 0 to 100000"),
+        ("algorithm.adaptation_steps", "1001", "a whole number from 0 to 1000"),
         ("outer.lr", "-1", above),
         ("outer.beta1", "1", "0 or more and below 1"),
         ("outer.beta2", "-0.1", "0 or more and below 1"),
@@ -250,11 +250,6 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          loop ends; leave it out",
     );
     check_text(
-        "algorithm = { name = 'multi_step', window = 2, multi_step_loss = 0.1 }",
-        "algorithm.window is 2, expected 1 with algorithm.multi_step_loss = 0.1: steps that share a gradient or a \
-         Hessian are one step of the meta-gradient, with one query loss",
-    );
-    check_text(
         "algorithm = { name = 'fomaml', second_order_from = 0.1 }",
         "algorithm.second_order_from does not apply: no second derivative is taken anyway; leave it out",
     );
@@ -284,11 +279,6 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          multiply",
     );
     check_text(
-        "algorithm = { name = 'multi_step', inner_momentum = 0.9, regularizer = 'shot' }",
-        "algorithm.regularizer is \"shot\", expected \"none\": with momentum fewer steps at a multiple of the rate do \
-         not travel as far",
-    );
-    check_text(
         "algorithm = { name = 'multi_step', window = 3, adaptation_steps = 3, regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": with a window over all inner steps, target and \
          reference are the same single step",
@@ -297,11 +287,6 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm = { name = 'meta_sgd', window = 3, adaptation_steps = 3, regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": with a window over all inner steps, target and \
          reference are the same single step",
-    );
-    check_text(
-        "algorithm = { name = 'maml_plus_plus', window = 2 }",
-        "algorithm.window is 2, expected 1 with algorithm.multi_step_loss = 0.1: steps that share a gradient or a \
-         Hessian are one step of the meta-gradient, with one query loss",
     );
     for (method, why) in [
         ("fomaml", "no step has a Hessian to share"),

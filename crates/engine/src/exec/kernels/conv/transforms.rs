@@ -137,7 +137,7 @@ macro_rules! spread {
             line!($f, $I, |i| from[i][k] => POINTS, |i| to[i][k]);
         }
         let planes = $planes.chunks_exact_mut(POINTS * $step);
-        for (half, planes) in $half.chunks_exact(width).zip(planes) {
+        for (half, planes) in $half.chunks_exact(width).take(POINTS).zip(planes) {
             let from = registers(half, width / L);
             let to = &mut planes[run.tile * channels..];
             let to = rows_mut::<T, L, POINTS>(to, $step, run.n * channels);
