@@ -66,7 +66,7 @@ fn checkpoint_is_5() {
         fs::write(&best, &whole[..size]).unwrap();
         place
             .run(&["evaluate", "run"])
-            .fails(5, &["best.safetensors", "no whole safetensors file"]);
+            .fails(5, &["best.safetensors", "not an intact safetensors file"]);
     }
     // A checkpoint of another network.
     place.train("sinusoid-maml", &["--out", "wide", "--set", "model.hidden=[8]"]).ok();
