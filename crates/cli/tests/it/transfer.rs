@@ -47,13 +47,13 @@ fn targets_are_trained_and_evaluated() {
     let rows = |text: &str| -> Vec<String> {
         text.lines().filter(|line| line.contains('±')).map(String::from).collect()
     };
-    // Method, accuracy, spread: what follows is time.
+    // Method, accuracy, spread; the rest is time.
     let [first, again] = [rows(&shown), rows(&place.run(&["evaluate", "run"]).ok())];
     assert_eq!((first.len(), &first), (5, &again));
     let json = place.run(&["evaluate", "run", "--json"]).ok();
     let found: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(found["methods"][3]["method"], "l2t_ww");
-    // Held gradients leave nothing.
+    // Held gradients leave no meta-gradient.
     assert_eq!(found["methods"][4]["gradient_norm"], 0.0);
     assert!(found["methods"][3]["gradient_norm"].as_f64().unwrap() > 0.0);
 

@@ -119,8 +119,8 @@ impl Layers {
         Ok(())
     }
 
-    /// A layer that chooses another family, network, optimizer or schedule than the layers below does
-    /// without their settings for the old one.
+    /// Drops settings of the layers below that belong to a family, network, method, regularizer, optimizer or schedule
+    /// which the layer above replaces.
     fn drop_strangers(&mut self, above: &ConfigFile) {
         let choices = [
             above.tasks.family.map(|name| name.strangers().to_vec()),

@@ -1,4 +1,4 @@
-//! The method a configuration names, in what surrounds it: windows, losses of all steps, a regularizer.
+//! The method that a configuration names, and what wraps it: windows, the multi-step loss, a regularizer.
 
 use innerloop_engine::Key;
 use innerloop_meta::algorithms::{
@@ -13,13 +13,13 @@ use innerloop_nn as nn;
 use super::model::batch_norm;
 use crate::config::{self, Config, Method, Regularizer};
 
-/// The algorithm a configuration names, for a network of so many outputs.
+/// The algorithm that a configuration names, for a network with `outputs` outputs.
 pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };
     let mut frozen = settings.frozen.clone();
-    // One of a step would be moved by that step, and read by the next one no more.
+    // With one per step, each would be moved by its own step and never be read again.
     if batch_norm(config).has_steps() {
         frozen.extend(nn::Conv4::NORMS.map(String::from));
     }
@@ -104,7 +104,7 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     }
 }
 
-/// The method in windows of inner steps that share a gradient, if they do.
+/// The method with windows of inner steps that share a gradient, if configured.
 fn in_windows(config: &Config, method: Box<dyn Algorithm>) -> Box<dyn Algorithm> {
     let sharing = config.algorithm.window.sharing();
     match config.algorithm.method {

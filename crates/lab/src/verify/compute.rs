@@ -1,4 +1,4 @@
-//! Innerloop's own results for a case, under the file's names and in its layouts.
+//! innerloop's own results for a case, under the file's names and in its layouts.
 
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor, grad_params, hvp};
 use innerloop_meta::algorithms::{Fomaml, InnerLoop, LearnedRates, Maml};
@@ -16,7 +16,7 @@ pub(super) struct Results {
 
 /// All results that a case file may hold, computed in one precision with one strategy.
 pub(super) fn results(case: &Case, dtype: Dtype, strategy: Strategy) -> Results {
-    // Rates that are learned per tensor and step give the gradient with respect to each of them.
+    // Rates learned per tensor and step give the gradient with respect to each of them.
     let maml = LearnedRates::new(Box::new(Maml { inner: InnerLoop::new(case.lr) }));
     let runs = run(case, &maml, dtype, strategy);
     let mut arrays = Params::new();
@@ -121,8 +121,8 @@ fn support_products(case: &Case, dtype: Dtype) -> (Params<Tensor>, Params<Tensor
     (case.theta.with_values(read(0)), case.theta.with_values(read(n)))
 }
 
-/// ReLU and pooling decisions along all trajectories that differ between single and double precision,
-/// and how many there are.
+/// ReLU and pooling decisions along all trajectories that differ between single and double precision, and the total
+/// number of decisions.
 pub(super) fn flips(case: &Case) -> (usize, usize) {
     let single = decisions(case, Dtype::F32);
     let double = decisions(case, Dtype::F64);

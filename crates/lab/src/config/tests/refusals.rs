@@ -175,9 +175,18 @@ fn numbers_out_of_range_are_refused() {
     );
     for (keys, message) in [
         ("", "outer.decay_every is not set, expected iterations with outer.schedule = \"step\""),
-        (", decay_every = 0", "outer.decay_every is 0, expected a whole number from 1 to 1000000000"),
-        (", decay_every = 9, decay_factor = 0", "outer.decay_factor is 0, expected above 0 and at most 1"),
-        (", decay_every = 9, decay_factor = 1.1", "outer.decay_factor is 1.1, expected above 0 and at most 1"),
+        (
+            ", decay_every = 0",
+            "outer.decay_every is 0, expected a whole number from 1 to 1000000000",
+        ),
+        (
+            ", decay_every = 9, decay_factor = 0",
+            "outer.decay_factor is 0, expected above 0 and at most 1",
+        ),
+        (
+            ", decay_every = 9, decay_factor = 1.1",
+            "outer.decay_factor is 1.1, expected above 0 and at most 1",
+        ),
     ] {
         check_text(&format!("outer = {{ schedule = 'step'{keys} }}"), message);
     }
@@ -478,11 +487,7 @@ fn keys_of_another_choice_are_refused() {
             "outer.final_lr = 0",
             "a constant rate ends where it began",
         ),
-        (
-            "outer.schedule = 'linear'",
-            "outer.decay_every = 5000",
-            "only the schedule step has it",
-        ),
+        ("outer.schedule = 'linear'", "outer.decay_every = 5000", "only the schedule step has it"),
         (
             "outer.schedule = 'step'\nouter.decay_every = 9",
             "outer.final_lr = 0",
