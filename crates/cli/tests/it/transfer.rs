@@ -75,7 +75,7 @@ fn what_cannot_be_run_is_refused() {
         place.run(&all)
     };
     with(&["algorithm.window=0"]).fails(3, &["algorithm.window is 0"]);
-    with(&["transfer.classes=3"]).fails(3, &["unknown field `classes`"]);
+    with(&["transfer.classes=3"]).fails(3, &["unknown key `transfer.classes`"]);
     with(&["transfer.family=\"cifar_fs\""]).fails(4, &["cifar"]);
     let weights = "source.weights=\"none.safetensors\"";
     with(&[weights]).fails(3, &["source.iterations does not apply", "leave it out"]);
