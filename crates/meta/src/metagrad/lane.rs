@@ -115,7 +115,7 @@ impl Lane {
         })
     }
 
-    /// Number of the kept place after so many steps.
+    /// Index of the kept place after `steps` steps.
     fn place(&self, steps: usize) -> usize {
         self.path.place(steps) % self.places
     }
