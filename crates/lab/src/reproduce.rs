@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn nothing_in_an_experiment_is_from_memory() {
-        // What nobody has looked up is nothing to pass or fail by, and no reason for a setting.
+        // A number that nobody has looked up cannot decide a pass or failure, nor justify a setting.
         for (name, text) in SHIPPED {
             let line = text.lines().find(|line| line.to_lowercase().contains("recall"));
             assert_eq!(line, None, "{name}");

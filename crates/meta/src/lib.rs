@@ -1,4 +1,4 @@
-//! Gradient-based meta-learning: the field itself.
+//! Gradient-based meta-learning.
 //!
 //! A [`Problem`] gives two traced losses, one on a task's support set and one on its query set; this
 //! crate never sees data, labels or a network. An [`Algorithm`] is one short file that reads like its
@@ -53,7 +53,7 @@
 //! #   fn statistics(&self) -> Params<Shape> {
 //! #       Params::new()
 //! #   }
-//!     // and two that return nothing: `carried`, `statistics`
+//!     // and two that return no names: `carried`, `statistics`
 //! }
 //!
 //! let maml = Maml { inner: InnerLoop::new(0.1) };

@@ -4,7 +4,7 @@ use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
 use crate::{InnerStep, Moved, Vars};
 
-/// Rates are meta-parameters named after the tensor they move.
+/// Prefix of the rates' names: rates are meta-parameters named after the tensor they move.
 pub const RATE_PREFIX: &str = "inner_lr.";
 
 /// Name of the rate that moves a tensor.
@@ -15,7 +15,7 @@ pub fn rate_name(tensor: &str) -> String {
 /// Initial inner learning rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
-    /// Rate of every tensor that has none of its own.
+    /// Rate of every tensor that has no rate of its own.
     pub default: f64,
     /// Rates of single tensors, by name.
     pub of: Vec<(String, f64)>,
@@ -31,13 +31,13 @@ impl Rates {
         self.of.iter().find(|(name, _)| name == tensor).map_or(self.default, |(_, rate)| *rate)
     }
 
-    /// A rate for every tensor and step: `[K]` per tensor, `[1]` when `K` is 0, for steps taken later.
+    /// One rate per tensor and step: `[K]` per tensor, `[1]` when `K` is 0, for steps taken later.
     pub fn per_step(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
         let rate = |name: &str| Tensor::full(Dtype::F64, &[steps.max(1)], self.get(name));
         adapted.names().iter().map(|name| (rate_name(name), rate(name))).collect()
     }
 
-    /// A rate for every element: the shape of its tensor.
+    /// One rate per element: the shape of its tensor.
     pub fn per_element(&self, adapted: &Params<Shape>) -> Params<Tensor> {
         let rate = |name: &str, shape: &Shape| Tensor::full(Dtype::F64, shape, self.get(name));
         adapted.iter().map(|(name, shape)| (rate_name(name), rate(name, shape))).collect()

@@ -1,7 +1,7 @@
-//! In the steady state a learner and an adapter allocate nothing: counted by an allocator of its own,
-//! which is why this is a binary of its own.
+//! In the steady state a learner and an adapter allocate nothing. A counting allocator checks it, which is why this
+//! test is a separate binary.
 
-#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+#![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -44,8 +44,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A convolution, batch norm, ReLU and pooling, and a convolution over the whole map as a head. There is no
-/// matrix product in it; the engine tests those.
+/// A convolution, batch norm, ReLU and pooling, and a convolution over the whole map as a head. It contains no matrix
+/// product; the engine tests those.
 struct Convolutions;
 
 const WAYS: usize = 3;
@@ -174,7 +174,7 @@ fn meta(algorithm: &dyn Algorithm, dtype: Dtype) -> MetaState {
     MetaState::new(&Convolutions, algorithm, steps(algorithm).0, theta)
 }
 
-/// Calls `f` with a task; what the task is made of is allocated outside.
+/// Calls `f` with a task whose data is allocated outside.
 fn with_task(dtype: Dtype, f: impl FnOnce(TaskData<'_>)) {
     let arrays = |examples: usize, i| {
         let labels = (0..examples).map(|n| (n % WAYS) as f64).collect();
@@ -186,7 +186,7 @@ fn with_task(dtype: Dtype, f: impl FnOnce(TaskData<'_>)) {
     f(TaskData { support: &support, query: &query, key: Key::new(1) });
 }
 
-/// Allocations of five calls after a first one.
+/// Allocations of five calls, after a first one.
 fn steady(mut call: impl FnMut()) -> usize {
     call();
     let before = ALLOCATIONS.get();

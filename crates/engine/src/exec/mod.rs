@@ -148,7 +148,7 @@ impl Workspace {
         }
     }
 
-    /// Supplies a vector input for the next run: zeros, and a one at some place. Panics when it has no such place.
+    /// Supplies a one-hot vector as an input for the next run. Panics when the input has no such place.
     #[track_caller]
     pub fn set_one_hot(&mut self, input: usize, place: usize) {
         let (slot, shape) = &self.tables.inputs[input];

@@ -23,8 +23,11 @@ pub struct Comparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let note =
-            if self.negligible { "  (zero but for rounding: against the whole)" } else { "" };
+        let note = if self.negligible {
+            "  (zero up to rounding: measured against the whole)"
+        } else {
+            ""
+        };
         write!(f, "{:<36} {:9.2e}{note}", self.name, self.error)
     }
 }

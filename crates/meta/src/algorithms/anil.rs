@@ -8,11 +8,11 @@ use innerloop_engine::{Params, Shape, Tensor};
 use super::InnerLoop;
 use crate::{Algorithm, MetaGradient};
 
-/// ANIL: MAML whose inner loop moves the head alone.
+/// ANIL: MAML whose inner loop moves only the head.
 pub struct Anil {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Parameters whose names start with this are the head.
+    /// Parameters whose names start with this prefix are the head.
     pub head: String,
 }
 

@@ -12,7 +12,7 @@ use crate::{Algorithm, MetaGradient};
 pub struct Boil {
     /// Rates and further frozen parameters.
     pub inner: InnerLoop,
-    /// Parameters whose names start with this are the head.
+    /// Parameters whose names start with this prefix are the head.
     pub head: String,
 }
 

@@ -4,9 +4,9 @@
 //! u_K = ∇L_Q(φ_K)     u_k = u_{k+1} − α Hu     Hu = [∇L_S(φ_k + δu_{k+1}) − ∇L_S(φ_k − δu_{k+1})] / 2δ
 //! G  = u_0
 //!
-//! Departures: the paper takes one step; any number is allowed here, with a difference at each. Its δ is
-//! a constant; here δ = ε/‖αu‖ and the difference is along αu, so that φ moves by ε whatever the size
-//! of u, and by nothing at u = 0. The error of a difference is of order ε².
+//! Departures: the paper takes one step; any number is allowed here, with a difference at each. Its δ is a constant;
+//! here δ = ε/‖αu‖ and the difference is along αu, so that φ moves by ε whatever the size of u, and not at all at u =
+//! 0. The error of a difference is of order ε².
 
 use innerloop_engine::{Params, Shape, Tensor};
 
@@ -17,7 +17,7 @@ use crate::{Algorithm, MetaGradient};
 pub struct HfMaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Length of the way from φ to where a gradient is taken: `ε`.
+    /// Distance from φ to the points where a gradient is taken: `ε`.
     pub epsilon: f64,
 }
 

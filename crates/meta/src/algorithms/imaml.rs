@@ -6,9 +6,9 @@
 //!
 //! The memory does not grow with K, and G is exact once both loops have converged.
 //!
-//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves
-//! `(1 + 1) I + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a
-//! setting that is zero unless asked for. Conjugate gradients stop where the curvature is not positive.
+//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves `(1 + 1) I
+//! + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a setting that defaults to
+//! zero. Conjugate gradients stop where the curvature is not positive.
 
 use innerloop_engine::{Params, Shape, Tensor};
 
@@ -20,9 +20,9 @@ use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 pub struct Imaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// `λ`, above 0: how strongly θ holds the fast weights.
+    /// `λ`, above 0: how strongly θ attracts the fast weights.
     pub proximal: f64,
-    /// Steps of conjugate gradients.
+    /// Iterations of the conjugate gradient method.
     pub iterations: usize,
     /// `δ`, 0 or more.
     pub damping: f64,

@@ -1,6 +1,6 @@
-//! One file a paper.
+//! One file per paper.
 
-/// Of a method around another one, `self.base`: what it leaves as it is there.
+/// Delegates the named methods of a wrapper to the method that it wraps, `self.base`.
 macro_rules! as_in_base {
     ($($method:ident)*) => { $(as_in_base!(@ $method);)* };
     (@ name) => { fn name(&self) -> &str { self.base.name() } };
@@ -44,7 +44,7 @@ macro_rules! as_in_base {
     };
 }
 
-/// Of a method around `self.inner`: that all of it moves, and at its rates, one for each tensor and step.
+/// The methods of an algorithm with `self.inner` in which everything that is not frozen adapts, with one rate per tensor and step.
 macro_rules! as_in_inner_loop {
     ($($method:ident)*) => { $(as_in_inner_loop!(@ $method);)* };
     (@ adapts) => { fn adapts(&self, name: &str) -> bool { self.inner.moves(name) } };
@@ -100,12 +100,12 @@ pub use shot::{Distance, Pretraining, Role, Shot};
 pub use sign_maml::SignMaml;
 pub use truncated_maml::TruncatedMaml;
 
-/// The part of the learner that the inner loop moves, and how fast: what all these algorithms share.
+/// The part of the learner that the inner loop moves, and how fast: shared by all these algorithms.
 #[derive(Clone, Debug)]
 pub struct InnerLoop {
     /// Inner learning rates (initial ones, where they are learned).
     pub rates: crate::Rates,
-    /// Parameters whose names start with one of these stay at θ while adapting.
+    /// Parameters whose names start with one of these prefixes stay at θ while adapting.
     pub frozen: Vec<String>,
 }
 

@@ -10,11 +10,11 @@ use innerloop_engine::{Params, Shape, Tensor};
 use super::InnerLoop;
 use crate::{Algorithm, MetaGradient};
 
-/// MAML differentiated through its last inner steps.
+/// MAML differentiated through its last inner steps only.
 pub struct TruncatedMaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// How many: `L`.
+    /// Number of steps: `L`.
     pub last: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Every algorithm there is, under names of the tests.
+//! All algorithms, under the names used in the tests.
 
 use innerloop_engine::Key;
 use innerloop_meta::algorithms::{
@@ -9,7 +9,7 @@ use innerloop_meta::algorithms::{
 };
 use innerloop_meta::{Algorithm, Rates, Sharing};
 
-/// Every algorithm under a name of its own: a newcomer is added here, once.
+/// Every algorithm under its own name: a new one is added here, once.
 pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     let inner = || InnerLoop::new(rate);
     let partly = || InnerLoop {
@@ -236,7 +236,7 @@ pub(crate) fn learned(base: impl Algorithm + 'static) -> LearnedRates {
     LearnedRates::new(Box::new(base))
 }
 
-/// MAML++'s multi-step loss over the whole of training around another method.
+/// MAML++'s multi-step loss over the whole of training, wrapping another method.
 pub(crate) fn plus_plus(base: impl Algorithm + 'static) -> Box<dyn Algorithm> {
     Box::new(MamlPlusPlus::new(Box::new(base), 1.0, 0.0))
 }
@@ -245,7 +245,7 @@ pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> M
     MultiStep::new(Box::new(Maml { inner }), sharing, momentum)
 }
 
-/// Another method in windows.
+/// Another method with windows.
 pub(crate) fn windowed(base: Box<dyn Algorithm>, sharing: Sharing) -> Box<dyn Algorithm> {
     Box::new(MultiStep::new(base, sharing, 0.0))
 }

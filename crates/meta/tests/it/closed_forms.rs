@@ -46,7 +46,7 @@ fn reptile_moves_towards_the_minimum() {
     let case = quadratic(1, Support::Quadratic);
     let task = case.task(0);
     let form = Form::mean(&task.support, &[0]);
-    // θ* by gradient descent run to the end: the largest eigenvalue of A is below its trace.
+    // θ* by gradient descent run to convergence: the largest eigenvalue of A is below its trace.
     let trace: f64 = (0..N).map(|i| form.a[i][i]).sum();
     let mut minimum = [0.0; N];
     for _ in 0..2000 {
@@ -118,9 +118,8 @@ fn sign_maml() {
     }
 }
 
-/// A quadratic's Hessian is the same everywhere: `(I − αA)^L v`, `Σ_{l≤L} C(K, l) (−αA)^l v`, and
-/// differences without an error. The steps' minibatches have Hessians of their own, which tells
-/// `H_1 H_2` from `H_2 H_1`.
+/// A quadratic's Hessian is the same everywhere: `(I − αA)^L v`, `Σ_{l≤L} C(K, l) (−αA)^l v`, and differences without
+/// an error. The steps' minibatches have different Hessians, which distinguishes `H_1 H_2` from `H_2 H_1`.
 #[test]
 fn truncated_binomial_and_differences() {
     let case = quadratic(4, Support::Quadratic);
@@ -167,8 +166,7 @@ fn truncated_binomial_and_differences() {
     }
 }
 
-/// `(I − αWA)^M v` with the windows' big steps, or with the trajectory of small ones; the last window is
-/// shorter.
+/// `(I − αWA)^M v` with the windows' big steps, or with the trajectory of small ones; the last window is shorter.
 #[test]
 fn multi_step_estimation() {
     let case = quadratic(2, Support::Quadratic);
@@ -257,8 +255,8 @@ fn meta_sgd() {
     }
 }
 
-/// `φ*` solves `(A + λI) φ = b + λθ`, and `G` solves `((1 + δ) I + A/λ) G = v`; five steps of conjugate
-/// gradients are enough for five unknowns.
+/// `φ*` solves `(A + λI) φ = b + λθ`, and `G` solves `((1 + δ) I + A/λ) G = v`; five steps of conjugate gradients are
+/// enough for five unknowns.
 #[test]
 fn implicit_maml() {
     let case = quadratic(2, Support::Quadratic);
@@ -278,14 +276,14 @@ fn implicit_maml() {
             assert_vector("the system", &product, &v);
         }
     }
-    // Without curvature one step solves it, and the others find nothing left to do.
+    // Without curvature one step solves it, and the others have nothing left to do.
     let case = quadratic(2, Support::Linear);
     for strategy in STRATEGIES {
         let got = case.run(&imaml(InnerLoop::new(case.rate)), by(strategy, 3));
         let v = Form::mean(&case.task(0).query, &[0]).gradient(&vector(&got.fast));
         assert_vector("no curvature", &vector(&got.gradient), &v);
     }
-    // A system that is not positive along the gradient of the query loss leaves that gradient.
+    // A system that is not positive along the gradient of the query loss returns that gradient.
     let case = quadratic(2, Support::Quadratic);
     for strategy in STRATEGIES {
         let algorithm = Imaml { damping: -100.0, ..imaml(InnerLoop::new(case.rate)) };
@@ -355,7 +353,7 @@ fn learned_rates() {
     }
 }
 
-/// Every step sees the mean of the examples that `minibatch` names.
+/// Every step sees the mean of the examples that `minibatch` selects.
 #[test]
 fn minibatches() {
     let case = quadratic(4, Support::Quadratic);
@@ -379,8 +377,8 @@ fn minibatches() {
     }
 }
 
-/// Adam with β₁ = 0 from a zero state: `v = (1 − β₂) g²` and the correction make the first step
-/// `α g / (|g| + ε)`. The state is carried on and is that of the recursion written out.
+/// Adam with β₁ = 0 from a zero state: `v = (1 − β₂) g²` and the correction make the first step `α g / (|g| + ε)`. The
+/// state that is carried on equals that of the recursion written out.
 #[test]
 fn reptile_with_adam() {
     let case = quadratic(1, Support::Quadratic);

@@ -1,4 +1,4 @@
-//! What the algorithms must have in common with each other.
+//! What the algorithms must have in common.
 
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
@@ -24,7 +24,7 @@ fn frozen(rate: f64, prefixes: &[&str]) -> InnerLoop {
     InnerLoop { frozen, ..InnerLoop::new(rate) }
 }
 
-/// The part of a gradient that is θ's.
+/// The part of a gradient that belongs to θ.
 fn of_theta(gradient: &Params<Tensor>) -> Params<Tensor> {
     gradient.filter(|name| !name.starts_with(RATE_PREFIX))
 }
@@ -49,7 +49,7 @@ fn fomaml_is_maml_without_second_order() {
     }
 }
 
-/// Learned rates leave a first-order method's gradient as it is, and have one of their own: `−⟨way of a step / its rate, q⟩`.
+/// Learned rates do not change a first-order method's gradient; theirs is `−⟨a step's displacement / its rate, q⟩`.
 #[test]
 fn rates_of_first_order_methods() {
     let (case, steps, rate) = (mlp(6, 4), 3, 0.05);
@@ -90,7 +90,7 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
         let no_head = case.run(&anil("nothing is called this"), setup);
         assert_same("no head", &no_head.gradient, &plain, ROUNDING);
         assert!(no_head.fast.is_empty());
-        // Freezing all but the head is ANIL; freezing all is the plain gradient.
+        // Freezing everything except the head is ANIL; freezing everything gives the plain gradient.
         let freeze = |prefixes: &[&str]| {
             let inner = frozen(case.rate, prefixes);
             case.run(&Maml { inner }, setup)
@@ -103,7 +103,7 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
     }
 }
 
-/// CAVIA is ANIL but for what the outer loop learns.
+/// CAVIA is ANIL except for what the outer loop learns.
 #[test]
 fn cavia_leaves_the_start_of_its_context() {
     let case = mlp(6, 4);
@@ -138,8 +138,8 @@ fn boil_is_maml_with_a_frozen_head() {
     }
 }
 
-/// The first step moves each weight by its rate, and the gradient is that of the query loss where the steps
-/// end: what a derivative through the sign, which is zero, leaves.
+/// The first step moves each weight by its rate, and the gradient is that of the query loss at the end point, since the
+/// derivative of the sign is zero.
 #[test]
 fn sign_maml_moves_by_the_rate() {
     let case = mlp(6, 4);
@@ -157,7 +157,7 @@ fn sign_maml_moves_by_the_rate() {
     }
 }
 
-/// Nothing left out is MAML, everything left out first-order MAML, and in between is neither.
+/// Omitting nothing is MAML, omitting everything first-order MAML; in between it is neither.
 #[test]
 fn truncated_and_binomial_lie_between_fomaml_and_maml() {
     let case = mlp(6, 4);
@@ -179,7 +179,7 @@ fn truncated_and_binomial_lie_between_fomaml_and_maml() {
             let off = |kept| relative_error(&flat(&run(kept).gradient), &flat(&exact.gradient));
             assert!(off(1) >= 1e-3 && off(3) >= 1e-6 && off(3) <= off(1), "{strategy:?}");
         }
-        // Of one step they are the same.
+        // With one step they are the same.
         let one = by(strategy, 1);
         let truncated = case.run(&TruncatedMaml { inner: inner(), last: 1 }, one);
         let binomial = case.run(&BinomMaml { inner: inner(), degree: 1 }, one);
@@ -187,8 +187,8 @@ fn truncated_and_binomial_lie_between_fomaml_and_maml() {
     }
 }
 
-/// A window of one is MAML to the bit, and one of all steps a single step with the sum of the rates; in
-/// between, each costs what it says.
+/// A window of one is MAML to the bit, and a window of all steps is a single step with the sum of the rates; in
+/// between, each has its stated cost.
 #[test]
 fn windows_reach_from_maml_to_one_big_step() {
     let case = mlp(6, 4);
@@ -227,8 +227,8 @@ fn windows_reach_from_maml_to_one_big_step() {
     assert_eq!(counts(&HfMaml { inner: inner(), epsilon: 0.1 }), of(19, 0));
 }
 
-/// The error of the differences falls with the square of their length, and a Hessian of nothing costs
-/// nothing: at a stationary point of the query loss the gradient is zero, not undefined.
+/// The error of the differences falls with the square of their length, and a difference along a zero vector is
+/// harmless: at a stationary point of the query loss the gradient is zero, not undefined.
 #[test]
 fn differences_approach_maml() {
     for case in [mlp(6, 4), normalised(3)] {
@@ -252,14 +252,14 @@ fn differences_approach_maml() {
         let learner = case.learner(&hf, by(strategy, 1));
         let meta = case.meta(&hf, 1);
         let mut task = case.task(0);
-        // The answer asked for is the one given.
+        // The expected answer is the predicted one.
         task.query[1] = run(&learner, &meta, &task).output;
         assert_eq!(norm(&run(&learner, &meta, &task).gradient), 0.0);
     }
 }
 
-/// With equal rates all three take the same steps, and the gradient of a rate is the sum of those of the
-/// rates it stands for.
+/// With equal rates all three take the same steps, and the gradient of a rate is the sum of those of the rates it
+/// stands for.
 #[test]
 fn meta_sgd_and_learned_rates_are_maml_in_theta() {
     let case = mlp(6, 4);
@@ -285,8 +285,8 @@ fn meta_sgd_and_learned_rates_are_maml_in_theta() {
     }
 }
 
-/// Factors of one are MAML; and a scale of all of a tensor's gradient is in each of its factors, whose gradient
-/// has the trace of that scale's.
+/// Factors of one give MAML; and a common scale of a tensor's gradient is contained in each of its factors, so the
+/// trace of a factor's gradient is that scale's gradient.
 #[test]
 fn meta_curvature_starts_as_maml() {
     for case in [mlp(6, 4), conv()] {
@@ -322,7 +322,7 @@ fn reptile_is_the_inner_gradient_at_one_step() {
     for strategy in STRATEGIES {
         let none = case.run(&reptile, by(strategy, 0));
         assert_eq!(norm(&none.gradient), 0.0, "no step, no displacement");
-        // ∇L_S(θ) is the query gradient of a task that is asked about its support set.
+        // ∇L_S(θ) is the query gradient of a task that is evaluated on its support set.
         let mut task = case.task(0);
         task.query.clone_from(&task.support);
         let plain = maml(case.rate);
@@ -354,7 +354,7 @@ fn a_minibatch_of_everything_is_the_support_set() {
     }
 }
 
-/// Asking for all losses adds the support loss at φ_K and changes nothing else.
+/// Requesting all losses adds the support loss at φ_K and changes nothing else.
 #[test]
 fn all_losses_only_add_one() {
     let case = mlp(6, 4);
@@ -380,7 +380,7 @@ fn all_losses_only_add_one() {
     }
 }
 
-/// Exact, with a state that is handed from task to task.
+/// Exact, with a state that is passed from task to task.
 struct Stateful(Reptile);
 
 impl Algorithm for Stateful {
@@ -426,7 +426,7 @@ fn an_exact_algorithm_with_a_state_that_is_kept_is_refused() {
     Learner::new(case.problem.as_ref(), &Stateful(reptile), Setup::new(2));
 }
 
-/// The comparison that these tests rest on refuses what is not a number, and a tensor that is off.
+/// The comparison behind these tests rejects NaN, and a tensor that is off.
 #[test]
 fn the_comparison_can_fail() {
     let case = mlp(6, 4);

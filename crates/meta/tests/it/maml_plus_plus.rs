@@ -1,4 +1,4 @@
-//! MAML++: what its parts leave of MAML and of first-order MAML, and its schedules.
+//! MAML++: what its parts change compared with MAML and first-order MAML, and its schedules.
 
 use innerloop_engine::Params;
 use innerloop_engine::check::relative_error;
@@ -12,7 +12,7 @@ use crate::problems::{
 
 const ROUNDING: f64 = 1e-12;
 
-/// A result when a share `done` of training is over.
+/// A result at a fraction `done` of training.
 fn at(case: &Case, algorithm: &dyn Algorithm, setup: Setup, done: f64) -> TaskResult {
     let mut meta = case.meta(algorithm, setup.steps);
     meta.schedule(algorithm, done);
@@ -42,8 +42,7 @@ fn with_only_the_last_loss_it_is_maml() {
     }
 }
 
-/// The meta-gradient is the weighted sum of those of MAML with fewer steps; the loss that is reported is that
-/// of the last.
+/// The meta-gradient is the weighted sum of those of MAML with fewer steps; the reported loss is that of the last step.
 #[test]
 fn a_multi_step_gradient_is_the_sum_of_those_of_its_steps() {
     let (case, steps) = (mlp(6, 4), 4);

@@ -34,7 +34,7 @@ fn strategies_agree_on_minibatches_and_on_all_losses() {
         assert_strategies_agree(&mlp(7, 4), setup);
         assert_strategies_agree(&normalised(steps), setup);
     }
-    // No step, so no minibatch is ever taken.
+    // No steps, so no minibatch is ever taken.
     let setup = Setup { batch: Some(3), losses: Losses::All, ..Setup::new(0) };
     assert_strategies_agree(&mlp(7, 4), setup);
 }
@@ -49,7 +49,7 @@ fn strategies_agree_on_a_convolutional_network() {
     assert_results("conv, 10 steps", &got, &want, ROUNDING);
 }
 
-/// Where no step is seen backwards no step is kept: the memory is that of five steps or of fifty.
+/// If no step is read again, none is kept: fifty steps take as much memory as five.
 #[test]
 fn memory_grows_with_the_steps_that_are_read_again() {
     let case = mlp(6, 4);
@@ -64,7 +64,7 @@ fn memory_grows_with_the_steps_that_are_read_again() {
             MetaGradient::FirstOrder | MetaGradient::Displacement | MetaGradient::Implicit { .. }
         ) && algorithm.loss_weights(5, 0.0).is_none();
         let grows = bytes(50) - bytes(5);
-        // Rates for each step, and its place on the axis of steps, are inputs and not kept by the way.
+        // The rates of each step, and its one-hot row, are inputs, not values kept on the way.
         let of_inputs = 45 * 8 * 10;
         if keeps_nothing {
             assert!(grows <= of_inputs, "{name}: {grows}");

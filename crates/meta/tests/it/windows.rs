@@ -1,4 +1,4 @@
-//! Windows of inner steps that share a gradient or a Hessian, on every method that can have them.
+//! Windows of inner steps that share a gradient or a Hessian, on every method that supports them.
 
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
@@ -44,7 +44,7 @@ fn exact(rate: f64) -> Methods {
     ]
 }
 
-/// The others.
+/// The other methods.
 fn approximate(rate: f64) -> Methods {
     let inner = || InnerLoop::new(rate);
     let partly = || without(rate, &["features.0.b", "body"]);
@@ -80,7 +80,7 @@ fn a_window_of_one_is_none() {
     }
 }
 
-/// What a forward window is differentiated through is the trajectory that shares gradients.
+/// A forward window is differentiated through the trajectory that shares gradients.
 #[test]
 fn forward_windows_are_derivatives() {
     for (steps, window, batch) in [(2, 2, None), (5, 2, None), (4, 3, Some(3))] {
@@ -119,7 +119,7 @@ fn strategies_agree_in_windows() {
     }
 }
 
-/// Backwards, a window changes the gradient alone, and where there is no curvature not even that.
+/// A backward window changes only the gradient, and without curvature not even that.
 #[test]
 fn backward_windows_keep_the_trajectory() {
     let case = mlp(6, 4);
@@ -143,8 +143,8 @@ fn backward_windows_keep_the_trajectory() {
     }
 }
 
-/// Within a window λ stays, and each step's rate meets its own gradient; at its start the Hessian takes all of them:
-/// `∂L_Q/∂α_k = −g_k ∘ λ`, `λ ← λ − A (Σ_k α_k ∘ λ)`.
+/// Within a window λ stays constant, and each step's rate meets its own gradient; at its start the Hessian takes all of
+/// them: `∂L_Q/∂α_k = −g_k ∘ λ`, `λ ← λ − A (Σ_k α_k ∘ λ)`.
 #[test]
 fn rates_learned_through_backward_windows() {
     let case = quadratic(2, Support::Quadratic);
@@ -186,7 +186,7 @@ fn rates_learned_through_backward_windows() {
     }
 }
 
-/// Terms left out are those of whole windows.
+/// The omitted terms are those of whole windows.
 #[test]
 fn approximations_in_windows() {
     let case = mlp(6, 4);
@@ -215,8 +215,8 @@ fn approximations_in_windows() {
     }
 }
 
-/// With the query losses of all steps, the gradient is the weighted sum of those of inner loops that end sooner,
-/// within a window or after it.
+/// With a multi-step loss, the gradient is the weighted sum of those of inner loops that end earlier, within a window
+/// or after it.
 #[test]
 fn losses_within_a_window_count_where_its_steps_lead() {
     let (case, steps) = (mlp(6, 4), 5);
@@ -255,8 +255,8 @@ fn losses_within_a_window_count_where_its_steps_lead() {
     }
 }
 
-/// The way back through a window, step by step, and the graph of it agree where losses count within it: learned rates,
-/// truncation and momentum included. Losses that do not count yet leave nothing behind.
+/// The step-by-step backward pass through a window agrees with the unrolled graph where losses count within it,
+/// including learned rates, truncation and momentum. Losses that do not count yet leave nothing behind.
 #[test]
 fn strategies_agree_on_losses_within_a_window() {
     let (steps, momentum) = (5, 0.5);
