@@ -123,7 +123,7 @@ pub fn check_derivatives(
             return Ok(());
         }
         let gradient = grad(value, inputs);
-        // What was drawn stays fixed at the next order; only the caller's inputs move.
+        // The drawn values stay fixed at the next order; only the caller's inputs move.
         level(graph, inputs, gradient, &values, order - 1, tolerance, key.at(order as u64, 1))
     }
 

@@ -1,4 +1,4 @@
-//! Accuracy, or squared error, on tasks of a split, after every number of inner steps.
+//! Accuracy, or squared error, on tasks of a split, after each number of inner steps.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of some values, with the unbiased standard deviation; the interval of a single value is infinite.
+    /// The estimate from some values, with the unbiased standard deviation; the interval of a single value is infinite.
     pub fn of(values: &[f64]) -> Estimate {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -40,9 +40,9 @@ impl Estimate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// Share of query examples classified rightly: more is better.
+    /// Fraction of query examples classified correctly: higher is better.
     Accuracy,
-    /// Mean squared error on the query points: less is better.
+    /// Mean squared error on the query points: lower is better.
     MeanSquaredError,
 }
 
@@ -85,7 +85,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// For the evaluation episodes of an experiment, with memory for each thread of the pool.
+    /// For an experiment's evaluation episodes, with memory for each thread of the pool.
     pub fn new(experiment: &Experiment, steps: usize, threads: usize) -> Evaluator {
         let trained = experiment.config.algorithm.adaptation_steps;
         let (problem, algorithm) = (&experiment.evaluate, experiment.algorithm.as_ref());
@@ -93,8 +93,8 @@ impl Evaluator {
         Evaluator::around(adapter, (problem, steps), experiment.config.run.dtype, threads)
     }
 
-    /// For the nearest class mean of a pre-trained network's features ([`Experiment::features`]), and the part of its
-    /// meta-parameters that makes them.
+    /// For the nearest class mean of a pre-trained network's features ([`Experiment::features`]), and the subset of its
+    /// meta-parameters that computes them.
     pub(crate) fn of_features(
         experiment: &Experiment,
         meta: &MetaState,
@@ -130,9 +130,9 @@ impl Evaluator {
         self.measure
     }
 
-    /// Evaluates on tasks `0..tasks` of a split: the same tasks for every method with the same seed.
-    /// Runs on the current thread pool; the result does not depend on its size. Fails when the split has too few classes
-    /// for a task, or when a query loss is not a finite number.
+    /// Evaluates on tasks `0..tasks` of a split, which are the same for every method with the same seed. Runs on the
+    /// current thread pool; the result does not depend on its size. Fails when the split has too few classes for a
+    /// task, or when a query loss is not finite.
     pub fn run(
         &self,
         experiment: &Experiment,
@@ -143,8 +143,8 @@ impl Evaluator {
         self.run_ensemble(experiment, &[meta], split, tasks)
     }
 
-    /// The same of several meta-parameters together: each adapts, the mean of their outputs predicts. Losses are means
-    /// of theirs.
+    /// The same for an ensemble of meta-parameters: each adapts, and the mean of their outputs is the prediction.
+    /// Losses are averaged.
     pub fn run_ensemble(
         &self,
         experiment: &Experiment,
@@ -157,7 +157,7 @@ impl Evaluator {
         Ok(report.expect("nothing stops it"))
     }
 
-    /// The same, or nothing when `stop` turns true before the last task has begun.
+    /// The same, or `None` when `stop` turns true before the last task has begun.
     pub(crate) fn run_until(
         &self,
         experiment: &Experiment,
@@ -168,7 +168,7 @@ impl Evaluator {
         experiment.family.check(split)?;
         let over_members = 1.0 / members.len() as f64;
         let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
-            // A pool larger than the number of workers shares them.
+            // In a pool with more threads than workers, threads share them.
             let thread = rayon::current_thread_index().unwrap_or(0) % self.workers.len();
             let mut guard = self.workers[thread].lock().expect("no worker panicked");
             let (worker, episode) = &mut *guard;
@@ -230,7 +230,7 @@ fn score(measure: Measure, output: &Tensor, target: &Tensor) -> f64 {
             let ways = output.shape()[1];
             let right = (0..target.len()).filter(|&i| {
                 let row = |c: usize| output.get(i * ways + c);
-                // The first among equals, and never a NaN.
+                // The first among equals, and never NaN.
                 let best = (1..ways).fold(0, |best, c| if row(c) > row(best) { c } else { best });
                 best as f64 == target.get(i) && row(best).is_finite()
             });
@@ -243,23 +243,23 @@ fn score(measure: Measure, output: &Tensor, target: &Tensor) -> f64 {
     }
 }
 
-/// What a result must be read with: how it was obtained.
+/// What is needed to interpret a result: how it was obtained.
 #[derive(Clone, Debug, Serialize)]
 pub struct Protocol {
     /// Version of the program.
     pub version: &'static str,
     /// The run's seed.
     pub seed: u64,
-    /// The tasks, in a line.
+    /// The tasks, in one line.
     pub tasks: String,
-    /// Split the tasks are from.
+    /// Split of the tasks.
     pub split: String,
     /// The algorithm.
     pub algorithm: String,
     /// Order of the meta-gradient: "exact second order", "first order", "displacement" and others, and what a window
     /// of inner steps shares.
     pub order: String,
-    /// Of which paper the algorithm is a reconstruction, where the paper itself was not at hand.
+    /// The paper that the algorithm reconstructs, if the paper itself was not available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconstruction: Option<&'static str>,
     /// Whose statistics normalise; "none" without batch norm.
@@ -271,7 +271,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// The order, and that a method is a reconstruction if it is one.
+    /// The order, and a note if the method is a reconstruction.
     pub fn order(&self) -> String {
         match self.reconstruction {
             None => self.order.clone(),
@@ -316,7 +316,7 @@ fn order(algorithm: &dyn Algorithm) -> String {
     };
     match sharing {
         Sharing::None => of_steps.into(),
-        Sharing::Forward(_) => format!("{of_steps}, one gradient a window of steps"),
-        Sharing::Backward(_) => format!("{of_steps}, one Hessian a window of steps"),
+        Sharing::Forward(_) => format!("{of_steps}, one gradient per window of steps"),
+        Sharing::Backward(_) => format!("{of_steps}, one Hessian per window of steps"),
     }
 }

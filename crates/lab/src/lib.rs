@@ -1,7 +1,7 @@
 //! A run: configuration, trainer, checkpoints, evaluation, reports.
 //!
-//! The only crate that writes files, but for the cache of decoded images in `tasks`, which reads data sets too, and
-//! that derives serialisation. Formats have a magic word, a version, and a message for each mismatch.
+//! This is the only crate that writes files, apart from the cache of decoded images in `tasks` (which also reads data
+//! sets), and that derives serialisation. Formats have a magic word, a version, and a message for each mismatch.
 
 pub mod bench;
 mod budget;

@@ -1,4 +1,4 @@
-//! `innerloop reproduce`: the shipped experiments, and what was published beside what a run measures.
+//! `innerloop reproduce`: the shipped experiments, and published numbers next to those a run measures.
 //!
 //! An experiment is a configuration with a table `[published]`; both are in `experiments/`.
 
@@ -85,26 +85,26 @@ shipped! {
     "omniglot-5w1s-meta-curvature",
 }
 
-/// What was published: the table `[published]`.
+/// The published result: the table `[published]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Published {
-    /// Where.
+    /// Where it was published.
     pub source: String,
     /// What is measured: `accuracy`, in percent, or `mean_squared_error`.
     pub measure: Measure,
-    /// The number; an accuracy as a share here.
+    /// The number; for an accuracy, a fraction.
     pub value: f64,
-    /// What is printed after ±, in the same unit.
+    /// The number after ±, in the same unit.
     pub ci95: Option<f64>,
-    /// `steps`: inner steps at test.
+    /// `steps`: inner steps at test time.
     pub steps: usize,
-    /// How far off a full run may be to count as a reproduction.
+    /// How far off a full run may be and still count as a reproduction.
     pub tolerance: f64,
-    /// What else must be known to read the number.
+    /// Anything else needed to interpret the number.
     pub note: Option<String>,
 }
 
-/// The table as written.
+/// The table as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PublishedFile {
@@ -117,7 +117,7 @@ struct PublishedFile {
     note: Option<String>,
 }
 
-/// A configuration with what was published.
+/// A configuration with its published result.
 #[derive(Clone, Debug)]
 pub struct Shipped {
     /// Its name.
@@ -128,32 +128,32 @@ pub struct Shipped {
     pub published: Published,
 }
 
-/// How a run stands to what was published.
+/// How a run compares with the published result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Verdict {
     /// The whole experiment, within the tolerance.
     Agrees,
-    /// The whole experiment, and better than the tolerance allows for.
+    /// The whole experiment, better by more than the tolerance.
     Better,
-    /// The whole experiment, and worse.
+    /// The whole experiment, worse by more than the tolerance.
     Worse,
-    /// Fewer iterations than published: the number tells how far they lead, and no more.
+    /// Fewer iterations than published: the number only tells how far they lead.
     Scaled,
     /// Other settings than those of the experiment.
     Changed {
         /// `section.key`
         keys: Vec<String>,
     },
-    /// Begun, and without a result.
+    /// Started, without a result yet.
     Unfinished,
-    /// Not begun.
+    /// Not started.
     NotStarted,
     /// Numbers stopped being finite.
     Diverged,
 }
 
-/// A run beside what was published.
+/// A run compared with the published result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reproduction {
     /// Name of the experiment.
@@ -166,14 +166,14 @@ pub struct Reproduction {
     pub iterations: u64,
     /// Those of the experiment.
     pub iterations_published: u64,
-    /// Seconds in them.
+    /// Seconds of training.
     pub training_seconds: f64,
-    /// How they stand to each other.
+    /// How they compare.
     pub verdict: Verdict,
 }
 
 impl Shipped {
-    /// By the name of a shipped experiment, or from a file.
+    /// Finds a shipped experiment by name, or reads one from a file.
     pub fn find(name: &str) -> Result<Shipped> {
         if let Some((name, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
             return Shipped::parse(name, text);
@@ -198,7 +198,7 @@ impl Shipped {
         Ok(Shipped { name: name.into(), config, published })
     }
 
-    /// Runs it into a folder, or goes on there; all of it, or as much as the budget allows.
+    /// Runs or resumes it in a folder, completely or as far as the budget allows.
     pub fn run(
         &self,
         config: Config,
@@ -211,7 +211,7 @@ impl Shipped {
         Ok(self.reproduction(&config, &run))
     }
 
-    /// A run's standing.
+    /// Compares a run with the published result.
     pub fn reproduction(&self, config: &Config, run: &Run) -> Reproduction {
         let Shipped { name, published, .. } = self;
         let scores = run.result.as_ref().map(|result| &result["test"]["scores"][published.steps]);
@@ -247,7 +247,7 @@ impl Shipped {
         }
     }
 
-    /// Settings other than the experiment's that may change its number.
+    /// Settings that differ from the experiment's and may change its result.
     fn changed(&self, config: &Config) -> Vec<String> {
         let counts = |d: &Difference| !d.key.starts_with("run.") && d.key != "tasks.data";
         let all = self.config.differences(config).into_iter().filter(counts);
@@ -307,7 +307,7 @@ impl Published {
         })
     }
 
-    /// Of the whole experiment; what is not a number is worse.
+    /// The verdict on the whole experiment; NaN counts as worse.
     fn verdict(&self, measured: f64) -> Verdict {
         if (measured - self.value).abs() <= self.tolerance {
             Verdict::Agrees
@@ -322,6 +322,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::pretraining;
 
     #[test]
     fn every_experiment_of_the_folder_is_shipped_and_legal() {
@@ -337,11 +338,26 @@ mod tests {
         assert_eq!(shipped, names);
         for name in shipped {
             let experiment = Shipped::find(name).unwrap_or_else(|error| panic!("{error}"));
-            let Published { tolerance, note, .. } = &experiment.published;
-            assert!(*tolerance > 0.0, "{name}");
-            // A number that nobody has looked up is nothing to pass or fail by.
-            assert!(!note.as_deref().unwrap_or("").contains("recall"), "{name}");
+            assert!(experiment.published.tolerance > 0.0, "{name}");
             assert_eq!(experiment.changed(&experiment.config), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_an_experiment_is_from_memory() {
+        // A number that nobody has looked up cannot decide a pass or failure, nor justify a setting.
+        for (name, text) in SHIPPED {
+            let line = text.lines().find(|line| line.to_lowercase().contains("recall"));
+            assert_eq!(line, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn thirty_epochs_of_pretraining_come_before_three_hundred() {
+        for name in ["mini-imagenet-5w1s-shot-pretrained", "mini-imagenet-5w5s-shot-pretrained"] {
+            let config = Shipped::find(name).unwrap().config;
+            let before = pretraining(&config);
+            assert_eq!((before, config.outer.iterations as u64 - before), (3000, 30_000), "{name}");
         }
     }
 

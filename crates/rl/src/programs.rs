@@ -1,7 +1,7 @@
-//! The compiled programs: all derivatives a method needs, on a chunk of samples at a time.
+//! The compiled programs: all derivatives that a method needs, one chunk of samples at a time.
 //!
-//! Losses and their derivatives are sums over samples, so that a batch of any size runs chunk by chunk, small
-//! enough to stay in a core's cache. What a chunk contributes is added up in double precision, in order.
+//! Losses and their derivatives are sums over samples, so that a batch of any size runs chunk by chunk, with chunks
+//! small enough to stay in a core's cache. The chunks' contributions are added up in double precision, in order.
 
 use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Var, Workspace, grad_params, hvp, jvp, vjp,
@@ -36,7 +36,7 @@ pub(crate) struct StepPrograms {
     pub(crate) clip: Option<f64>,
 }
 
-/// What the programs of one thread run in.
+/// The memory that one thread's programs run in.
 pub(crate) struct Memory {
     workspace: Workspace,
     outputs: Params<Tensor>,
@@ -50,9 +50,9 @@ struct Traced<'g> {
     now: Gaussian<'g>,
     old: Gaussian<'g>,
     actions: Var<'g>,
-    /// `A_i / n`, and zero in rows without a sample.
+    /// `A_i / n`, and zero in padding rows.
     advantages: Var<'g>,
-    /// `1 / n`, and zero in rows without a sample.
+    /// `1 / n`, and zero in padding rows.
     weights: Var<'g>,
 }
 
@@ -186,17 +186,17 @@ impl Programs {
         self.dtype
     }
 
-    /// Trajectories that go on together.
+    /// Number of trajectories that run together.
     pub(crate) fn rollout_rows(&self) -> usize {
         self.rollout_rows
     }
 
-    /// All parameters one behind another.
+    /// All parameters, flattened into one vector.
     pub(crate) fn flat(&self, params: &Params<Tensor>) -> Vec<f64> {
         params.values().iter().flat_map(Tensor::iter).collect()
     }
 
-    /// Parameters from their elements one behind another.
+    /// Parameters from a flat vector.
     pub(crate) fn params(&self, flat: &[f64]) -> Params<Tensor> {
         let mut rest = flat;
         let params = self.shapes.map(|shape| {
@@ -204,11 +204,11 @@ impl Programs {
             rest = behind;
             Tensor::from_f64(shape, own.to_vec()).cast(self.dtype)
         });
-        assert!(rest.is_empty(), "{} elements too many", rest.len());
+        assert!(rest.is_empty(), "{} surplus elements", rest.len());
         params
     }
 
-    /// Parameters as [`Programs::forward`] takes them.
+    /// Parameters in the form [`Programs::forward`] takes.
     pub(crate) fn for_rollouts(&self, params: &Params<Tensor>) -> Params<Tensor> {
         params.map(|tensor| match tensor.shape().len() {
             2 => tensor.permuted(&[1, 0]),
@@ -216,7 +216,7 @@ impl Programs {
         })
     }
 
-    /// Mean `[rows, a]` in the states.
+    /// The mean `[rows, a]` for the states.
     pub(crate) fn forward(
         &self,
         memory: &mut Memory,
@@ -247,7 +247,7 @@ impl Programs {
         sums
     }
 
-    /// A gradient, or a product with a direction, of a batch, all elements one behind another.
+    /// A gradient, or a product with a direction, for a batch, flattened.
     pub(crate) fn vector(
         &self,
         program: &Program,
@@ -294,7 +294,7 @@ impl Programs {
     }
 }
 
-/// A weight's shape turned round; any other's as it is.
+/// The shape of a weight transposed; other shapes unchanged.
 fn by_columns(shape: &[usize]) -> Shape {
     shape.iter().rev().copied().collect()
 }
@@ -310,7 +310,7 @@ fn add<T: Copy + Into<f64>>(sums: &mut [f64], values: &[T]) {
     sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value.into());
 }
 
-/// Rows of a chunk's arrays.
+/// Number of rows in a chunk's arrays.
 pub(crate) fn rows() -> usize {
     ROWS
 }

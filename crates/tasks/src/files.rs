@@ -1,5 +1,6 @@
 //! Files as they lie: in a folder, or in a zip archive that is read in place.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(crate) struct Tree {
     stamp: Option<[u8; 24]>,
     /// Names below the place with `/` between folders, sorted, each with its position in the archive.
     files: Vec<(String, usize)>,
+    /// Names of all folders below the place, sorted: the empty ones, too.
+    folders: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -87,22 +90,30 @@ impl Tree {
     /// A folder, or a zip archive. Files and folders whose names begin with a dot, and the shadow copies in
     /// archives made on a Mac, are not listed.
     pub(crate) fn open(place: &Path) -> Result<Tree, Error> {
-        let mut files = Vec::new();
+        let (mut files, mut folders) = (Vec::new(), BTreeSet::new());
         let stamp = stamp(place).ok();
         let store = if place.is_dir() {
-            walk(place, "", &mut files)?;
+            walk(place, "", (&mut files, &mut folders))?;
             Store::Folder
         } else {
             let zip = open_zip(place)?;
-            let names = (0..zip.len()).filter_map(|index| {
-                let name = zip.name_for_index(index)?.ok()?.into_owned();
-                Some((name.replace('\\', "/"), index))
-            });
-            files.extend(names.filter(|(name, _)| !name.ends_with('/') && is_listed(name)));
+            for index in 0..zip.len() {
+                let Some(Ok(name)) = zip.name_for_index(index) else { continue };
+                let name = name.replace('\\', "/");
+                if !is_listed(&name) {
+                    continue;
+                }
+                // Most archives list no folder but those that are empty.
+                let slashes = name.match_indices('/').filter(|&(at, _)| at > 0);
+                folders.extend(slashes.map(|(at, _)| name[..at].to_string()));
+                if !name.ends_with('/') {
+                    files.push((name, index));
+                }
+            }
             Store::Zip(zip)
         };
         files.sort();
-        Ok(Tree { place: place.to_path_buf(), store, stamp, files })
+        Ok(Tree { place: place.to_path_buf(), store, stamp, files, folders })
     }
 
     /// Where it is.
@@ -132,6 +143,11 @@ impl Tree {
     /// Names of all files, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Names of all folders, sorted.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &str> {
+        self.folders.iter().map(String::as_str)
     }
 
     /// The file's name with the place before it, for messages.
@@ -231,7 +247,15 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
 fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
     let file = SharedFile::open(place).map_err(|cause| cannot_read(place, &cause))?;
     let size = file.length;
+    let other = other_format(file.clone()).map_err(|cause| cannot_read(place, &cause))?;
     ZipArchive::new(file).map_err(|cause| {
+        if let Some(other) = other {
+            let message = format!(
+                "{}: {other}: expected a folder or a zip archive; unpack it, and name the folder that comes out",
+                place.display()
+            );
+            return Error::new(ErrorKind::Unknown, message);
+        }
         let message = format!(
             "{}: {size} bytes that are not a whole zip archive ({cause}): probably cut off while it was \
              downloaded; download it again",
@@ -241,13 +265,36 @@ fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
     })
 }
 
-fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, usize)>) -> Result<(), Error> {
+/// What a file is by its first bytes, if it is packed in another way.
+fn other_format(file: SharedFile) -> io::Result<Option<&'static str>> {
+    const TAR: (usize, &[u8]) = (257, b"ustar");
+    const FORMATS: [(&str, (usize, &[u8])); 4] = [
+        ("a gzip file, as .tar.gz and .tgz are", (0, b"\x1f\x8b")),
+        ("a bzip2 file, as .tar.bz2 is", (0, b"BZh")),
+        ("an xz file, as .tar.xz is", (0, b"\xfd7zXZ\0")),
+        ("a tar archive", TAR),
+    ];
+    let mut head = Vec::new();
+    file.take((TAR.0 + TAR.1.len()) as u64).read_to_end(&mut head)?;
+    let is = |(at, magic): (usize, &[u8])| head.get(at..).is_some_and(|h| h.starts_with(magic));
+    Ok(FORMATS.into_iter().find(|&(_, magic)| is(magic)).map(|(name, _)| name))
+}
+
+/// Lists files and folders below a folder, with a prefix to their names.
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    (files, folders): (&mut Vec<(String, usize)>, &mut BTreeSet<String>),
+) -> Result<(), Error> {
     for path in entries(folder)? {
         let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { continue };
         let name = format!("{prefix}{name}");
         match path.is_dir() {
             _ if !is_listed(&name) => {}
-            true => walk(&path, &format!("{name}/"), files)?,
+            true => {
+                walk(&path, &format!("{name}/"), (files, folders))?;
+                folders.insert(name);
+            }
             false => files.push((name, 0)),
         }
     }
@@ -303,5 +350,29 @@ mod tests {
         assert_eq!(other.read(&mut [0; 9]).unwrap(), 0, "nothing follows the end");
         assert!(other.seek(SeekFrom::End(-100_001)).is_err());
         read(&mut file, SeekFrom::Start(0), bytes.len());
+    }
+
+    #[test]
+    fn what_is_packed_in_another_way_is_called_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let check = |bytes: &[u8], kind, words: &[&str]| {
+            fs::write(&path, bytes).unwrap();
+            crate::check_failure(Tree::open(&path).map(drop), kind, words);
+        };
+        // The header of a tar archive with a file `a`, as far as it matters.
+        let mut tar = vec![0; 1024];
+        tar[0] = b'a';
+        tar[257..265].copy_from_slice(b"ustar\x0000");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &tar).unwrap();
+        let advice = "expected a folder or a zip archive; unpack it, and name the folder";
+        check(&tar, ErrorKind::Unknown, &["data: a tar archive", advice]);
+        check(&gzip.finish().unwrap(), ErrorKind::Unknown, &["a gzip file, as .tar.gz", advice]);
+        check(b"BZh91AY&SY", ErrorKind::Unknown, &["a bzip2 file", advice]);
+        check(b"\xfd7zXZ\0\0", ErrorKind::Unknown, &["an xz file", advice]);
+        // The beginning of a zip archive, and nothing.
+        check(b"PK\x03\x04", ErrorKind::Corrupt, &["4 bytes", "probably cut off"]);
+        check(b"", ErrorKind::Corrupt, &["0 bytes", "probably cut off"]);
     }
 }

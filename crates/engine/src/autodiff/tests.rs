@@ -1,5 +1,5 @@
-//! Every operation: derivatives to order 3 against finite differences, and a walk over the op enum that
-//! finds those without a case.
+//! Every operation: derivatives to order 3 against finite differences, and a check against the op enum that finds
+//! operations without a case.
 
 use std::collections::BTreeSet;
 
@@ -202,7 +202,7 @@ fn literal<'g>(graph: &'g Graph, value: &Tensor) -> Var<'g> {
     graph.concat(&elements, 0).reshape(value.shape())
 }
 
-/// One test a group, so that they run side by side, and one that sees all of them.
+/// One test per group, so that they run in parallel, and one that sees them all.
 macro_rules! groups {
     ($($group:ident),*) => {
         mod derivatives {

@@ -1,11 +1,11 @@
-//! Values that a batch is worked through for chunk by chunk, in the cases that are easiest to get wrong.
+//! Values of a batch that is processed chunk by chunk, in the cases that are easiest to get wrong.
 
 use innerloop_engine::check::{assert_close, check_derivatives, random, relative_error};
 use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, Window, grad, hvp, volume};
 
 use crate::sweeps::run;
 
-/// Derivatives through sums over the batch, of several chunks, by finite differences.
+/// Derivatives through sums over the batch, of several chunks, against finite differences.
 #[test]
 fn derivatives_across_chunks() {
     let (n, h) = (9, 32);
@@ -23,7 +23,7 @@ fn derivatives_across_chunks() {
     check_derivatives(sums, &at, 2, 1e-5).unwrap();
 }
 
-/// Channels with a mean of zero over the batch.
+/// Normalises channels to a mean of zero over the batch.
 fn normal(y: Var<'_>) -> Var<'_> {
     let channels = [y.shape()[3]];
     let count = volume(&y.shape()) as f64 / channels[0] as f64;
@@ -31,8 +31,8 @@ fn normal(y: Var<'_>) -> Var<'_> {
     (y - y.mean_to(&channels)) * (deviation + 0.1).sqrt().recip()
 }
 
-/// Passes in single precision with enough channels for Winograd's convolutions, whole programs of them: against double
-/// precision, where convolutions are direct.
+/// Whole programs in single precision with enough channels for Winograd's convolutions, against double precision, where
+/// convolutions are direct.
 #[test]
 fn wide_convolutions_in_single_precision() {
     for (n, h, w) in [(1, 3, 3), (5, 7, 7), (9, 14, 5), (26, 21, 19)] {
@@ -66,7 +66,7 @@ fn wide_convolutions_in_single_precision() {
     }
 }
 
-/// Values by image that a later sweep computes again, and that it needs as a whole as well.
+/// Values by image that a later sweep recomputes, and that it also needs as a whole.
 #[test]
 fn computed_again_and_needed_whole() {
     let (n, h) = (12, 40);
@@ -95,7 +95,7 @@ fn computed_again_and_needed_whole() {
     }
 }
 
-/// Images that are the kernel as well.
+/// Images that also serve as the kernel.
 #[test]
 fn images_convolved_with_themselves() {
     let (n, h, c) = (7, 64, 64);
@@ -110,7 +110,7 @@ fn images_convolved_with_themselves() {
     assert_close("itself and a copy", &got[0], &got[1], 1e-12);
 }
 
-/// Chains of cheap values with two readers each: planning takes no time to speak of.
+/// Chains of cheap values with two readers each: planning takes negligible time.
 #[test]
 fn long_chains_of_cheap_values() {
     let x = random(Key::new(58), &[3, 6, 6, 2], 1.0);
@@ -139,7 +139,7 @@ fn deviations_beside_a_nan() {
         let clean = random(Key::new(60), &[rows, columns], 1.0);
         for at in [0, columns - 1, (rows - 1) * columns + 3] {
             let mut x = clean.clone();
-            // Means that drift from tile to tile show a shift that was changed on the way.
+            // Means that drift from tile to tile reveal a shift that was changed on the way.
             (0..x.len()).for_each(|i| x.set(i, x.get(i) + (i / columns) as f64 * 0.01));
             let mut broken = x.clone();
             broken.set(at, f64::NAN);
@@ -156,8 +156,8 @@ fn deviations_beside_a_nan() {
     }
 }
 
-/// A value that every image needs as a whole, as large as one that is computed image by image: the place
-/// of the one is not free before the last image is done.
+/// A value that every image needs as a whole, as large as one that is computed image by image: its place is not free
+/// before the last image is done.
 #[test]
 fn a_table_for_all_images() {
     let (n, h, c) = (8, 32, 8);

@@ -8,8 +8,6 @@ use crate::{Error, Result};
 
 /// Largest number of classes, examples, channels: products of a few of them fit a machine word.
 pub(super) const MOST: usize = 100_000;
-/// The largest number of inner steps in training: each has a row as long as there are steps, on every thread.
-pub(super) const MOST_STEPS: usize = 1_000;
 /// Threads at most.
 pub const MOST_THREADS: usize = 4096;
 /// Largest number of iterations, tasks, steps.

@@ -74,6 +74,7 @@ choices! {
         Constant = "constant",
         Linear = "linear",
         Cosine = "cosine",
+        Step = "step",
     }
 }
 
@@ -166,6 +167,8 @@ layered! {
         clip_norm: f64,
         schedule: ScheduleName,
         final_lr: f64,
+        decay_every: usize,
+        decay_factor: f64,
         warmup: usize,
         meta_batch_size: usize,
         iterations: usize,

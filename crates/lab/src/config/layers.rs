@@ -124,8 +124,8 @@ impl Layers {
         Ok(())
     }
 
-    /// A layer that chooses another family, network, optimizer or schedule than the layers below does
-    /// without their settings for the old one.
+    /// Drops settings of the layers below that belong to a family, network, method, regularizer, optimizer or schedule
+    /// which the layer above replaces.
     fn drop_inapplicable(&mut self, above: &ConfigFile) {
         let choices = [
             above.tasks.family.map(FamilyName::inapplicable_keys),

@@ -214,7 +214,7 @@ pub struct OuterConfig {
     pub clip_value: f64,
     /// Largest norm of the meta-gradient, after `clip_value`; 0, the default, is no limit.
     pub clip_norm: f64,
-    /// `schedule`: `constant` (default), `linear` (default for Reptile with `sgd`) or `cosine`.
+    /// `schedule`: `constant` (default), `linear` (default for Reptile with `sgd`), `cosine` or `step`.
     pub schedule: Schedule,
     /// Iterations over which the rate first rises from 0 to `lr`. Default 0.
     pub warmup: usize,
@@ -263,6 +263,13 @@ pub enum Schedule {
     Cosine {
         /// Default 0.
         final_lr: f64,
+    },
+    /// It is multiplied by `decay_factor` every `decay_every` iterations, counted from the end of warm-up.
+    Step {
+        /// 1 or more. No default.
+        decay_every: usize,
+        /// Above 0 and at most 1. Default 0.1.
+        decay_factor: f64,
     },
 }
 

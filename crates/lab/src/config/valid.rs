@@ -5,7 +5,7 @@
 
 use innerloop_engine::Dtype;
 
-use super::bounds::{Inapplicable, LONGEST, MOST, MOST_STEPS, MOST_THREADS, bad, fixed};
+use super::bounds::{Inapplicable, LONGEST, MOST, MOST_THREADS, bad, fixed};
 use super::file::*;
 use super::layers::Layers;
 use super::*;
@@ -173,7 +173,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     let regression = tasks.family.is_regression();
     let window = WindowConfig::check(at, file, method)?;
     let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
-    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST_STEPS)?;
+    let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     if steps == 0 && method == Method::Reptile {
         let expected = "1 or more with algorithm.name = \"reptile\": it goes where its inner steps lead, and \
                         learns nothing without one";
@@ -258,6 +258,7 @@ fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConf
         ScheduleName::Linear => Schedule::Linear { final_lr },
         ScheduleName::Cosine => Schedule::Cosine { final_lr },
         ScheduleName::Constant => Schedule::Constant,
+        ScheduleName::Step => step(at, file)?,
     };
     let iterations =
         at.count("outer.iterations", file.iterations.unwrap_or(10_000), 1..=LONGEST)?;
@@ -281,6 +282,20 @@ fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConf
         meta_batch_size: at.count("outer.meta_batch_size", meta_batch, 1..=MOST)?,
         iterations,
     })
+}
+
+fn step(at: &Layers, file: &OuterFile) -> Result<Schedule> {
+    let Some(decay_every) = file.decay_every else {
+        let source = at.source("outer.schedule");
+        let expected = "iterations with outer.schedule = \"step\"";
+        return Err(bad(source, "outer.decay_every", "not set", expected));
+    };
+    let decay_factor = file.decay_factor.unwrap_or(0.1);
+    if !(decay_factor > 0.0 && decay_factor <= 1.0) {
+        return Err(at.bad("outer.decay_factor", decay_factor, "above 0 and at most 1"));
+    }
+    let decay_every = at.count("outer.decay_every", decay_every, 1..=LONGEST)?;
+    Ok(Schedule::Step { decay_every, decay_factor })
 }
 
 fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<EvaluationConfig> {
@@ -357,9 +372,19 @@ impl OptimizerName {
 
 impl ScheduleName {
     pub(super) fn inapplicable_keys(self) -> Inapplicable {
+        const NO_STEPS: &str = "only the schedule step has it";
         fixed(match self {
-            ScheduleName::Constant => &[("outer.final_lr", "a constant rate ends where it began")],
-            ScheduleName::Linear | ScheduleName::Cosine => &[],
+            ScheduleName::Constant => &[
+                ("outer.final_lr", "a constant rate ends where it began"),
+                ("outer.decay_every", NO_STEPS),
+                ("outer.decay_factor", NO_STEPS),
+            ],
+            ScheduleName::Linear | ScheduleName::Cosine => {
+                &[("outer.decay_every", NO_STEPS), ("outer.decay_factor", NO_STEPS)]
+            }
+            ScheduleName::Step => {
+                &[("outer.final_lr", "decay_every and decay_factor say where a rate in steps ends")]
+            }
         })
     }
 }

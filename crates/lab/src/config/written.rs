@@ -72,12 +72,21 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     into.weight_decay = Some(outer.weight_decay);
     into.clip_value = Some(outer.clip_value);
     into.clip_norm = Some(outer.clip_norm);
-    let (schedule, final_lr) = match outer.schedule {
-        Schedule::Constant => (ScheduleName::Constant, None),
-        Schedule::Linear { final_lr } => (ScheduleName::Linear, Some(final_lr)),
-        Schedule::Cosine { final_lr } => (ScheduleName::Cosine, Some(final_lr)),
-    };
-    (into.schedule, into.final_lr) = (Some(schedule), final_lr);
+    into.schedule = Some(match outer.schedule {
+        Schedule::Constant => ScheduleName::Constant,
+        Schedule::Linear { final_lr } => {
+            into.final_lr = Some(final_lr);
+            ScheduleName::Linear
+        }
+        Schedule::Cosine { final_lr } => {
+            into.final_lr = Some(final_lr);
+            ScheduleName::Cosine
+        }
+        Schedule::Step { decay_every, decay_factor } => {
+            (into.decay_every, into.decay_factor) = (Some(decay_every), Some(decay_factor));
+            ScheduleName::Step
+        }
+    });
     into.warmup = Some(outer.warmup);
     into.meta_batch_size = Some(outer.meta_batch_size);
     into.iterations = Some(outer.iterations);

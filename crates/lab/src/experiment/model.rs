@@ -1,4 +1,4 @@
-//! The network a configuration names.
+//! The network that a configuration names.
 
 use innerloop_nn::{self as nn, Model, WithClassifier};
 use innerloop_tasks::EpisodeSpec;
@@ -84,7 +84,7 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
     }
 }
 
-/// The network with a classifier of all training classes, in use in training.
+/// The network with a classifier of all training classes, which is used in training.
 pub(super) fn with_classifier(
     model: Box<dyn Model>,
     classes: usize,
@@ -95,7 +95,7 @@ pub(super) fn with_classifier(
         Some(model) => Ok(Box::new(model)),
         None => Err(Error::config(format!(
             "fine_tune replaces the last layer, \"head.weight\" and what else begins with \"head.\", and the network has \
-             only {names:?}; call it so"
+             only {names:?}; name it accordingly"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! The outer step a configuration names.
+//! The outer step that a configuration names.
 
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 
@@ -30,6 +30,11 @@ impl Outer {
             config::Schedule::Constant => (outer::Course::Constant, settings.lr),
             config::Schedule::Linear { final_lr } => (outer::Course::Linear, final_lr),
             config::Schedule::Cosine { final_lr } => (outer::Course::Cosine, final_lr),
+            config::Schedule::Step { decay_every, decay_factor } => {
+                let course =
+                    outer::Course::Step { every: decay_every as u64, factor: decay_factor };
+                (course, settings.lr)
+            }
         };
         Outer {
             clip: Clip { value: settings.clip_value, norm: settings.clip_norm },

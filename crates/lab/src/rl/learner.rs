@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// A learner in memory.
 pub enum Learner {
-    /// Policy gradients inside, TRPO, PPO or an optimizer outside.
+    /// Policy gradients in the inner loop, TRPO, PPO or an optimizer in the outer one.
     Gradient(Box<MetaRl>),
     /// ES-MAML.
     Evolution(Box<EsTrainer>),
@@ -24,18 +24,18 @@ pub enum Learner {
 pub struct Progress {
     /// Iterations done.
     pub iteration: u64,
-    /// Mean return after every inner gradient; of evolution after adaptation alone.
+    /// Mean return after every inner gradient; for evolution, only after adaptation.
     pub returns: Vec<f64>,
     /// Steps acted in environments.
     pub environment_steps: usize,
-    /// Norm of the meta-gradient, where there is one.
+    /// Norm of the meta-gradient, if there is one.
     pub gradient_norm: Option<f64>,
-    /// What TRPO did, where it took the step.
+    /// What TRPO did, if it took the step.
     pub trust: Option<Trust>,
 }
 
 impl Learner {
-    /// At the start of a run.
+    /// A learner at the start of a run.
     pub fn new(config: &RlConfig) -> Result<Learner> {
         let make = environments(config)?;
         let environment = make();
@@ -92,7 +92,7 @@ impl Learner {
         }
     }
 
-    /// One outer iteration. On an error nothing has changed.
+    /// Runs one outer iteration. On an error nothing has changed.
     pub(super) fn step(&mut self) -> Result<Progress> {
         match self {
             Learner::Gradient(learner) => {
@@ -126,7 +126,7 @@ impl Learner {
         }
     }
 
-    /// Mean return on test tasks after 0 to `steps` adaptation steps: a row for every task. Nothing when `stop` turns true
+    /// Mean return on test tasks after 0 to `steps` adaptation steps: one row per task. `None` when `stop` turns true
     /// before the last step has begun.
     pub(super) fn test(
         &self,
@@ -139,7 +139,7 @@ impl Learner {
         }
     }
 
-    /// Episodes on a test task after 0 to `steps` adaptation steps; none of evolution.
+    /// Episodes on a test task after 0 to `steps` adaptation steps; empty for evolution.
     pub(super) fn episodes(&self, task: usize, steps: usize, each: usize) -> Vec<Rollouts> {
         match self {
             Learner::Gradient(learner) => learner.episodes(task, steps, each),

@@ -9,7 +9,7 @@ use super::scope::Scope;
 use super::structure::Structure;
 use crate::{Algorithm, Loss, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
-/// What a trace is made of.
+/// The ingredients of a trace.
 pub(super) struct Trace<'a, 'g, 's> {
     scope: &'a Scope<'g, 's>,
     structure: &'a Structure,
@@ -31,9 +31,9 @@ pub(super) struct Trajectory<'g> {
     places: Vec<Moved<'g>>,
     /// The support loss before each step.
     pub(super) losses: Vec<Var<'g>>,
-    /// Its gradient there, for a way back that reads those of all steps.
+    /// Its gradient there, if the backward pass reads those of all steps.
     gradients: Vec<Vars<'g>>,
-    /// Those of each pass.
+    /// The statistics of each pass.
     pub(super) statistics: Vec<Var<'g>>,
 }
 
@@ -42,7 +42,7 @@ impl<'g> Trajectory<'g> {
         &self.places[self.places.len() - 1]
     }
 
-    /// Where the differentiated steps begin.
+    /// The start of the differentiated steps.
     fn origin(&self, kind: MetaGradient) -> &Moved<'g> {
         &self.places[self.path.cut(kind)]
     }
@@ -81,7 +81,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.problem.query_loss(&at, &self.support, &self.query)
     }
 
-    /// The query loss where the second inner loop ends.
+    /// The query loss at the end of the second inner loop.
     fn companion_query_loss(&self, phi: &Vars<'g>) -> Loss<'g> {
         let at = self.point(phi, self.structure.steps);
         let query = self.problem.companion_query(&self.query);
@@ -100,22 +100,23 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.scope.advance(self.algorithm, &self.omega, from, slope, (path, &steps))
     }
 
-    /// The inner loop that is adaptation.
+    /// The inner loop of adaptation.
     pub(super) fn base(&self) -> Trajectory<'g> {
         let path = self.structure.path;
         let cut = if self.recursive() { 0 } else { path.cut(self.structure.kind) };
-        // Held twice: not even the other inner loop, which is held once, has the same nodes there.
+        // Held constant twice: even the other inner loop, which is held once, then has different nodes there.
         self.trajectory(path, cut, |x| x.stop_gradient().stop_gradient())
     }
 
-    /// The one beside it.
+    /// The second inner loop.
     fn companion(&self, path: Path) -> Trajectory<'g> {
         let cut = if self.recursive() { path.steps } else { path.cut(self.structure.kind) };
         self.trajectory(path, cut, |x| x.stop_gradient())
     }
 
-    /// An inner loop. What it moves is held at the step `cut`, if that is not the first: its own variables, where another inner
-    /// loop may get to the same values and the state depends on parameters that do not move.
+    /// An inner loop. Its moving values are held constant at the step `cut`, unless that is the first: this gives it
+    /// separate variables, since another inner loop may reach the same values, and the state depends on parameters that
+    /// do not move.
     fn trajectory(
         &self,
         path: Path,
@@ -161,12 +162,12 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| self.omega[name])
     }
 
-    /// Everything that differentiation is with respect to, with φ at some place.
+    /// All variables of differentiation, with φ at some point.
     fn varied(&self, phi: &Vars<'g>) -> Vars<'g> {
         self.structure.varied.map_named(|name, _| self.omega[name]).overlay(phi)
     }
 
-    /// Inner steps after which a query loss counts that is not the last one.
+    /// Inner steps, other than the last, after which a query loss counts.
     fn on_the_way(&self) -> std::ops::Range<usize> {
         1..if self.structure.weighs_steps() { self.structure.steps } else { 1 }
     }
@@ -177,7 +178,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.scope.weighted(loss.value, self.scope.constant_step(k))
     }
 
-    /// The gradient of the outer objective, in the sense of the method, given where the inner loops end.
+    /// The gradient of the outer objective, in the sense of the method, given the end points of the inner loops.
     pub(super) fn meta_gradient(&self, base: &Trajectory<'g>, loss: &Loss<'g>) -> Vars<'g> {
         let kind = self.structure.kind;
         let beside = self.structure.companion.map(|path| {
@@ -200,8 +201,8 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         for k in self.on_the_way().filter(|&k| k >= cut) {
             objective = objective + self.loss_on_the_way(base, k);
         }
-        // What an inner loop moves stands where its differentiated steps begin; the rest is differentiated
-        // where it is used from there on. If both begin at θ, it stands for both.
+        // What an inner loop moves is taken at the start of its differentiated steps; the rest is differentiated wherever
+        // it is used from there on. If both inner loops start at θ, θ represents both.
         let origin = &base.origin(kind).phi;
         let varied = self.varied(origin);
         let other = match &beside {
@@ -229,7 +230,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| gradient[name])
     }
 
-    /// Whether the meta-gradient is not the derivative of anything, so that the recursion defines it.
+    /// Whether the meta-gradient is not a derivative, so that the recursion defines it.
     fn recursive(&self) -> bool {
         matches!(
             self.structure.kind,
@@ -272,7 +273,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| all[name])
     }
 
-    /// From cotangents at an inner loop's end to those at θ, with the query losses of steps on the way.
+    /// From cotangents at an inner loop's end to those at θ, including the query losses of intermediate steps.
     fn back(
         &self,
         of: &Trajectory<'g>,
@@ -314,8 +315,8 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         u
     }
 
-    /// The derivatives of the weighted query loss after `k` inner steps: with respect to φ and the state there, and to
-    /// what the inner loop does not move.
+    /// The derivatives of the weighted query loss after `k` inner steps with respect to φ and the state there, and to
+    /// everything that the inner loop does not move.
     fn slope_on_the_way(&self, of: &Trajectory<'g>, k: usize) -> Vec<Var<'g>> {
         let Moved { phi, state } = &of.places[k];
         let wrt = phi.merge(state).merge(&self.scope.fixed(&self.omega));

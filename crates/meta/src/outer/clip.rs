@@ -7,9 +7,9 @@ use super::{Element, map_each};
 /// How a meta-gradient is bounded before the optimizer sees it. Zero means no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Clip {
-    /// Every element to ±this.
+    /// Bound on every element's absolute value.
     pub value: f64,
-    /// The norm over all elements to this, after clipping by value.
+    /// Bound on the norm over all elements, applied after clipping by value.
     pub norm: f64,
 }
 
@@ -41,7 +41,7 @@ pub fn norm(gradient: &Params<Tensor>) -> f64 {
     gradient.values().iter().map(squares).sum::<f64>().sqrt()
 }
 
-/// In eight sums, none of which waits for the others.
+/// In eight independent sums, none of which waits for the others.
 fn sum_of_squares<T: Element>(elements: &[T]) -> f64 {
     let mut sums = [0.0; 8];
     for chunk in elements.chunks(sums.len()) {

@@ -57,6 +57,20 @@ fn schedules_meet_their_ends() {
 }
 
 #[test]
+fn steps_multiply_the_rate() {
+    let course = Course::Step { every: 5000, factor: 0.9 };
+    let s = Schedule { start: 0.001, end: 0.0, warmup: 0, iterations: 60_000, course };
+    assert_eq!([s.rate(0), s.rate(4999)], [0.001; 2]);
+    for (t, changes) in [(5000, 1), (9999, 1), (10_000, 2), (59_999, 11), (60_000, 12)] {
+        assert!((s.rate(t) / (0.001 * 0.9f64.powi(changes)) - 1.0).abs() <= 1e-14, "{t}");
+    }
+    // Counted from the end of warm-up.
+    let s = Schedule { warmup: 10, ..s };
+    assert_eq!([s.rate(4), s.rate(9), s.rate(5009)], [0.0005, 0.001, 0.001]);
+    assert!((s.rate(5010) - 0.0009).abs() <= 1e-17);
+}
+
+#[test]
 fn clipping_bounds_values_then_the_norm() {
     let mut g: Params<Tensor> =
         [("w".to_string(), Tensor::from_f64(&[2], vec![30.0, -4.0]))].into_iter().collect();

@@ -18,7 +18,7 @@ fn length(a: &[f64]) -> f64 {
     a.iter().map(|a| a * a).sum::<f64>().sqrt()
 }
 
-/// `γ ‖q‖ h/‖h‖`, but for noise, with `h` by central differences of the loss it is the negative gradient of.
+/// `γ ‖q‖ h/‖h‖`, unless it is noise, with `h` by central differences of the loss whose negative gradient it is.
 fn correction(of: &GradientSimilarity, q: &[f64], s: &[f64]) -> Vec<f64> {
     let loss = |q: &[f64]| {
         let distance: f64 = q.iter().zip(s).map(|(q, s)| (q - s) * (q - s)).sum();
@@ -48,7 +48,7 @@ fn the_correction_descends_the_similarity_loss() {
     for strategy in STRATEGIES {
         let first = case.run(&Fomaml { inner: inner() }, by(strategy, steps));
         let q = &first.gradient;
-        // The mean inner gradient is the way gone over αK.
+        // The mean inner gradient is the displacement divided by αK.
         let s = q.map_named(|name, g| {
             let way = case.theta[name].iter().zip(first.fast[name].iter());
             let over = 1.0 / (case.rate * steps as f64);
@@ -71,7 +71,7 @@ fn the_correction_descends_the_similarity_loss() {
         let got = case.run(&algorithm, by(strategy, steps));
         for (name, q) in q.iter() {
             if q.len() == 1 {
-                // One number has one direction: there is nothing to turn.
+                // A single number has only one direction: there is nothing to turn.
                 let off = got.gradient[name].get(0) - q.get(0);
                 assert!(off.abs() <= 1e-9 * q.get(0).abs(), "{name}: {off}");
                 continue;
@@ -131,10 +131,10 @@ fn no_strength_is_fomaml_to_the_bit() {
     }
 }
 
-/// Over many tasks the correction points to where MAML's second-order term does, and its default length
-/// brings the gradient nearer to the exact one where that term is large. Neither is a law: at a third of
-/// this rate the first-order gradient is so near already that this length goes too far, and on a
-/// batch-normalised network at its initial weights the correction points away.
+/// Averaged over many tasks the correction points in the direction of MAML's second-order term, and its default length
+/// brings the gradient closer to the exact one where that term is large. Neither always holds: at a third of this rate
+/// the first-order gradient is already so close that this length goes too far, and on a batch-normalised network at its
+/// initial weights the correction points away.
 #[test]
 fn the_correction_points_towards_the_exact_gradient() {
     let case = mlp(10, 10);
@@ -169,8 +169,8 @@ fn the_correction_points_towards_the_exact_gradient() {
     assert_eq!(counts(&both()).hessian_products, 0);
 }
 
-/// In single precision too, what rounding leaves of a difference is no direction: of one number, and of two that
-/// are each other's negative.
+/// In single precision too, what rounding leaves of a difference is not a direction: for a single number, and for two
+/// that are each other's negative.
 #[test]
 fn rounding_is_not_corrected() {
     for case in [mlp(6, 4), ways(2)] {

@@ -7,12 +7,14 @@
 //! ```
 //!
 //! A class is every folder that holds images; its name is its path below the deepest folder that holds all of them.
-//! Files that are not PNG or JPEG are refused beside images, and left alone outside the classes' folders.
+//! Files that are not PNG or JPEG are refused beside images, and left alone outside the classes' folders. A folder beside
+//! those of classes, or of splits, that holds no images is refused: its class would be missing.
 
 mod tiny_imagenet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter::successors;
 use std::path::{Path, PathBuf};
 
 use crate::cache::Reading;
@@ -117,11 +119,24 @@ fn read(
     Ok((ImageClasses::new(shape, classes, lists)?, words))
 }
 
-/// The classes by name, after checking that nothing but images is in their folders.
+/// The classes by name, after checking that nothing but images is in their folders, and that none is without.
 fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
     let place = tree.place().display();
     let images: Vec<&str> = tree.names().filter(|name| is_image(name)).collect();
     let common = common_folder(&images);
+    if let Some(folder) = without_images(tree, &images) {
+        let mut files = tree.names().filter(|name| is_below(name, folder));
+        let found = match (files.next(), files.count()) {
+            (None, _) => "is empty".to_string(),
+            (Some(file), 0) => format!("holds {file} and no images"),
+            (Some(file), more) => format!("holds {file}, {more} more and no images"),
+        };
+        let message = format!(
+            "{place}: the folder {folder} {found}: expected .png, .jpg or .jpeg files in the folder of each class; add or \
+             convert them, or remove the folder"
+        );
+        return Err(Error::new(ErrorKind::TooFew, message));
+    }
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (file, name) in tree.names().enumerate().filter(|(_, name)| is_image(name)) {
         let Some((class, _)) = name[common..].rsplit_once('/') else {
@@ -151,6 +166,44 @@ fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
         return Err(Error::new(ErrorKind::TooFew, message));
     }
     Ok(classes.into_iter().map(|(name, files)| Listed { name: name.into(), files }).collect())
+}
+
+/// The first folder without images that stands where classes do. Left alone is what lies in a class's folder, beside the one
+/// folder that holds all classes, and beside the folders of splits; but another split is missed there.
+fn without_images<'a>(tree: &'a Tree, images: &[&str]) -> Option<&'a str> {
+    let classes: BTreeSet<&str> = images.iter().map(|image| parent(image)).collect();
+    let mut holders = classes.clone();
+    for class in &classes {
+        holders.extend(successors(Some(*class), |of| (!of.is_empty()).then(|| parent(of))));
+    }
+    let mut top = images.first().map_or("", |first| &first[..common_folder(images)]);
+    top = top.trim_end_matches('/');
+    // All images in one folder: that is a class, and others stand beside it.
+    if classes.contains(top) {
+        top = parent(top);
+    }
+    let is_split = |folder: &str| split_of(folder.rsplit('/').next().unwrap_or("")).is_some();
+    let is_divided = |folder: &str| {
+        let parts = holders.iter().filter(|part| !part.is_empty() && parent(part) == folder);
+        parts.clone().next().is_some() && parts.copied().all(is_split)
+    };
+    tree.folders().find(|folder| {
+        let within = parent(folder);
+        let may_be_missed = holders.contains(within) && !classes.contains(within);
+        let stands = match is_divided(within) {
+            true => is_split(folder),
+            false => within == top || is_below(within, top),
+        };
+        may_be_missed && !holders.contains(folder) && stands
+    })
+}
+
+fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+fn is_below(name: &str, folder: &str) -> bool {
+    folder.is_empty() || name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Length of the beginning up to and with the last `/` that all names share.

@@ -192,6 +192,8 @@ fn every_key_survives_a_round_trip() {
         "name = 'multi_step', window = 1, learn_inner_lr = true",
         "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss = 0.2",
         "name = 'anil', window = 3, learn_inner_lr = true",
+        "name = 'fomaml', learn_inner_lr = true",
+        "name = 'lstm', window = 5",
         "name = 'meta_sgd', window = 2, window_mode = 'backward'",
         "name = 'fomaml', window = 2",
         "name = 'maml_plus_plus', window = 2, window_mode = 'backward'",
@@ -208,6 +210,25 @@ fn every_key_survives_a_round_trip() {
     check_round_trip(
         &parse("outer = { optimizer = 'sgd', momentum = 0.9, schedule = 'linear' }").unwrap(),
     );
+    check_round_trip(&parse("outer = { schedule = 'step', decay_every = 2000 }").unwrap());
+}
+
+#[test]
+fn a_rate_may_fall_in_steps() {
+    let cavia = parse("outer = { schedule = 'step', decay_every = 5000, decay_factor = 0.9 }");
+    let schedule = crate::experiment::Outer::new(&cavia.unwrap()).schedule;
+    assert_eq!([schedule.rate(4999), schedule.rate(5000)], [0.001, 0.001 * 0.9]);
+    let default = parse("outer = { schedule = 'step', decay_every = 3 }").unwrap().outer.schedule;
+    assert_eq!(default, Schedule::Step { decay_every: 3, decay_factor: 0.1 });
+    // Who chooses another course does without the steps, and the other way round.
+    let sets = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+        Config::load("omniglot-5w1s-maml", &sets).unwrap().outer.schedule
+    };
+    let step = ["outer.final_lr=1e-5", "outer.schedule=step", "outer.decay_every=3"];
+    assert_eq!(sets(&step), Schedule::Step { decay_every: 3, decay_factor: 0.1 });
+    let back = [&step[..], &["outer.schedule=cosine"]].concat();
+    assert_eq!(sets(&back), Schedule::Cosine { final_lr: 0.0 });
 }
 
 #[test]

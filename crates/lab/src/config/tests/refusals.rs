@@ -139,7 +139,7 @@ fn numbers_out_of_range_are_refused() {
         ("algorithm.inner_lr", "inf", above),
         ("algorithm.multi_step_loss", "1.5", "0 to 1, a share of training"),
         ("algorithm.second_order_from", "-0.1", "0 to 1, a share of training"),
-        ("algorithm.adaptation_steps", "1001", "a whole number from 0 to 1000"),
+        ("algorithm.adaptation_steps", "100001", "a whole number from 0 to 100000"),
         ("outer.lr", "-1", above),
         ("outer.beta1", "1", "0 or more and below 1"),
         ("outer.beta2", "-0.1", "0 or more and below 1"),
@@ -173,6 +173,23 @@ fn numbers_out_of_range_are_refused() {
         "outer = { schedule = 'linear', final_lr = -1 }",
         &format!("outer.final_lr is -1, expected {from_zero}"),
     );
+    for (keys, message) in [
+        ("", "outer.decay_every is not set, expected iterations with outer.schedule = \"step\""),
+        (
+            ", decay_every = 0",
+            "outer.decay_every is 0, expected a whole number from 1 to 1000000000",
+        ),
+        (
+            ", decay_every = 9, decay_factor = 0",
+            "outer.decay_factor is 0, expected above 0 and at most 1",
+        ),
+        (
+            ", decay_every = 9, decay_factor = 1.1",
+            "outer.decay_factor is 1.1, expected above 0 and at most 1",
+        ),
+    ] {
+        check_text(&format!("outer = {{ schedule = 'step'{keys} }}"), message);
+    }
     check_text(
         "model = { kind = 'mlp', hidden = [4, 0] }",
         &format!("model.hidden is 0, expected {most}"),
@@ -289,9 +306,9 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.second_order_from does not apply: no second derivative is taken anyway; leave it out",
     );
     check_text(
-        "algorithm = { name = 'boil', learn_inner_lr = true }",
-        "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"boil\": the method is defined \
-         with rates that stay",
+        "algorithm = { name = 'imaml', learn_inner_lr = true }",
+        "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"imaml\": an implicit gradient does \
+         not depend on the steps that lead to the minimum",
     );
     check_text(
         "algorithm = { name = 'sign_maml', strategy = 'unrolled' }",
@@ -327,6 +344,7 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         ("fomaml", "no step has a Hessian to share"),
         ("reptile", "no step has a Hessian to share"),
         ("gradient_similarity", "no step has a Hessian to share"),
+        ("lstm", "its gradients are held constant, and have no Hessian to share"),
         ("sign_maml", "a sign has no derivative, and no step a Hessian to share"),
         (
             "imaml",
@@ -446,11 +464,6 @@ fn keys_of_another_choice_are_refused() {
             "algorithm.strength = 0.2",
             "only gradient_similarity corrects the query gradient",
         ),
-        (
-            "algorithm.name = 'lstm'",
-            "algorithm.window = 2",
-            "the LSTM's rule is learned on a gradient and a loss of each step",
-        ),
         ("algorithm.name = 'protonet'", "algorithm.window = 2", "protonet has no inner loop"),
         (
             "algorithm.name = 'maml'",
@@ -473,6 +486,12 @@ fn keys_of_another_choice_are_refused() {
             "outer.schedule = 'constant'",
             "outer.final_lr = 0",
             "a constant rate ends where it began",
+        ),
+        ("outer.schedule = 'linear'", "outer.decay_every = 5000", "only the schedule step has it"),
+        (
+            "outer.schedule = 'step'\nouter.decay_every = 9",
+            "outer.final_lr = 0",
+            "decay_every and decay_factor say where a rate in steps ends",
         ),
     ] {
         let name = key.split(' ').next().unwrap();

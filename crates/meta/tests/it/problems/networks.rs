@@ -9,7 +9,7 @@ use innerloop_nn::{
 
 use super::{Case, Task, draw};
 
-/// What a network's outputs are compared with.
+/// The loss of a network's outputs.
 #[derive(Clone, Copy)]
 enum Fit {
     Values,
@@ -159,7 +159,7 @@ pub(crate) fn conv() -> Case {
     }
 }
 
-/// A smooth body and head with all that a problem can have: queries are normalised by the support set's
+/// A smooth body and head with every feature a problem can have: queries are normalised by the support set's
 /// statistics, which are reported, and a carried row that depends on the step is added.
 struct Normalised {
     steps: usize,

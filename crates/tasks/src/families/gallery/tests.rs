@@ -124,3 +124,68 @@ fn what_is_out_of_place_is_named() {
         &["nowhere: not found", "a folder, or a zip archive"],
     );
 }
+
+/// Files, and folders whose names end with `/`, as a folder and as an archive.
+fn both_forms(files: &[&str]) -> (TempDir, [PathBuf; 2]) {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, archive) = (dir.path().join("folder"), dir.path().join("images.zip"));
+    let mut zip = zip::ZipWriter::new(fs::File::create(&archive).unwrap());
+    let plain = zip::write::SimpleFileOptions::default();
+    for (at, name) in files.iter().enumerate() {
+        let path = place.join(name);
+        if name.ends_with('/') {
+            fs::create_dir_all(path).unwrap();
+            zip.add_directory(*name, plain).unwrap();
+            continue;
+        }
+        let bytes = if is_image(name) { png([2, 2, 1], &[at as u8]) } else { b"RIFF".to_vec() };
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &bytes).unwrap();
+        zip.start_file(*name, plain).unwrap();
+        std::io::Write::write_all(&mut zip, &bytes).unwrap();
+    }
+    zip.finish().unwrap();
+    (dir, [place, archive])
+}
+
+#[test]
+fn a_class_without_images_is_refused() {
+    let refuses = |files: &[&str], words: &[&str]| {
+        let (_dir, places) = both_forms(files);
+        for place in places {
+            check_failure(load(&place, AS_THEY_ARE, &SHARES), ErrorKind::TooFew, words);
+        }
+    };
+    let expected = "expected .png, .jpg or .jpeg files in the folder of each class";
+    refuses(
+        &["ant/1.png", "bee/1.png", "cat/1.webp"],
+        &["the folder cat holds cat/1.webp and no images", expected],
+    );
+    refuses(
+        &["x/ant/1.png", "x/bee/1.png", "x/cat/1.webp", "x/cat/2.webp", "x/cat/more/3.gif"],
+        &["the folder x/cat holds x/cat/1.webp, 2 more and no images", expected],
+    );
+    refuses(&["ant/1.png", "bee/1.png", "cat/"], &["the folder cat is empty", expected]);
+    refuses(&["ant/1.png", "bee/1.webp"], &["the folder bee holds bee/1.webp", expected]);
+    let greek = ["greek/a/1.png", "greek/b/1.png", "latin/a/1.png", "runic/a/1.bmp"];
+    refuses(&greek, &["the folder runic holds", expected]);
+    // Splits are divided into classes, too, and may be missing themselves.
+    let within = ["train/ant/1.png", "val/bee/1.png", "val/cat/1.webp", "test/dog/1.png"];
+    refuses(&within, &["the folder val/cat holds val/cat/1.webp"]);
+    let missing = ["train/ant/1.png", "train/bee/1.png", "val/cat/1.webp", "test/"];
+    refuses(&missing, &["the folder test is empty"]);
+}
+
+#[test]
+fn folders_beside_all_classes_may_hold_anything() {
+    for files in [
+        ["images/ant/1.png", "images/bee/1.png", "boxes/ant.xml", "empty/"],
+        ["train/ant/1.png", "test/bee/1.png", "boxes/ant.xml", "empty/"],
+        ["ant/1.png", "bee/1.png", "bee/notes/", ".empty/"],
+    ] {
+        let (_dir, places) = both_forms(&files);
+        for place in places {
+            assert_eq!(load(&place, AS_THEY_ARE, &SHARES).unwrap().classes().len(), 2);
+        }
+    }
+}
