@@ -25,9 +25,19 @@ pub struct Workload {
     /// Iterations timed by default.
     pub repetitions: usize,
     config: String,
+    image: Option<[usize; 3]>,
 }
 
-const SINUSOID: &str = r#"
+/// What workloads have in common.
+struct Base {
+    config: &'static str,
+    /// Height, width and channels; tasks of regression have no images.
+    image: Option<[usize; 3]>,
+}
+
+const SINUSOID: Base = Base {
+    image: None,
+    config: r#"
 [tasks]
 family = "sinusoid"
 shots = 10
@@ -42,9 +52,12 @@ inner_lr = 0.01
 
 [outer]
 meta_batch_size = 25
-"#;
+"#,
+};
 
-const OMNIGLOT: &str = r#"
+const OMNIGLOT: Base = Base {
+    image: Some([28, 28, 1]),
+    config: r#"
 [tasks]
 ways = 5
 shots = 1
@@ -56,9 +69,12 @@ filters = 64
 
 [outer]
 meta_batch_size = 32
-"#;
+"#,
+};
 
-const MINI_IMAGENET: &str = r#"
+const MINI_IMAGENET: Base = Base {
+    image: Some([84, 84, 3]),
+    config: r#"
 [tasks]
 ways = 5
 shots = 1
@@ -74,12 +90,13 @@ adaptation_steps = 5
 
 [outer]
 meta_batch_size = 4
-"#;
+"#,
+};
 
 /// Every workload, in order; `W6-K` for memory against the number `K` of inner steps, `S1` for counting instructions.
 pub fn workloads() -> Vec<Workload> {
-    let workload = |name: &str, about, repetitions, base: &str, settings: &[&str]| {
-        let mut config = base.parse::<toml::Table>().expect("built-in configuration");
+    let workload = |name: &str, about, repetitions, base: Base, settings: &[&str]| {
+        let mut config = base.config.parse::<toml::Table>().expect("built-in configuration");
         for setting in settings {
             let (path, value) = setting.split_once('=').expect("key=value");
             let (section, key) = path.split_once('.').expect("section.key");
@@ -87,7 +104,8 @@ pub fn workloads() -> Vec<Workload> {
             let section = config.entry(section).or_insert_with(|| toml::Table::new().into());
             section.as_table_mut().expect("a section").insert(key.into(), value["v"].clone());
         }
-        Workload { name: name.into(), about, repetitions, config: config.to_string() }
+        let (config, image) = (config.to_string(), base.image);
+        Workload { name: name.into(), about, repetitions, config, image }
     };
     const MLP: &str = "sinusoids, MLP 40-40, 10 points and 10 queries, 25 tasks";
     const CONV4: &str = "Conv4-64, 28×28, 5-way 1-shot, 75 queries, 32 tasks";
@@ -207,16 +225,10 @@ impl Workload {
             train_shots: tasks.train_shots,
             train_query: tasks.train_query,
         };
-        Ok(match &config.model.network {
-            crate::config::Network::Mlp(_) => Box::new(Sinusoid { sizes }),
-            crate::config::Network::Conv4(conv4) => {
-                let shape = if conv4.filters == 32 { [84, 84, 3] } else { [28, 28, 1] };
-                let per_class = sizes.shots + sizes.query;
-                let images = noise(shape, tasks.ways, per_class)?;
-                let few_shot = FewShot { ways: tasks.ways, sizes };
-                Box::new(ImageTasks::new("noise", images, few_shot, Rotations::None)?)
-            }
-        })
+        let Some(shape) = self.image else { return Ok(Box::new(Sinusoid { sizes })) };
+        let images = noise(shape, tasks.ways, sizes.shots + sizes.query)?;
+        let few_shot = FewShot { ways: tasks.ways, sizes };
+        Ok(Box::new(ImageTasks::new("noise", images, few_shot, Rotations::None)?))
     }
 }
 

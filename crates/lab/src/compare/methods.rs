@@ -130,91 +130,18 @@ fn name_of(config: &Config) -> String {
     }
 }
 
-/// Settings of a method on a base. Rates and steps of the base stand, but for what a method is about: one that
-/// shortens or shares steps gets three of half the rate where the base has one. The relations are those between the
-/// presets on drawn characters.
+/// Settings of a method on a base.
 fn recipe(method: &str, base: &Config) -> Vec<String> {
-    let of = &base.algorithm;
-    let regression = base.tasks.family.is_regression();
     let name = if method == SHOT { "maml" } else { method };
     let mut sets = vec![format!("algorithm.name={name}"), "algorithm.regularizer=none".into()];
-    let several = |least: usize| match of.adaptation_steps {
-        0 | 1 => (least, 0.5 * of.inner_lr),
-        steps => (steps.max(least), of.inner_lr),
-    };
     // It has no inner loop.
     if method == "protonet" {
         return sets;
     }
+    let Suited { steps, rate, beside } = suited(method, base);
     let mut set = |key: &str, value: String| sets.push(format!("{key}={value}"));
-    let (mut steps, mut rate) = (of.adaptation_steps, of.inner_lr);
-    match method {
-        "cavia" => (steps, rate) = (steps.max(2), 1.0),
-        // On curves, which have no batch norm, rates learned for some steps make those after them diverge.
-        "meta_sgd" => {
-            rate = 0.25 * of.inner_lr;
-            if regression {
-                set("evaluation.steps", steps.to_string());
-            }
-        }
-        // A last layer trained for one step overshoots in later ones.
-        "anil" if regression => steps = steps.max(5),
-        // As many as its paper takes, at test as well, with its losses of all steps at first, and scales and shifts for
-        // each step. On curves the first learned rates run away without a limit.
-        "maml_plus_plus" => {
-            (steps, rate) = (steps.max(5), of.inner_lr.min(0.1));
-            set("evaluation.steps", steps.to_string());
-            set("outer.schedule", "cosine".into());
-            match &base.model.network {
-                Network::Conv4(_) => set("model.batch_norm", "per_step_batch".into()),
-                Network::Mlp(_) => set("outer.clip_norm", "10.0".into()),
-            }
-        }
-        // What every weight moves in a step.
-        "sign_maml" => (steps, rate) = (steps.max(3), 0.0035),
-        "truncated_maml" | "multi_step" | SHOT => (steps, rate) = several(3),
-        "binom_maml" => {
-            (steps, rate) = several(3);
-            set("algorithm.degree", "1".into());
-        }
-        // Its gradient is that at a minimum: many steps, at test as well, and a hold that lets the weights go about as
-        // far as the plain steps of the released code do.
-        "imaml" => {
-            (steps, rate) = (steps.max(16), of.inner_lr.min(0.1));
-            set("algorithm.proximal", "0.5".into());
-            set("algorithm.cg_damping", "1.0".into());
-            set("evaluation.steps", base.evaluation.steps.max(steps).to_string());
-        }
-        // Differences long enough to average over the kinks of ReLU and pooling, and a rate that small corrections suit.
-        "hf_maml" if !regression => {
-            rate = of.inner_lr.min(0.1);
-            set("algorithm.epsilon", "1.0".into());
-        }
-        // Its paper takes 12 steps and clips; a learned rule is used as far as it was trained.
-        "lstm" => {
-            steps = steps.max(5);
-            set("outer.clip_norm", "0.25".into());
-            set("evaluation.steps", steps.to_string());
-        }
-        "reptile" => {
-            let tasks = &base.tasks;
-            // The whole of a training task, for there is no query set.
-            let shots = if regression { tasks.train_shots + tasks.train_query - 1 } else { 10 };
-            let support = shots * tasks.ways;
-            steps = steps.max(5);
-            set("tasks.train_shots", shots.to_string());
-            set("tasks.train_query", "1".into());
-            set("algorithm.inner_batch", support.min(10).to_string());
-            if !regression {
-                rate = 1e-3;
-                set("algorithm.inner_optimizer", "adam".into());
-            }
-            set("outer.optimizer", "sgd".into());
-            set("outer.lr", "1.0".into());
-            set("outer.schedule", "linear".into());
-            set("evaluation.steps", base.evaluation.steps.max(10).to_string());
-        }
-        _ => {}
+    for (key, value) in beside {
+        set(key, value);
     }
     // Its steps are those at test, from a head at zero.
     if method == "fine_tune" {
@@ -232,7 +159,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     }
     if method == SHOT {
         set("algorithm.regularizer", SHOT.into());
-        if regression {
+        if base.tasks.family.is_regression() {
             set("algorithm.shot_distance", "outputs".into());
         }
     }
@@ -242,6 +169,104 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         set("algorithm.inner_lr", format!("{rate:?}"));
     }
     sets
+}
+
+/// Inner steps and rate that suit a method, and what else it needs.
+struct Suited {
+    steps: usize,
+    rate: f64,
+    beside: Vec<(&'static str, String)>,
+}
+
+/// Rates and steps of the base stand, but for what a method is about: one that shortens or shares steps gets three of
+/// half the rate where the base has one. The relations are those between the presets on drawn characters.
+fn suited(method: &str, base: &Config) -> Suited {
+    let (steps, rate) = (base.algorithm.adaptation_steps, base.algorithm.inner_lr);
+    let regression = base.tasks.family.is_regression();
+    let several = |least: usize| match steps {
+        0 | 1 => (least, 0.5 * rate),
+        steps => (steps.max(least), rate),
+    };
+    let with = |(steps, rate), beside| Suited { steps, rate, beside };
+    match method {
+        "cavia" => with((steps.max(2), 1.0), vec![]),
+        // On curves, which have no batch norm, rates learned for some steps make those after them diverge.
+        "meta_sgd" => {
+            let as_trained = regression.then(|| ("evaluation.steps", steps.to_string()));
+            with((steps, 0.25 * rate), Vec::from_iter(as_trained))
+        }
+        // A last layer trained for one step overshoots in later ones.
+        "anil" if regression => with((steps.max(5), rate), vec![]),
+        "maml_plus_plus" => maml_plus_plus(base),
+        // What every weight moves in a step.
+        "sign_maml" => with((steps.max(3), 0.0035), vec![]),
+        "truncated_maml" | "multi_step" | SHOT => with(several(3), vec![]),
+        "binom_maml" => with(several(3), vec![("algorithm.degree", "1".into())]),
+        "imaml" => imaml(base),
+        // Differences long enough to average over the kinks of ReLU and pooling, and a rate that small corrections suit.
+        "hf_maml" if !regression => {
+            with((steps, rate.min(0.1)), vec![("algorithm.epsilon", "1.0".into())])
+        }
+        // Its paper takes 12 steps and clips; a learned rule is used as far as it was trained.
+        "lstm" => {
+            let steps = steps.max(5);
+            let clip = ("outer.clip_norm", "0.25".into());
+            with((steps, rate), vec![clip, ("evaluation.steps", steps.to_string())])
+        }
+        "reptile" => reptile(base),
+        _ => with((steps, rate), vec![]),
+    }
+}
+
+/// As many steps as its paper takes, at test as well, with its losses of all steps at first, and scales and shifts for
+/// each step. On curves the first learned rates run away without a limit.
+fn maml_plus_plus(base: &Config) -> Suited {
+    let steps = base.algorithm.adaptation_steps.max(5);
+    let beside = vec![
+        ("evaluation.steps", steps.to_string()),
+        ("outer.schedule", "cosine".into()),
+        match &base.model.network {
+            Network::Conv4(_) => ("model.batch_norm", "per_step_batch".into()),
+            Network::Mlp(_) => ("outer.clip_norm", "10.0".into()),
+        },
+    ];
+    Suited { steps, rate: base.algorithm.inner_lr.min(0.1), beside }
+}
+
+/// Its gradient is that at a minimum: many steps, at test as well, and a hold that lets the weights go about as far as
+/// the plain steps of the released code do.
+fn imaml(base: &Config) -> Suited {
+    let steps = base.algorithm.adaptation_steps.max(16);
+    let beside = vec![
+        ("algorithm.proximal", "0.5".into()),
+        ("algorithm.cg_damping", "1.0".into()),
+        ("evaluation.steps", base.evaluation.steps.max(steps).to_string()),
+    ];
+    Suited { steps, rate: base.algorithm.inner_lr.min(0.1), beside }
+}
+
+/// The whole of a training task is its support set, for there is no query set.
+fn reptile(base: &Config) -> Suited {
+    let tasks = &base.tasks;
+    let regression = tasks.family.is_regression();
+    let shots = if regression { tasks.train_shots + tasks.train_query - 1 } else { 10 };
+    let support = shots * tasks.ways;
+    let mut beside = vec![
+        ("tasks.train_shots", shots.to_string()),
+        ("tasks.train_query", "1".into()),
+        ("algorithm.inner_batch", support.min(10).to_string()),
+    ];
+    if !regression {
+        beside.push(("algorithm.inner_optimizer", "adam".into()));
+    }
+    beside.extend([
+        ("outer.optimizer", "sgd".into()),
+        ("outer.lr", "1.0".into()),
+        ("outer.schedule", "linear".into()),
+        ("evaluation.steps", base.evaluation.steps.max(10).to_string()),
+    ]);
+    let rate = if regression { base.algorithm.inner_lr } else { 1e-3 };
+    Suited { steps: base.algorithm.adaptation_steps.max(5), rate, beside }
 }
 
 /// Settings of the tasks that scores are measured on.
