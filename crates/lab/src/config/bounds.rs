@@ -16,10 +16,10 @@ pub(super) const LONGEST: usize = 1_000_000_000;
 const DRAWINGS: usize = 20;
 
 /// Keys that do not go with a choice, with the reasons.
-pub(super) type Strangers = Vec<(&'static str, String)>;
+pub(super) type Inapplicable = Vec<(&'static str, String)>;
 
-pub(super) fn fixed(strangers: &[(&'static str, &str)]) -> Strangers {
-    strangers.iter().map(|&(key, why)| (key, why.to_string())).collect()
+pub(super) fn fixed(inapplicable: &[(&'static str, &str)]) -> Inapplicable {
+    inapplicable.iter().map(|&(key, why)| (key, why.to_string())).collect()
 }
 
 pub(super) fn bad(source: &str, key: &str, found: impl Display, expected: &str) -> Error {
@@ -59,8 +59,8 @@ impl Layers {
         }
     }
 
-    pub(super) fn refuse(&self, strangers: &Strangers) -> Result<()> {
-        let Some((key, why)) = strangers.iter().find(|(key, _)| self.is_written(key)) else {
+    pub(super) fn refuse(&self, inapplicable: &Inapplicable) -> Result<()> {
+        let Some((key, why)) = inapplicable.iter().find(|(key, _)| self.is_written(key)) else {
             return Ok(());
         };
         let source = self.source(key);

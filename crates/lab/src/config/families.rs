@@ -1,6 +1,6 @@
 //! The families of tasks and the keys that go with each: what is legal, and what is written.
 
-use super::bounds::Strangers;
+use super::bounds::Inapplicable;
 use super::file::*;
 use super::layers::Layers;
 use super::setting::Setting;
@@ -181,18 +181,18 @@ impl FamilyName {
         matches!(self, FamilyName::Sinusoid | FamilyName::SineLine | FamilyName::Curves)
     }
 
-    pub(super) fn strangers(self) -> Strangers {
+    pub(super) fn inapplicable_keys(self) -> Inapplicable {
         let foreign = OWNED.iter().filter(|(_, owners)| !owners.contains(&self));
-        let mut strangers: Strangers = foreign
+        let mut inapplicable: Inapplicable = foreign
             .map(|(key, owners)| {
                 let owners: Vec<&str> = owners.iter().map(|owner| owner.name()).collect();
                 (*key, format!("only {} tasks have it", owners.join(", ")))
             })
             .collect();
         if self.is_regression() {
-            strangers.push(("tasks.ways", format!("{self} tasks have no classes")));
+            inapplicable.push(("tasks.ways", format!("{self} tasks have no classes")));
         }
-        strangers
+        inapplicable
     }
 }
 

@@ -85,16 +85,17 @@ pub(super) trait OfKind: Sectioned {
 
 /// A preset, or the TOML file at a path, under settings in order.
 pub(super) fn load<C: OfKind>(preset_or_path: &str, sets: &[String]) -> Result<C> {
-    let mut table = match presets::find_of(C::KIND, preset_or_path) {
+    let file = match presets::find_of(C::KIND, preset_or_path) {
         Some(text) => parse_table(text, preset_or_path)?,
         None => {
             let found = Kind::named(preset_or_path)?;
             if found != C::KIND {
                 return Err(found.instead_of(C::KIND, preset_or_path));
             }
-            with_preset(C::KIND, layers::read(preset_or_path)?, preset_or_path)?
+            layers::read(preset_or_path)?
         }
     };
+    let mut table = with_preset(C::KIND, file, preset_or_path)?;
     let mut above = Table::new();
     for set in sets {
         let (setting, source) = parse_set(set)?;
@@ -112,7 +113,7 @@ pub(super) fn parse<C: OfKind>(text: &str, source: &str) -> Result<C> {
     C::read(&table, source)?.checked(source)
 }
 
-/// The file over the preset it names.
+/// The file over the preset it names, which may stand on another.
 fn with_preset(kind: Kind, mut table: Table, source: &str) -> Result<Table> {
     let Some(preset) = table.remove("preset") else { return Ok(table) };
     let text = preset.as_str().and_then(|name| presets::find_of(kind, name)).ok_or_else(|| {
@@ -122,7 +123,7 @@ fn with_preset(kind: Kind, mut table: Table, source: &str) -> Result<Table> {
             names.join(", ")
         ))
     })?;
-    let mut below = parse_table(text, source)?;
+    let mut below = with_preset(kind, parse_table(text, source)?, source)?;
     lay_layer(kind, &mut below, table);
     Ok(below)
 }

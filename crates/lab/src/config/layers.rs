@@ -47,12 +47,7 @@ impl Layers {
             return Err(kind.instead_of(Kind::FewShot, source));
         }
         let mut layers = Layers::default();
-        match table.get("preset") {
-            None => {}
-            Some(Value::String(name)) => layers.preset(name, &format!("{source}: "))?,
-            Some(other) => return Err(wrong(source, "preset", other, "the name of a preset")),
-        }
-        layers.add(table, source)?;
+        layers.with_preset(table, source)?;
         Ok(layers)
     }
 
@@ -72,17 +67,17 @@ impl Layers {
             keys.extend(written(&table));
         }
         let file = &self.file;
-        let strangers = [
-            file.tasks.family.unwrap_or(FamilyName::Strokes).strangers().to_vec(),
-            file.network().strangers(),
-            file.method().strangers(),
-            file.algorithm.regularizer.unwrap_or(RegularizerName::None).strangers(),
-            file.optimizer().strangers(),
-            file.schedule().strangers(),
-            WindowConfig::strangers(file),
+        let inapplicable = [
+            file.tasks.family.unwrap_or(FamilyName::Strokes).inapplicable_keys(),
+            file.network().inapplicable_keys(),
+            file.method().inapplicable_keys(),
+            file.algorithm.regularizer.unwrap_or(RegularizerName::None).inapplicable_keys(),
+            file.optimizer().inapplicable_keys(),
+            file.schedule().inapplicable_keys(),
+            WindowConfig::inapplicable_keys(file),
         ];
         let mut left_out: Vec<LeftOut> = Vec::new();
-        for (key, why) in strangers.into_iter().flatten() {
+        for (key, why) in inapplicable.into_iter().flatten() {
             if keys.iter().any(|given| given == key) && self.is_written(key) {
                 self.forget(key);
                 left_out.push(LeftOut { key: key.into(), why });
@@ -108,12 +103,22 @@ impl Layers {
     fn preset(&mut self, name: &str, within: &str) -> Result<()> {
         let text = presets::find(name).ok_or_else(|| unknown_preset(name, within))?;
         let source = format!("preset {name}");
-        self.add(&parse_table(text, &source)?, &source)
+        self.with_preset(&parse_table(text, &source)?, &source)
+    }
+
+    /// The preset that a table names at its top, which may stand on another, and the table over it.
+    fn with_preset(&mut self, table: &Table, source: &str) -> Result<()> {
+        match table.get("preset") {
+            None => {}
+            Some(Value::String(name)) => self.preset(name, &format!("{source}: "))?,
+            Some(other) => return Err(wrong(source, "preset", other, "the name of a preset")),
+        }
+        self.add(table, source)
     }
 
     fn add(&mut self, table: &Table, source: &str) -> Result<()> {
         let file = ConfigFile::read(table, source)?;
-        self.drop_strangers(&file);
+        self.drop_inapplicable(&file);
         self.file = file.over(std::mem::take(&mut self.file));
         self.sources.extend(written(table).map(|key| (key, source.to_string())));
         Ok(())
@@ -121,14 +126,14 @@ impl Layers {
 
     /// Drops settings of the layers below that belong to a family, network, method, regularizer, optimizer or schedule
     /// which the layer above replaces.
-    fn drop_strangers(&mut self, above: &ConfigFile) {
+    fn drop_inapplicable(&mut self, above: &ConfigFile) {
         let choices = [
-            above.tasks.family.map(|name| name.strangers().to_vec()),
-            above.model.kind.map(|name| name.strangers().to_vec()),
-            above.algorithm.name.map(MethodName::strangers),
-            above.algorithm.regularizer.map(|name| name.strangers().to_vec()),
-            above.outer.optimizer.map(|name| name.strangers().to_vec()),
-            above.outer.schedule.map(|name| name.strangers().to_vec()),
+            above.tasks.family.map(FamilyName::inapplicable_keys),
+            above.model.kind.map(NetworkName::inapplicable_keys),
+            above.algorithm.name.map(MethodName::inapplicable_keys),
+            above.algorithm.regularizer.map(RegularizerName::inapplicable_keys),
+            above.outer.optimizer.map(OptimizerName::inapplicable_keys),
+            above.outer.schedule.map(ScheduleName::inapplicable_keys),
         ];
         for (full, _) in choices.into_iter().flatten().flatten() {
             self.forget(full);

@@ -1,6 +1,6 @@
 //! The meta-learning method and the keys of `[algorithm]` that go with one alone.
 
-use super::bounds::{MOST, Strangers};
+use super::bounds::{Inapplicable, MOST};
 use super::file::{AlgorithmFile, MethodName, NetworkName};
 use super::layers::Layers;
 use crate::Result;
@@ -154,13 +154,14 @@ const OF_INNER_LOOPS: &[&str] = &[
 
 impl MethodName {
     /// Keys that do not go with the method, with the reasons.
-    pub(super) fn strangers(self) -> Strangers {
+    pub(super) fn inapplicable_keys(self) -> Inapplicable {
         let others = KEYS.iter().filter(|(of, ..)| *of != self);
-        let mut strangers: Strangers =
+        let mut inapplicable: Inapplicable =
             others.map(|&(_, key, why)| (key, why.to_string())).collect();
         let recipe =
             [(MULTI_STEP_LOSS, self.no_losses_between()), (SECOND_ORDER_FROM, self.no_order())];
-        strangers.extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
+        inapplicable
+            .extend(recipe.into_iter().filter_map(|(key, why)| Some((key, why?.to_string()))));
         let of_inner_loops: &[(&'static [&'static str], &str)] = match self {
             MethodName::Protonet => &[(OF_INNER_LOOPS, NO_INNER_LOOP), (OF_WINDOWS, NO_INNER_LOOP)],
             MethodName::FineTune => {
@@ -170,9 +171,9 @@ impl MethodName {
             _ => &[],
         };
         for (keys, why) in of_inner_loops {
-            strangers.extend(keys.iter().map(|&key| (key, why.to_string())));
+            inapplicable.extend(keys.iter().map(|&key| (key, why.to_string())));
         }
-        strangers
+        inapplicable
     }
 
     /// Why the query losses of steps before the last cannot count, if they cannot.
@@ -187,7 +188,20 @@ impl MethodName {
             }
             MethodName::Protonet => Some(NO_INNER_LOOP),
             MethodName::FineTune => Some(NONE_IN_TRAINING),
-            _ => None,
+            MethodName::Maml
+            | MethodName::MamlPlusPlus
+            | MethodName::Fomaml
+            | MethodName::Anil
+            | MethodName::Boil
+            | MethodName::Cavia
+            | MethodName::MetaSgd
+            | MethodName::MetaCurvature
+            | MethodName::SignMaml
+            | MethodName::TruncatedMaml
+            | MethodName::BinomMaml
+            | MethodName::HfMaml
+            | MethodName::MultiStep
+            | MethodName::Lstm => None,
         }
     }
 
@@ -202,7 +216,17 @@ impl MethodName {
             | MethodName::Lstm
             | MethodName::SignMaml
             | MethodName::GradientSimilarity => Some("no second derivative is taken anyway"),
-            _ => None,
+            MethodName::Maml
+            | MethodName::MamlPlusPlus
+            | MethodName::Anil
+            | MethodName::Boil
+            | MethodName::Cavia
+            | MethodName::MetaSgd
+            | MethodName::MetaCurvature
+            | MethodName::TruncatedMaml
+            | MethodName::BinomMaml
+            | MethodName::HfMaml
+            | MethodName::MultiStep => None,
         }
     }
 }
@@ -210,7 +234,7 @@ impl MethodName {
 impl Method {
     pub(super) fn check(at: &Layers, file: &AlgorithmFile) -> Result<Method> {
         let name = at.file.method();
-        at.refuse(&name.strangers())?;
+        at.refuse(&name.inapplicable_keys())?;
         Ok(match name {
             MethodName::Maml => Method::Maml,
             MethodName::MamlPlusPlus => Method::MamlPlusPlus,
@@ -366,8 +390,8 @@ impl Method {
     }
 
     /// Keys that do not go with the method, with the reasons.
-    pub(super) fn strangers(&self) -> Strangers {
-        self.choice().strangers()
+    pub(super) fn inapplicable_keys(&self) -> Inapplicable {
+        self.choice().inapplicable_keys()
     }
 
     fn choice(&self) -> MethodName {

@@ -1,6 +1,6 @@
 //! What is added to the outer objective, and the keys of `[algorithm]` that go with it.
 
-use super::bounds::{MOST, Strangers, fixed};
+use super::bounds::{Inapplicable, MOST, fixed};
 use super::file::{AlgorithmFile, RegularizerName};
 use super::layers::Layers;
 use super::method::Method;
@@ -68,10 +68,10 @@ pub struct ShotConfig {
 }
 
 impl RegularizerName {
-    pub(super) fn strangers(self) -> Strangers {
+    pub(super) fn inapplicable_keys(self) -> Inapplicable {
         const NO_SHOT: &str = "only the regularizer shot has a second inner loop";
         match self {
-            RegularizerName::Shot => Strangers::new(),
+            RegularizerName::Shot => Inapplicable::new(),
             RegularizerName::None => fixed(&[
                 ("algorithm.shot_weight", NO_SHOT),
                 ("algorithm.shot_distance", NO_SHOT),
@@ -95,7 +95,7 @@ impl Regularizer {
         (inner_steps, regression): (usize, bool),
     ) -> Result<Regularizer> {
         let name = file.regularizer.unwrap_or(RegularizerName::None);
-        at.refuse(&name.strangers())?;
+        at.refuse(&name.inapplicable_keys())?;
         if name == RegularizerName::None {
             return Ok(Regularizer::None);
         }

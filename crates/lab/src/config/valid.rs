@@ -5,7 +5,7 @@
 
 use innerloop_engine::Dtype;
 
-use super::bounds::{LONGEST, MOST, MOST_THREADS, Strangers, bad, fixed};
+use super::bounds::{Inapplicable, LONGEST, MOST, MOST_THREADS, bad, fixed};
 use super::file::*;
 use super::layers::Layers;
 use super::*;
@@ -36,7 +36,7 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
 
 fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<TasksConfig> {
     let name = file.family.unwrap_or(FamilyName::Strokes);
-    at.refuse(&name.strangers())?;
+    at.refuse(&name.inapplicable_keys())?;
     let family = families::family(at, file, name)?;
     let ways = match family.is_regression() {
         true => 1,
@@ -63,7 +63,7 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
 fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {
     let regression = tasks.family.is_regression();
     let kind = at.file.network();
-    at.refuse(&kind.strangers())?;
+    at.refuse(&kind.inapplicable_keys())?;
     let network = match kind {
         NetworkName::Conv4 => {
             if regression {
@@ -237,7 +237,7 @@ fn suits_pretraining(at: &Layers, tasks: &TasksConfig, algorithm: &AlgorithmConf
 
 fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConfig> {
     let name = at.file.optimizer();
-    at.refuse(&name.strangers())?;
+    at.refuse(&name.inapplicable_keys())?;
     let optimizer = match name {
         OptimizerName::Sgd => {
             Optimizer::Sgd { momentum: at.share("outer.momentum", file.momentum.unwrap_or(0.0))? }
@@ -253,7 +253,7 @@ fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConf
     };
     let final_lr = at.not_negative("outer.final_lr", file.final_lr.unwrap_or(0.0))?;
     let name = at.file.schedule();
-    at.refuse(&name.strangers())?;
+    at.refuse(&name.inapplicable_keys())?;
     let schedule = match name {
         ScheduleName::Linear => Schedule::Linear { final_lr },
         ScheduleName::Cosine => Schedule::Cosine { final_lr },
@@ -336,7 +336,7 @@ fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
 }
 
 impl NetworkName {
-    pub(super) fn strangers(self) -> Strangers {
+    pub(super) fn inapplicable_keys(self) -> Inapplicable {
         const NO_CONV: &str = "an mlp has no convolutions";
         const NO_NORM: &str = "an mlp has no batch norm";
         fixed(match self {
@@ -357,7 +357,7 @@ impl NetworkName {
 }
 
 impl OptimizerName {
-    pub(super) fn strangers(self) -> Strangers {
+    pub(super) fn inapplicable_keys(self) -> Inapplicable {
         const NOT_ADAM: &str = "sgd has none of Adam's settings";
         fixed(match self {
             OptimizerName::Sgd => {
@@ -371,7 +371,7 @@ impl OptimizerName {
 }
 
 impl ScheduleName {
-    pub(super) fn strangers(self) -> Strangers {
+    pub(super) fn inapplicable_keys(self) -> Inapplicable {
         const NO_STEPS: &str = "only the schedule step has it";
         fixed(match self {
             ScheduleName::Constant => &[

@@ -2,7 +2,7 @@
 
 use innerloop_meta::Sharing;
 
-use super::bounds::{MOST, Strangers, fixed};
+use super::bounds::{Inapplicable, MOST, fixed};
 use super::file::{AlgorithmFile, ConfigFile, MethodName};
 use super::layers::Layers;
 use super::method::Method;
@@ -30,9 +30,9 @@ pub struct WindowConfig {
 
 impl WindowConfig {
     /// Keys that mean nothing without a window.
-    pub(super) fn strangers(file: &ConfigFile) -> Strangers {
+    pub(super) fn inapplicable_keys(file: &ConfigFile) -> Inapplicable {
         match file.method() == MethodName::MultiStep || file.algorithm.window.is_some() {
-            true => Strangers::new(),
+            true => Inapplicable::new(),
             false => fixed(&[(
                 "algorithm.window_mode",
                 "without algorithm.window no inner steps share anything",
@@ -41,7 +41,7 @@ impl WindowConfig {
     }
 
     pub(super) fn check(at: &Layers, file: &AlgorithmFile, method: Method) -> Result<WindowConfig> {
-        at.refuse(&WindowConfig::strangers(&at.file))?;
+        at.refuse(&WindowConfig::inapplicable_keys(&at.file))?;
         let default = if matches!(method, Method::MultiStep { .. }) { 2 } else { 1 };
         let steps = at.count("algorithm.window", file.window.unwrap_or(default), 1..=MOST)?;
         let mode = file.window_mode.unwrap_or(WindowMode::Forward);

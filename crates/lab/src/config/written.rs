@@ -109,8 +109,8 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         minutes: Some(run.minutes),
         log_every: Some(run.log_every),
     };
-    for (stranger, _) in algorithm.method.strangers() {
-        file.clear(stranger);
+    for (key, _) in algorithm.method.inapplicable_keys() {
+        file.clear(key);
     }
     file
 }

@@ -1,10 +1,5 @@
-//! Configurations by name. Each states only what differs from the defaults.
-
-mod data_sets;
-mod omniglot;
-mod rl;
-mod strokes;
-mod transfer;
+//! Configurations by name, a file each. Each states only what differs from the defaults, or from the preset that it
+//! names at its top.
 
 use super::Kind;
 
@@ -19,6 +14,13 @@ pub struct Preset {
     pub text: &'static str,
 }
 
+/// Names, which are those of files, and what they do.
+macro_rules! presets {
+    ($($name:literal: $about:literal,)*) => {
+        &[$(Preset { name: $name, about: $about, text: include_str!(concat!($name, ".toml")) },)*]
+    };
+}
+
 /// Name of the preset that `train` runs when told nothing.
 pub const DEFAULT: &str = "strokes-maml";
 
@@ -29,89 +31,13 @@ pub fn all() -> impl Iterator<Item = &'static Preset> {
 
 /// Presets of a kind, in the order a list shows them.
 pub fn of(kind: Kind) -> impl Iterator<Item = &'static Preset> {
-    let parts: &[&[Preset]] = match kind {
-        Kind::FewShot => &[strokes::ALL, SINUSOIDS, omniglot::ALL, DATA_SETS],
-        Kind::Rl => &[rl::ALL],
-        Kind::Transfer => &[transfer::ALL],
+    let presets = match kind {
+        Kind::FewShot => FEW_SHOT,
+        Kind::Rl => RL,
+        Kind::Transfer => TRANSFER,
     };
-    parts.iter().copied().flatten()
+    presets.iter()
 }
-
-const SINUSOIDS: &[Preset] = &[
-    Preset {
-        name: "sinusoid-maml",
-        about: "MAML on sinusoids from 10 points",
-        text: SINUSOID_MAML,
-    },
-    Preset {
-        name: "sinusoid-cavia",
-        about: "CAVIA on sinusoids from 10 points: 5 context parameters adapt",
-        text: SINUSOID_CAVIA,
-    },
-    Preset {
-        name: "sinusoid-pretrained",
-        about: "the baseline: one network trained on all sinusoids together, then fine-tuned",
-        text: SINUSOID_PRETRAINED,
-    },
-];
-
-const DATA_SETS: &[Preset] = &[
-    Preset {
-        name: "double-mnist-5w1s-maml",
-        about: "MAML on Double MNIST at 32×32, 5-way 1-shot",
-        text: data_sets::DOUBLE_MNIST_MAML,
-    },
-    Preset {
-        name: "triple-mnist-5w1s-maml",
-        about: "MAML on Triple MNIST at 42×42, 5-way 1-shot",
-        text: data_sets::TRIPLE_MNIST_MAML,
-    },
-    Preset {
-        name: "cifar-fs-5w1s-maml",
-        about: "MAML on CIFAR-FS, 5-way 1-shot",
-        text: data_sets::CIFAR_FS_MAML,
-    },
-    Preset {
-        name: "fc100-5w1s-maml",
-        about: "MAML on FC100, 5-way 1-shot",
-        text: data_sets::FC100_MAML,
-    },
-    Preset {
-        name: "mini-imagenet-5w1s-maml",
-        about: "MAML on miniImageNet at 84×84, 5-way 1-shot",
-        text: data_sets::MINI_IMAGENET_MAML,
-    },
-    Preset {
-        name: "images-5w1s-maml",
-        about: "MAML on images of your own (tasks.data), 5-way 1-shot",
-        text: data_sets::IMAGES_MAML,
-    },
-    Preset {
-        name: "ozone-maml",
-        about: "MAML on curves of ozone over 72 months at 576 places, from 10 months",
-        text: data_sets::OZONE_MAML,
-    },
-    Preset {
-        name: "gapminder-maml",
-        about: "MAML on curves of life expectancy in 142 countries, from 4 years",
-        text: data_sets::GAPMINDER_MAML,
-    },
-    Preset {
-        name: "spruce-maml",
-        about: "MAML on curves of growth of 79 spruce trees, from 4 days",
-        text: data_sets::SPRUCE_MAML,
-    },
-    Preset {
-        name: "sine-line-maml",
-        about: "MAML on sine curves and lines with noise, from 5 points",
-        text: data_sets::SINE_LINE_MAML,
-    },
-    Preset {
-        name: "sine-line-shot",
-        about: "first-order MAML with SHOT's regularizer on sine curves and lines, as in its authors' code",
-        text: data_sets::SINE_LINE_SHOT,
-    },
-];
 
 /// The TOML text of a preset of few-shot learning.
 pub fn find(name: &str) -> Option<&'static str> {
@@ -128,100 +54,71 @@ pub fn names() -> Vec<&'static str> {
     Kind::ALL.into_iter().flat_map(of).map(|preset| preset.name).collect()
 }
 
-const SINUSOID_MAML: &str = r#"[tasks]
-family = "sinusoid"
-shots = 10
-query = 100
-train_query = 10
+const FEW_SHOT: &[Preset] = presets! {
+    "strokes-maml": "MAML on drawn characters, 5-way 1-shot, no data set needed: about 3 minutes",
+    "strokes-maml-plus-plus": "MAML++ on drawn characters, 5-way 1-shot: learned rates, losses of all steps, first order at first",
+    "strokes-fomaml": "first-order MAML on drawn characters, 5-way 1-shot",
+    "strokes-reptile": "Reptile on drawn characters, 5-way 1-shot",
+    "strokes-anil": "ANIL on drawn characters, 5-way 1-shot",
+    "strokes-meta-sgd": "Meta-SGD on drawn characters, 5-way 1-shot",
+    "strokes-boil": "BOIL on drawn characters, 5-way 1-shot",
+    "strokes-cavia": "CAVIA on drawn characters, 5-way 1-shot: 100 context parameters adapt",
+    "strokes-sign-maml": "Sign-MAML on drawn characters, 5-way 1-shot",
+    "strokes-truncated-maml": "MAML through the last of 3 steps on drawn characters, 5-way 1-shot",
+    "strokes-binom-maml": "BinomMAML, terms of one Hessian in 3 steps, on drawn characters, 5-way 1-shot",
+    "strokes-hf-maml": "Hessian-free MAML on drawn characters, 5-way 1-shot",
+    "strokes-multi-step": "multi-step estimation, 3 steps with one gradient, on drawn characters, 5-way 1-shot",
+    "strokes-gradient-similarity": "gradient-similarity correction on drawn characters, 5-way 1-shot",
+    "strokes-lstm": "the LSTM meta-learner on drawn characters, 5-way 1-shot: a learned inner rule",
+    "strokes-protonet": "prototypical networks on drawn characters, 5-way 1-shot: the baseline without an inner loop",
+    "strokes-fine-tune": "the baseline: a network trained on all classes together, then fine-tuned, on drawn characters",
+    "strokes-shot": "MAML with SHOT's regularizer on drawn characters, 5-way 1-shot",
+    "strokes-shot-pretrained": "MAML after a tenth of training on SHOT's distance alone, on drawn characters, 5-way 1-shot",
+    "strokes-meta-curvature": "Meta-Curvature on drawn characters, 5-way 1-shot",
+    "strokes-imaml": "implicit MAML on drawn characters, 5-way 1-shot",
+    "sinusoid-maml": "MAML on sinusoids from 10 points",
+    "sinusoid-cavia": "CAVIA on sinusoids from 10 points: 5 context parameters adapt",
+    "sinusoid-pretrained": "the baseline: one network trained on all sinusoids together, then fine-tuned",
+    "omniglot-5w1s-maml": "MAML on Omniglot, 5-way 1-shot, within 20 minutes",
+    "omniglot-5w1s-fomaml": "first-order MAML on Omniglot, 5-way 1-shot, within 20 minutes",
+    "omniglot-5w1s-reptile": "Reptile on Omniglot, 5-way 1-shot, within 20 minutes",
+    "omniglot-5w1s-anil": "ANIL on Omniglot, 5-way 1-shot, within 20 minutes",
+    "omniglot-5w1s-meta-sgd": "Meta-SGD on Omniglot, 5-way 1-shot, within 20 minutes",
+    "omniglot-5w1s-protonet": "prototypical networks on Omniglot, 5-way 1-shot, within 20 minutes",
+    "omniglot-5w1s-fine-tune": "the baseline: a network trained on all classes of Omniglot together, then fine-tuned, within 20 minutes",
+    "double-mnist-5w1s-maml": "MAML on Double MNIST at 32×32, 5-way 1-shot",
+    "triple-mnist-5w1s-maml": "MAML on Triple MNIST at 42×42, 5-way 1-shot",
+    "cifar-fs-5w1s-maml": "MAML on CIFAR-FS, 5-way 1-shot",
+    "fc100-5w1s-maml": "MAML on FC100, 5-way 1-shot",
+    "mini-imagenet-5w1s-maml": "MAML on miniImageNet at 84×84, 5-way 1-shot",
+    "images-5w1s-maml": "MAML on images of your own (tasks.data), 5-way 1-shot",
+    "ozone-maml": "MAML on curves of ozone over 72 months at 576 places, from 10 months",
+    "gapminder-maml": "MAML on curves of life expectancy in 142 countries, from 4 years",
+    "spruce-maml": "MAML on curves of growth of 79 spruce trees, from 4 days",
+    "sine-line-maml": "MAML on sine curves and lines with noise, from 5 points",
+    "sine-line-shot": "first-order MAML with SHOT's regularizer on sine curves and lines, as in its authors' code",
+};
 
-[model]
-kind = "mlp"
-hidden = [40, 40]
-activation = "relu"
+const RL: &[Preset] = presets! {
+    "nav2d-maml": "MAML with TRPO on 2D navigation, as published",
+    "nav2d-fomaml": "first-order MAML with TRPO on 2D navigation",
+    "nav2d-anil": "ANIL with TRPO on 2D navigation",
+    "nav2d-reptile": "Reptile on 2D navigation",
+    "nav2d-multi-step": "multi-step estimation on 2D navigation: two inner steps share a gradient",
+    "nav2d-es-maml": "ES-MAML on 2D navigation: evolution in both loops, a linear policy",
+    "nav2d-ppo": "MAML with PPO's outer loss on 2D navigation",
+    "nav2d-plain": "MAML with Adam as outer step on 2D navigation",
+    "nav2d-pretrained": "a baseline: one policy trained with TRPO on all tasks, then adapted",
+    "nav2d-random": "a baseline: a fresh policy, adapted",
+    "nav2d-oracle": "a bound: one policy that sees the goal, trained with TRPO",
+    "half-cheetah-dir": "MAML with TRPO on HalfCheetah, forward or backward; needs MuJoCo",
+    "half-cheetah-vel": "MAML with TRPO on HalfCheetah at a speed; needs MuJoCo",
+    "ant-dir": "MAML with TRPO on Ant, forward or backward; needs MuJoCo",
+    "ant-vel": "MAML with TRPO on Ant at a speed; needs MuJoCo",
+};
 
-[algorithm]
-name = "maml"
-inner_lr = 0.01
-adaptation_steps = 1
-
-[outer]
-optimizer = "adam"
-lr = 0.001
-meta_batch_size = 25
-# 70,000 in the publication: experiments/sinusoid-10shot-maml.toml
-iterations = 15000
-
-[evaluation]
-steps = 10
-validate_every = 1000
-
-[run]
-checkpoint_every = 1000
-log_every = 50
-"#;
-
-const SINUSOID_CAVIA: &str = r#"[tasks]
-family = "sinusoid"
-shots = 10
-query = 100
-train_query = 10
-
-[model]
-kind = "mlp"
-hidden = [40, 40]
-activation = "relu"
-
-[algorithm]
-name = "cavia"
-inner_lr = 1.0
-adaptation_steps = 1
-context_parameters = 5
-
-[outer]
-optimizer = "adam"
-lr = 0.001
-meta_batch_size = 25
-clip_value = 10
-# 50,000 in the publication
-iterations = 15000
-
-[evaluation]
-steps = 5
-validate_every = 1000
-
-[run]
-checkpoint_every = 1000
-log_every = 50
-"#;
-
-const SINUSOID_PRETRAINED: &str = r#"[tasks]
-family = "sinusoid"
-shots = 10
-query = 100
-train_query = 10
-
-[model]
-kind = "mlp"
-hidden = [40, 40]
-activation = "relu"
-
-[algorithm]
-name = "maml"
-inner_lr = 0.01
-# No inner loop in training: the meta-gradient is that of the joint loss.
-adaptation_steps = 0
-
-[outer]
-optimizer = "adam"
-lr = 0.001
-meta_batch_size = 25
-iterations = 15000
-
-[evaluation]
-steps = 10
-validate_every = 1000
-
-[run]
-checkpoint_every = 1000
-log_every = 50
-"#;
+const TRANSFER: &[Preset] = presets! {
+    "transfer-strokes": "L2T-ww and baselines: from drawn characters to others, 5 labels a class; no files",
+    "transfer-omniglot": "L2T-ww and baselines: from Omniglot's training characters to test characters, 5 labels a class",
+    "transfer-cifar-fs": "L2T-ww and baselines: from CIFAR-FS's training classes to test classes, 20 labels a class",
+};

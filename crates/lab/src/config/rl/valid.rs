@@ -79,11 +79,11 @@ impl RlConfig {
                 "1 or more with reptile, which follows them",
             );
         }
-        self.refuse_strangers(source)
+        self.refuse_inapplicable(source)
     }
 
     /// Keys that do not go with the method or the outer step.
-    fn refuse_strangers(&self, source: &str) -> Result<()> {
+    fn refuse_inapplicable(&self, source: &str) -> Result<()> {
         let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
         let robot = rl.environment != Environment::Nav2d;
         let (trpo, ppo) = (outer.method == OuterName::Trpo, outer.method == OuterName::Ppo);

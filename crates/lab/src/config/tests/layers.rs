@@ -87,6 +87,25 @@ fn a_file_may_start_from_a_preset() {
 }
 
 #[test]
+fn a_preset_may_stand_on_another() {
+    let (base, child) = (load("ozone-maml", &[]).unwrap(), load("spruce-maml", &[]).unwrap());
+    assert_eq!(
+        (base.model, base.algorithm, base.outer),
+        (child.model, child.algorithm, child.outer)
+    );
+    assert_eq!((base.tasks.shots, child.tasks.shots, child.tasks.query), (10, 4, 9));
+    // A message names the file that a value is in, however far below.
+    let message = "preset strokes-maml: model.kind is \"conv4\", expected \"mlp\": tasks of regression have \
+                   numbers as input and conv4 takes images";
+    check_refused(load("strokes-fomaml", &["tasks.family=sinusoid"]), ErrorKind::Config, message);
+    let robot = RlConfig::load("ant-vel", &[]).unwrap();
+    assert_eq!((robot.algorithm.inner_lr, robot.outer.iterations), (0.1, 800));
+    let file = "preset = 'ant-vel'\nouter.iterations = 3";
+    let own = RlConfig::parse(file, "run.toml").unwrap();
+    assert_eq!((own.rl, own.outer.iterations), (robot.rl, 3));
+}
+
+#[test]
 fn a_source_that_cannot_be_read_is_named() {
     let known = presets::names().join(", ");
     let message = format!(

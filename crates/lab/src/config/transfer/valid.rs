@@ -111,7 +111,7 @@ impl TransferConfig {
         if algorithm.methods.is_empty() {
             return bad("algorithm.methods", "empty".into(), "one method or more");
         }
-        self.refuse_strangers(source)
+        self.refuse_inapplicable(source)
     }
 
     /// The two data sets, before anything is read or drawn.
@@ -189,7 +189,7 @@ impl TransferConfig {
     }
 
     /// Keys that do not go with the choices made.
-    fn refuse_strangers(&self, source: &str) -> Result<()> {
+    fn refuse_inapplicable(&self, source: &str) -> Result<()> {
         let TransferConfig { transfer, source: teacher, algorithm, .. } = self;
         let families = self.data_sets().map(|set| set.family);
         let [of_source, of_target] = families;
