@@ -1,8 +1,8 @@
-//! An algorithm of one's own: MAML whose inner steps have a bounded length.
+//! A custom algorithm: MAML whose inner steps have a bounded length.
 //!
 //! φ₀ = θ      φ_{k+1} = φ_k − α_k g_k / √(1 + ‖g_k‖²)       g_k = ∇L_S(φ_k)
 //!
-//! No step is longer than α_k, which is learned beside θ. The exact meta-gradient follows from the step.
+//! No step is longer than α_k, which is learned together with θ. The exact meta-gradient follows from the step.
 //! Run: cargo run --release --example own_algorithm
 #![allow(clippy::print_stdout, reason = "printing is what a command does")]
 
@@ -23,7 +23,7 @@ impl Algorithm for BoundedMaml {
         true // every parameter
     }
 
-    /// One meta-parameter beside θ: α, a number for every step.
+    /// One meta-parameter besides θ: α, one number per step.
     fn rates(&self, _: &Params<Shape>, steps: usize) -> Params<Tensor> {
         [(rate_name("step"), Tensor::full(Dtype::F64, &[steps], self.0))].into_iter().collect()
     }
@@ -56,7 +56,7 @@ fn experiment() -> Result<Experiment> {
     Experiment::with_algorithm(config, Box::new(BoundedMaml(0.1)))
 }
 
-/// How far apart the strategies' meta-gradients of one untrained task are, relative to their size.
+/// Relative difference between the two strategies' meta-gradients on one task, before training.
 fn disagreement() -> Result<f64> {
     let (of, key) = (experiment()?, Key::new(1));
     let mut it = Episode::zeros(&of.train.spec);

@@ -1,10 +1,10 @@
-//! A network of one's own: two convolutions, the second with a residual connection, and a linear layer.
+//! A custom network: two convolutions, the second with a residual connection, and a linear layer.
 //!
 //! h₁ = pool(tanh(W₁ ∗ x + b₁))
 //! h₂ = h₁ + tanh(W₂ ∗ h₁ + b₂)
 //! y  = W₃ h₂ + b₃
 //!
-//! It learns, by MAML, to tell five invented characters apart from one drawing of each.
+//! With MAML, it learns to tell five invented characters apart from one drawing of each.
 //! Run: cargo run --release --example own_model
 #![allow(clippy::print_stdout, reason = "printing is what a command does")]
 
@@ -53,7 +53,7 @@ impl Model for Residual {
         &self.specs
     }
 
-    /// No layer normalises, so there is nothing to keep.
+    /// There are no normalising layers, so there are no statistics.
     fn statistics(&self) -> Params<Shape> {
         Params::new()
     }

@@ -1,22 +1,22 @@
-//! A family of tasks of one's own: damped oscillations, to be continued from ten points.
+//! A custom family of tasks: damped oscillations, to be inferred from ten points.
 //!
 //! y = A e^(−λx) cos(ωx + φ)     A ~ U[1, 3]   λ ~ U[0, 0.5]   ω ~ U[1, 2]   φ ~ U[0, π]   x ~ U[0, 5]
 //!
-//! A multilayer perceptron learns by MAML to fit such a curve in five steps.
+//! With MAML, a multilayer perceptron learns to fit such a curve in five steps.
 //! Run: cargo run --release --example own_tasks
 #![allow(clippy::print_stdout, reason = "printing is what a command does")]
 
 use std::f32::consts::PI;
 
 use innerloop::engine::{Key, Tensor};
-use innerloop::lab::{Config, Evaluator, Experiment, Result, Trainer};
+use innerloop::lab::{Config, Evaluator, Experiment, Kept, Result, Trainer};
 use innerloop::rand::RngExt;
 use innerloop::tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
 struct Oscillations {
     /// Points to adapt on.
     shots: usize,
-    /// Points to judge by.
+    /// Points to evaluate on.
     query: usize,
 }
 
@@ -31,7 +31,7 @@ impl TaskFamily for Oscillations {
         EpisodeSpec { x: vec![1], target: Target::Values(1), support: shots, query }
     }
 
-    /// All numbers come from the key, so a task is the same whatever thread draws it, and when.
+    /// All random numbers come from the key, so a task does not depend on which thread draws it, or when.
     fn sample_into(&self, _: Split, key: Key, episode: &mut Episode) {
         let mut rng = key.rng();
         let amplitude = rng.random_range(1.0..3.0);
@@ -53,7 +53,7 @@ impl TaskFamily for Oscillations {
     }
 }
 
-/// The rest of the experiment. There is no `[tasks]`: the family takes its place.
+/// The rest of the experiment. There is no `[tasks]`: the family replaces it.
 const CONFIG: &str = r#"
     model = { kind = "mlp", hidden = [40, 40] }
     algorithm = { name = "maml", inner_lr = 0.05, adaptation_steps = 5 }

@@ -1,6 +1,6 @@
 """What the PyTorch and the JAX rival share: options, the second process, the clock, the memory.
 
-With `--processes 2` another process takes half of the tasks, pinned to a core of its own. Weights and
+With `--processes 2` another process takes half of the tasks, pinned to its own core. Weights and
 gradients are in one file-backed shared memory; the first process adds the gradients and steps Adam.
 """
 
@@ -29,7 +29,7 @@ FUSED_BATCHES = 50
 
 
 class Peer(Protocol):
-    """A rival in one process. `batch` counts up; data is taken in turn."""
+    """A rival in one process. `batch` counts up; the data is used in rotation."""
 
     iterations_per_step: int
     query_loss: float
@@ -38,7 +38,7 @@ class Peer(Protocol):
         """Writes this process's part of the meta-gradient into its row of the team."""
 
     def gradients_in_order(self) -> None:
-        """Brings that row into the order of the file form."""
+        """Reorders that row as in the file format."""
 
     def update(self) -> None:
         """Adds the rows and steps Adam (first process only)."""
@@ -102,12 +102,12 @@ def parse(description: str, add_options: Callable[[argparse.ArgumentParser], Non
     task.add_argument("--grads", type=Path, metavar="FILE", help="write the meta-gradient as safetensors")
     task.add_argument("--time", action="store_true", help="print a JSON line of timings")
     cli.add_argument("--dtype", choices=["f32", "f64"], default="f32")
-    cli.add_argument("--algorithm", choices=["maml", "fomaml", "reptile"], help="instead of the workload's")
-    cli.add_argument("--tasks", type=int, help="instead of the workload's")
+    cli.add_argument("--algorithm", choices=["maml", "fomaml", "reptile"], help="replaces the workload's")
+    cli.add_argument("--tasks", type=int, help="replaces the workload's")
     cli.add_argument("--processes", type=int, default=1, help="processes that split the tasks")
-    cli.add_argument("--threads", type=int, default=1, help="of each process")
+    cli.add_argument("--threads", type=int, default=1, help="threads of each process")
     cli.add_argument("--repetitions", type=int, help="timed meta-iterations (default: the workload's)")
-    cli.add_argument("--warm-up", type=int, default=2, help="meta-iterations before these")
+    cli.add_argument("--warm-up", type=int, default=2, help="meta-iterations before the timed ones")
     cli.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     cli.add_argument("--shared", help=argparse.SUPPRESS)
     add_options(cli)
@@ -117,7 +117,7 @@ def parse(description: str, add_options: Callable[[argparse.ArgumentParser], Non
 
 
 def label(options: argparse.Namespace, cli: argparse.ArgumentParser) -> list[str]:
-    """The options that make a variant, those that differ from the default."""
+    """The options that define a variant: those that differ from the default."""
     common = {"workload", "case", "grads", "time", "dtype", "algorithm", "tasks", "repetitions", "warm_up", "rank", "shared"}
     values = {k: v for k, v in vars(options).items() if k not in common and v != cli.get_default(k)}
     return [k.replace("_", "-") if v is True else f"{k}={v}" for k, v in values.items()]
@@ -128,7 +128,7 @@ def load(options: argparse.Namespace) -> Problem:
         return read_case(options.case, options.algorithm or "maml", options.rank, options.processes)
     workload = WORKLOADS[options.workload]
     workload = replace(workload, tasks=options.tasks or workload.tasks, algorithm=options.algorithm or workload.algorithm)
-    # Small data changes from one iteration to the next; images would only add to the memory.
+    # Small data changes from one iteration to the next; with images this would only add memory.
     batches = FUSED_BATCHES if workload.net == "mlp" and options.time else 1
     return make_problem(workload, options.rank, options.processes, batches)
 

@@ -108,7 +108,7 @@ def task_gradient(net: Net, workload: Workload, inner: str, remat: bool) -> Call
 
 
 def meta_gradient(solve: Callable, vmapped: bool, all_tasks: int) -> Callable[[Params, Task], tuple[Array, Params]]:
-    """Loss and gradient of these tasks' part in the mean over `all_tasks`."""
+    """Loss and gradient of these tasks' share of the mean over `all_tasks`."""
 
     def add(total, task_and_params):
         return jax.tree.map(jnp.add, total, task_and_params)
@@ -196,7 +196,7 @@ class JaxPeer:
         pass
 
     def update(self) -> None:
-        # The shared memory may be read in place, so the result must be there before it is written.
+        # The shared memory may be read in place, so the result must be complete before that memory is written.
         params, self.state = self.update_function(self.team.params, self.state, self.team.grads)
         self.team.params[:] = params
 
@@ -210,7 +210,7 @@ def add_options(cli: argparse.ArgumentParser) -> None:
     cli.add_argument("--fuse", type=int, default=1, metavar="N", help="meta-iterations in one call (one process)")
     cli.add_argument("--inner", choices=["unrolled", "scan"], default="unrolled", help="the loop over inner steps")
     cli.add_argument("--pool-first", action="store_true", help="pool before ReLU (Conv4)")
-    cli.add_argument("--remat", action="store_true", help="recompute each inner step: small memory")
+    cli.add_argument("--remat", action="store_true", help="recompute each inner step to save memory")
 
 
 if __name__ == "__main__":

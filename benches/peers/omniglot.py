@@ -1,14 +1,14 @@
 """Omniglot 5-way 1-shot in PyTorch with the recipe of innerloop's presets: minutes to an accuracy.
 
-MAML or Meta-SGD, Conv4-64, one inner step, 8 tasks a meta-iteration with 2 queries a class, Adam 2e-3 with a
+MAML or Meta-SGD, Conv4-64, one inner step, 8 tasks per meta-iteration with 2 queries per class, Adam 2e-3 with a
 cosine, Vinyals' split, training characters in four rotations; two one-thread processes with half of the tasks
-each, channels-last, pooling before ReLU, batch norm with derivatives of its own (the fastest form that
-race.py finds). Tested on 600 tasks with 15 queries a class after 3 inner steps, as `innerloop evaluate` does.
+each, channels-last, pooling before ReLU, batch norm with hand-written derivatives (the fastest form that
+race.py finds). Tested on 600 tasks with 15 queries per class after 3 inner steps, as `innerloop evaluate` does.
 
     LD_PRELOAD=libtcmalloc_minimal.so.4 python omniglot.py DATA --algorithm meta_sgd --iterations 10000
 
 DATA is the folder with `omniglot/images_{background,evaluation}.zip` and `omniglot/splits/vinyals/`.
-`--stop N` ends training after N iterations, for the time of an iteration alone.
+`--stop N` ends training after N iterations, to time a single iteration.
 """
 
 import argparse

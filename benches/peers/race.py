@@ -84,24 +84,24 @@ def variants(workload: Workload) -> list[Variant]:
 def environment(tcmalloc: bool) -> dict[str, str]:
     library = ctypes.util.find_library("tcmalloc_minimal")
     if tcmalloc and not library:
-        print("no tcmalloc found: PyTorch is not at its best", file=sys.stderr)
+        print("no tcmalloc found: PyTorch is slower without it", file=sys.stderr)
     return os.environ | ({"LD_PRELOAD": library} if tcmalloc and library else {})
 
 
 def call(command: list[str], env: dict[str, str] | None = None) -> str:
-    """Standard output; a failure ends in CalledProcessError or TimeoutExpired."""
+    """Standard output; a failure raises CalledProcessError or TimeoutExpired."""
     return subprocess.run(command, env=env, cwd=HERE, timeout=TIMEOUT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def busy_seconds() -> float:
-    """Core-seconds that the machine has worked, steal included, less those of our ended children."""
+    """Core-seconds that the machine has worked, including steal, minus those of our finished children."""
     fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     own = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK") - own.ru_utime - own.ru_stime
 
 
 def timed_json(command: list[str], env: dict[str, str] | None = None) -> Result:
-    """The JSON line of a process, and how many cores others used meanwhile (`foreign`): noise."""
+    """The JSON line of a process, and how many cores others used in the meantime (`foreign`): noise."""
     start, busy = time.perf_counter(), busy_seconds()
     result = json.loads(call(command, env).splitlines()[-1])
     return result | {"foreign": round((busy_seconds() - busy) / (time.perf_counter() - start), 2)}
@@ -132,7 +132,7 @@ def mib(result: Result) -> str:
 
 
 def screen(workload: Workload, repetitions: int, record: Callable[[Result], None]) -> Variant:
-    """The variant with the smallest minimum: so few repetitions on a busy machine say little else."""
+    """The variant with the smallest minimum: with so few repetitions on a busy machine, nothing else is informative."""
     fastest: dict[Variant, float] = {}
 
     def measure(variant: Variant) -> float:
@@ -201,7 +201,7 @@ def metagrad(binary: Path, workload: Workload, case: dict[str, np.ndarray], fold
 
 
 def check(workload: Workload, variant: Variant, binary: Path | None) -> Result:
-    """Float64 differences of both sides on the first two tasks from a third program."""
+    """Float64 differences of both sides from a third program, on the first two tasks."""
     with tempfile.TemporaryDirectory() as folder:
         case, answer = Path(folder) / "case.safetensors", Path(folder) / "answer.safetensors"
         parts = write_parts(workload, 2, Path(folder) / "weights.safetensors", Path(folder) / "data.safetensors")
@@ -278,7 +278,7 @@ def main() -> None:
     cli.add_argument("--rounds", type=int, default=3, help="pairs of processes")
     cli.add_argument("--repetitions", type=int, help="meta-iterations per process (default: the workload's)")
     cli.add_argument("--screen", action="store_true", help="only time the rivals' variants")
-    cli.add_argument("--screen-repetitions", type=int, default=2, help="per variant; of an MLP a hundred times as many")
+    cli.add_argument("--screen-repetitions", type=int, default=2, help="per variant; a hundred times as many for an MLP")
     cli.add_argument("--variant", help="race this one instead of screening, e.g. 'torch --processes 2'")
     cli.add_argument("--no-check", action="store_true", help="do not compare meta-gradients first")
     cli.add_argument("--memory", action="store_true", help="peak memory against inner steps")

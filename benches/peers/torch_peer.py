@@ -147,7 +147,7 @@ def maml_unrolled(net: Net, loss: Loss, workload: Workload, params: Params, task
 
 
 def maml_remat(net: Net, loss: Loss, workload: Workload, params: Params, task: Task) -> Solved:
-    """Walks back over the stored weights, making each inner gradient's graph anew: one is alive at a time."""
+    """Walks back over the stored weights, rebuilding each inner gradient's graph: only one is alive at a time."""
     *path, fast = first_order_path(net, loss, workload, params, task)
     adjoint, query_loss = at_query(net, loss, fast, fast, task)
     for weights in reversed(path):
@@ -190,7 +190,7 @@ def loop_meta_grad(solve: Callable[[Params, Task], Solved]) -> Callable[[Params,
 
 def vmap_meta_grad(net: Net, loss: Loss, workload: Workload,
                    compiled: bool) -> Callable[[Params, Task, list[Tensor]], Tensor]:
-    """All tasks at once: the fastest form where a task is so small that dispatch is the cost."""
+    """All tasks at once: the fastest form where a task is so small that dispatch dominates."""
 
     def support_loss(params: Params, x: Tensor, y: Tensor) -> Tensor:
         return loss(net(params, x), y)
@@ -264,7 +264,7 @@ class TorchPeer:
         for name in DATA:
             a = torch.from_numpy(batch[name])
             a = a.to(dtype) if a.is_floating_point() else a
-            # A task's images, not the batch of tasks, have the four axes that the layout is about.
+            # A task's images have the four axes that the layout refers to, not the batch of tasks.
             tensors.append(a.movedim(2, -1).contiguous().movedim(-1, 2) if self.channels_last and a.ndim == 5 else a)
         return tuple(tensors)
 
@@ -274,7 +274,7 @@ class TorchPeer:
         self.query_loss = value.detach() / self.workload.tasks
 
     def gradients_in_order(self) -> None:
-        """Filters back into the order of the file form."""
+        """Filters back in the order of the file format."""
         for name, total in zip(self.workload.shapes, self.totals):
             if total.ndim == 4 and self.channels_last:
                 total.permute(0, 2, 3, 1).view(-1).copy_(total.contiguous().view(-1))
@@ -294,8 +294,8 @@ def add_options(cli: argparse.ArgumentParser) -> None:
     cli.add_argument("--compile", action="store_true", help="torch.compile of that (MLP)")
     cli.add_argument("--channels-last", action="store_true", help="image layout (Conv4)")
     cli.add_argument("--pool-first", action="store_true", help="pool before ReLU (Conv4)")
-    cli.add_argument("--own-norm", action="store_true", help="batch norm with derivatives of its own (channels-last)")
-    cli.add_argument("--remat", action="store_true", help="recompute each inner gradient: small memory")
+    cli.add_argument("--own-norm", action="store_true", help="batch norm with hand-written derivatives (channels-last)")
+    cli.add_argument("--remat", action="store_true", help="recompute each inner gradient to save memory")
 
 
 if __name__ == "__main__":

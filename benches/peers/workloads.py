@@ -29,8 +29,8 @@ class Workload:
     tasks: int
     steps: int
     lr: float
-    shots: int  # per class; of an MLP in all
-    query: int  # per class; of an MLP in all
+    shots: int  # per class; for an MLP in total
+    query: int  # per class; for an MLP in total
     ways: int = 0
     channels: int = 1
     size: int = 28
@@ -148,8 +148,8 @@ def read_case(path: Path, algorithm: str = "maml", rank: int = 0, processes: int
         workload = Workload(**common, ways=int(facts["ways"]), channels=int(facts["ch"]), size=int(facts["size"]),
                             filters=int(facts["filters"]))
     if workload.loss != facts["loss"]:
-        raise SystemExit(f"{path}: {facts['net']} with {facts['loss']} is none of the workloads' form")
-    assert {n: p.shape for n, p in params.items()} == workload.shapes, f"{path}: parameters of other shapes"
+        raise SystemExit(f"{path}: {facts['net']} with {facts['loss']} does not match any workload")
+    assert {n: p.shape for n, p in params.items()} == workload.shapes, f"{path}: parameters differ in shape"
     first, end = (workload.tasks * r // processes for r in (rank, rank + 1))
     return Problem(workload, params, [{name: a[first:end] for name, a in data.items()}])
 

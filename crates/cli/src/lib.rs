@@ -1,6 +1,6 @@
 //! innerloop: gradient-based meta-learning in Rust.
 //!
-//! This crate gathers the libraries under one name and holds the `innerloop` command.
+//! This crate re-exports the libraries under one name and holds the `innerloop` command.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | [`tasks`] | families of tasks: data sets, samplers, episodes |
 //! | [`meta`] | inner loops, meta-gradients, algorithms, outer optimizers |
 //! | [`rl`] | meta-reinforcement learning: environments, policies, TRPO through the inner loop |
-//! | [`transfer`] | meta-transfer: what and where to match a pretrained network |
+//! | [`transfer`] | meta-transfer: what to match of a pretrained network, and where |
 //! | [`lab`] | a run: configuration, trainer, checkpoints, evaluation |
 
 pub use innerloop_engine as engine;
@@ -20,5 +20,5 @@ pub use innerloop_rl as rl;
 pub use innerloop_tasks as tasks;
 pub use innerloop_transfer as transfer;
 
-/// What draws numbers from the generator of an [`engine::Key`], in the version that generator has.
+/// The version of `rand` that works with the generator of an [`engine::Key`].
 pub use rand;

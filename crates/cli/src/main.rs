@@ -1,5 +1,5 @@
-//! The `innerloop` command: the only place that prints, but for notes on a cache of images that cannot be
-//! written (`tasks/src/cache.rs`) and on images that miniImageNet's lists leave out.
+//! The `innerloop` command: the only place that prints, except for notes about an image cache that cannot be written
+//! (`tasks/src/cache.rs`) and about images that miniImageNet's lists leave out.
 
 mod commands;
 

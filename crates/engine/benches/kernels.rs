@@ -1,9 +1,10 @@
-//! Convolutions and matrix products that few-shot networks are made of, each as a program of one step:
-//! `cargo bench -p innerloop-engine --bench kernels [-- filter]`.
+//! The convolutions and matrix products of few-shot networks, each as a program of one step: `cargo bench -p
+//! innerloop-engine --bench kernels [-- filter]`.
 //!
-//! An "item" is a floating-point operation of the direct product, padding included, whatever way is taken:
-//! `Gitem/s` are GFLOP/s. `GHz` are shares of the peak, 1 being the rate of the 256×256×256 product, which is measured first:
-//! Winograd's convolutions, with a quarter of the multiplications, can be above it, and double precision below a half.
+//! An "item" is a floating-point operation of the direct product, padding included, whichever algorithm is used:
+//! `Gitem/s` are GFLOP/s. `GHz` are shares of the peak, where 1 is the rate of the 256×256×256 product, which is
+//! measured first. Winograd convolutions need a quarter of the multiplications and can exceed it; double precision can
+//! stay below a half.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,7 +20,7 @@ fn main() {
     divan::main();
 }
 
-/// Floating-point operations a nanosecond of the fastest of many products of 256×256 matrices.
+/// Floating-point operations per nanosecond in the fastest of many products of 256×256 matrices.
 static PEAK: LazyLock<f64> = LazyLock::new(|| {
     const N: usize = 256;
     let graph = Graph::new();
@@ -58,7 +59,7 @@ fn time(
     };
     bencher
         .counter(ItemsCount::new(flops))
-        // So many nanoseconds at the peak.
+        // The number of nanoseconds this takes at the peak.
         .counter(CyclesCount::new((flops as f64 / *PEAK) as u64))
         .with_inputs(set)
         .bench_local_values(|()| program.run(&mut workspace.borrow_mut()));

@@ -45,7 +45,7 @@ impl<T> Params<T> {
         self.values.is_empty()
     }
 
-    /// Where a name stands.
+    /// The position of a name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|n| n == name)
     }
@@ -89,7 +89,7 @@ impl<T> Params<T> {
     /// Entry by entry; panics, naming both, when the structures differ.
     #[track_caller]
     pub fn zip_map<U, V>(&self, other: &Params<U>, mut f: impl FnMut(&T, &U) -> V) -> Params<V> {
-        assert_eq!(self.names, other.names, "parameters of different structure");
+        assert_eq!(self.names, other.names, "parameters differ in structure");
         let values = self.values.iter().zip(&other.values).map(|(a, b)| f(a, b)).collect();
         Params { names: self.names.clone(), values }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 /// Extents of a tensor, outermost first; `[]` is a scalar.
 pub type Shape = Vec<usize>;
 
-/// Most axes a value of a graph can have.
+/// The most axes a value of a graph can have.
 pub(crate) const MAX_AXES: usize = 8;
 
 /// Number of elements of a shape.

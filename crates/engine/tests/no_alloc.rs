@@ -1,7 +1,7 @@
-//! In the steady state a program allocates nothing: counted by an allocator of its own, which is why this
-//! is a binary of its own.
+//! In the steady state a program allocates nothing. A counting allocator checks it, which is why this test is a
+//! separate binary.
 
-#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+#![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -76,8 +76,8 @@ fn products<'g>(p: &[Var<'g>], image: Var<'g>, labels: Var<'g>) -> Var<'g> {
     cross_entropy(x.reshape(&[5, 144]).matmul(p[4].reshape(&[144, 4])), labels)
 }
 
-/// The most allocations of a run, after the first, of the loss, its gradient and a Hessian-vector product;
-/// with the number of matrix products in them.
+/// The most allocations of a run, after the first, of the loss, its gradient and a Hessian-vector product; and the
+/// number of matrix products in them.
 fn allocations(loss: Loss) -> (usize, usize) {
     let graph = Graph::new();
     let p: Vec<Var<'_>> = SHAPES.iter().map(|shape| graph.input("parameter", shape)).collect();
@@ -108,7 +108,7 @@ fn allocations(loss: Loss) -> (usize, usize) {
                 results.iter_mut().enumerate().for_each(|(i, into)| workspace.read(i, into));
                 workspace.read_scalar(0)
             };
-            // What is found out on first use, such as the machine's features, is found out here.
+            // Anything detected on first use, such as the machine's features, is detected here.
             let first = step();
             assert!(first.is_finite() && first != 0.0, "{dtype}, {isa:?}: {first}");
             for _ in 0..5 {

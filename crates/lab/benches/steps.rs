@@ -1,7 +1,8 @@
 //! Whole meta-iterations: `cargo bench -p innerloop-lab --bench steps [-- filter]`.
 //!
-//! An "item" is a floating-point operation in a product, recomputation included: `Gitem/s` are GFLOP/s. `GHz` are shares of the
-//! peak, 1 being the rate of products of 256×256 matrices on all threads. `innerloop bench` has the larger workloads, with memory.
+//! An "item" is a floating-point operation in a product, including recomputation: `Gitem/s` are GFLOP/s. `GHz` are
+//! shares of the peak, where 1 is the rate of products of 256×256 matrices on all threads. `innerloop bench` has the
+//! larger workloads, with memory.
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use divan::Bencher;
 use divan::counter::{CyclesCount, ItemsCount};
 use innerloop_lab::bench::{product_peak, workloads};
 
-/// GFLOP/s, which are operations a nanosecond.
+/// GFLOP/s, which equal operations per nanosecond.
 static PEAK: LazyLock<f64> = LazyLock::new(|| product_peak(0).expect("threads"));
 
 fn main() {
@@ -27,7 +28,7 @@ fn meta_iteration(bencher: Bencher<'_, '_>, name: &str) {
     let flops = (trainer.product_gflop() * 1e9) as u64;
     bencher
         .counter(ItemsCount::new(flops))
-        // So many nanoseconds at the peak.
+        // The number of nanoseconds this takes at the peak.
         .counter(CyclesCount::new((flops as f64 / *PEAK) as u64))
         .bench_local(|| trainer.step().expect("finite numbers").gradient_norm);
 }

@@ -1,7 +1,7 @@
-//! Timing of whole meta-iterations on workloads that other frameworks can be timed on too.
+//! Timing of whole meta-iterations, on workloads that can also be timed in other frameworks.
 //!
-//! The tasks are made up: bytes at random for images, so that nothing has to be downloaded. What an iteration
-//! does is what training does: sampling, the meta-gradient of every task, an outer step with Adam.
+//! The tasks are artificial, with random bytes for images, so that nothing has to be downloaded. An iteration does what
+//! training does: sampling, the meta-gradient of every task, an outer step with Adam.
 
 use std::time::Instant;
 
@@ -13,16 +13,16 @@ use innerloop_tasks::{
 use rand::Rng;
 
 use crate::trainer::thread_pool;
-use crate::{Config, Experiment, Result, Trainer, peak_memory};
+use crate::{Config, Experiment, Kept, Result, Trainer, peak_memory};
 
 /// A workload by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Short name, as in `benches/peers`.
     pub name: String,
-    /// What it is, in a line.
+    /// A one-line description.
     pub about: &'static str,
-    /// Iterations that are timed when told nothing else.
+    /// Iterations timed by default.
     pub repetitions: usize,
     config: String,
 }
@@ -76,8 +76,7 @@ adaptation_steps = 5
 meta_batch_size = 4
 "#;
 
-/// Every workload, in order; `W6-K` for memory against the number `K` of inner steps, `S1` for counting
-/// instructions.
+/// Every workload, in order; `W6-K` for memory against the number `K` of inner steps, `S1` for counting instructions.
 pub fn workloads() -> Vec<Workload> {
     let workload = |name: &str, about, repetitions, base: &str, settings: &[&str]| {
         let mut config = base.parse::<toml::Table>().expect("built-in configuration");
@@ -130,18 +129,18 @@ pub fn workloads() -> Vec<Workload> {
     all
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
     /// Milliseconds of each iteration.
     pub milliseconds: Vec<f64>,
     /// Milliseconds from the configuration to the first iteration: tracing, compiling, memory.
     pub compile_ms: f64,
-    /// Arithmetic of products in an iteration, in GFLOP; recomputation counts.
+    /// Arithmetic of products in an iteration, in GFLOP, including recomputation.
     pub gflop: f64,
     /// Threads that ran it.
     pub threads: usize,
-    /// The process's peak memory in bytes, if the system tells.
+    /// The process's peak memory in bytes, if the system reports it.
     pub peak_memory: Option<u64>,
 }
 
@@ -165,7 +164,7 @@ impl Workload {
         Config::parse(&self.config, &self.name)
     }
 
-    /// What trains on it. `threads` is 0 for one per core.
+    /// A trainer for it. `threads` is 0 for one per core.
     pub fn trainer(&self, threads: usize) -> Result<Trainer> {
         let mut config = self.config()?;
         config.run.threads = threads;
@@ -173,7 +172,7 @@ impl Workload {
         Trainer::new(Experiment::with_family(config, family)?)
     }
 
-    /// Two iterations to warm up, then as many as asked for. `threads` is 0 for one per core.
+    /// Runs two iterations to warm up, then `repetitions`. `threads` is 0 for one per core.
     pub fn run(&self, repetitions: usize, threads: usize) -> Result<Timing> {
         let start = Instant::now();
         let mut trainer = self.trainer(threads)?;
@@ -221,7 +220,7 @@ impl Workload {
     }
 }
 
-/// Images of random bytes: one class more than a task has in training, and the fewest that will do elsewhere.
+/// Images of random bytes: one more class than a task has in training, and as few as possible elsewhere.
 fn noise(shape: [usize; 3], ways: usize, samples: usize) -> Result<ImageClasses> {
     let mut rng = Key::new(0).with_stream("noise").rng();
     let bytes = shape.iter().product::<usize>() * samples;
@@ -240,12 +239,11 @@ fn noise(shape: [usize; 3], ways: usize, samples: usize) -> Result<ImageClasses>
     Ok(ImageClasses::new(shape, all, splits)?)
 }
 
-/// GFLOP/s of single-precision products of 256×256 matrices, which stay in the cache, on so many threads at
-/// a time (0: one per core): within a few percent of what the machine's multiply-add units can do. The
-/// best of thirty runs.
+/// GFLOP/s of single-precision products of 256×256 matrices, which stay in the cache, on `threads` threads at a time
+/// (0: one per core): within a few percent of what the machine's multiply-add units can do. The best of thirty runs.
 pub fn product_peak(threads: usize) -> Result<f64> {
     const N: usize = 256;
-    // Not a time, so that instructions can be counted.
+    // A fixed number rather than a time, so that instructions can be counted.
     const RUNS: usize = 30;
     let graph = Graph::new();
     let product = graph.input("a", &[N, N]).matmul(graph.input("b", &[N, N]));

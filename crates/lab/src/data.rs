@@ -1,4 +1,4 @@
-//! Data sets: from `[tasks]` to a family of tasks, and what is on disk.
+//! Data sets: from `[tasks]` to a family of tasks, and checking files on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::config::{
 };
 use crate::{Error, Result};
 
-/// Environment variable that names the folder data sets lie in.
+/// Environment variable that names the folder of data sets.
 pub const DATA_VARIABLE: &str = "INNERLOOP_DATA";
 
 /// The folder that holds data sets: as configured, else from the environment, else `data`.
@@ -93,7 +93,7 @@ pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
     })
 }
 
-/// Reads all of the data set of `[tasks]`, and says what was there. Fails at the first thing that is missing or
+/// Reads the whole data set of `[tasks]` and reports what was there. Fails at the first thing that is missing or
 /// damaged.
 pub fn verify(config: &Config) -> Result<String> {
     Ok(match &config.tasks.family {
@@ -127,7 +127,7 @@ fn numbers(set: &MultiMnistConfig, places: Places) -> Result<MultiMnist> {
     Ok(MultiMnist::load(&data_folder(&set.data), places, set.size, set.images_seed)?)
 }
 
-/// Tasks of images none of which count as classes turned.
+/// Image tasks without rotations as classes.
 fn image_tasks<D: ImageSet + 'static>(
     name: &str,
     images: D,

@@ -1,4 +1,4 @@
-//! What can go wrong in a run, and the exit code that says so.
+//! What can go wrong in a run, and the matching exit code.
 
 use std::io;
 use std::path::Path;
@@ -9,11 +9,11 @@ use innerloop_tasks as tasks;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A comparison came out of its tolerance.
+    /// A comparison exceeded its tolerance.
     Mismatch,
     /// The command was called wrongly: an unknown preset, a folder that holds another run.
     Usage,
-    /// A setting is unknown, malformed or does not go with another one.
+    /// A setting is unknown, malformed or incompatible with another one.
     Config,
     /// A data set is missing, damaged or too small.
     Data,
@@ -23,7 +23,7 @@ pub enum ErrorKind {
     Diverged,
     /// The operating system refused to read or write.
     Io,
-    /// Stopped from outside; what was reached is saved.
+    /// Stopped from outside; the progress is saved.
     Interrupted,
 }
 
@@ -95,8 +95,8 @@ impl Error {
         Error::new(ErrorKind::Interrupted, message)
     }
 
-    /// [`ErrorKind::Io`]: `io("write", path, cause)` reads "cannot write path: cause", with advice where
-    /// the cause suggests any.
+    /// [`ErrorKind::Io`]: `io("write", path, cause)` reads "cannot write path: cause", followed by advice where the
+    /// cause suggests any.
     pub fn io(action: &str, path: &Path, cause: &io::Error) -> Error {
         let advice = match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

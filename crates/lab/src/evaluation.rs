@@ -1,17 +1,20 @@
-//! Accuracy, or squared error, on tasks of a split, after every number of inner steps.
+//! Accuracy, or squared error, on tasks of a split, after each number of inner steps.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use innerloop_engine::{Dtype, Tensor};
+use innerloop_meta::algorithms::Protonet;
 use innerloop_meta::{
-    AdaptWorker, Adapter, Algorithm, MetaGradient, MetaState, Sharing, StepLosses, TaskData,
+    AdaptWorker, Adapter, Algorithm, MetaGradient, MetaState, Problem, Sharing, StepLosses,
+    TaskData,
 };
 use innerloop_tasks::{Episode, Split, Target, episode_key};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::experiment::Experiment;
+use crate::few_shot::FewShot;
 use crate::{Error, Result};
 
 /// Mean over tasks with its 95 % confidence interval, `1.96 · sd / √n`.
@@ -24,7 +27,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of some values, with the unbiased standard deviation; the interval of a single value is infinite.
+    /// The estimate from some values, with the unbiased standard deviation; the interval of a single value is infinite.
     pub fn of(values: &[f64]) -> Estimate {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -37,9 +40,9 @@ impl Estimate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// Share of query examples classified rightly: more is better.
+    /// Fraction of query examples classified correctly: higher is better.
     Accuracy,
-    /// Mean squared error on the query points: less is better.
+    /// Mean squared error on the query points: lower is better.
     MeanSquaredError,
 }
 
@@ -82,18 +85,38 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// For the evaluation episodes of an experiment, with memory for each thread of the pool.
+    /// For an experiment's evaluation episodes, with memory for each thread of the pool.
     pub fn new(experiment: &Experiment, steps: usize, threads: usize) -> Evaluator {
-        let config = &experiment.config;
-        let trained = config.algorithm.adaptation_steps;
-        let problem = &experiment.evaluate;
-        let adapter = Adapter::new(
-            problem,
-            experiment.algorithm.as_ref(),
-            (trained, steps),
-            experiment.batch(),
-        );
-        let worker = || (adapter.worker(config.run.dtype), Episode::zeros(&problem.spec));
+        let trained = experiment.config.algorithm.adaptation_steps;
+        let (problem, algorithm) = (&experiment.evaluate, experiment.algorithm.as_ref());
+        let adapter = Adapter::new(problem, algorithm, (trained, steps), experiment.batch());
+        Evaluator::around(adapter, (problem, steps), experiment.config.run.dtype, threads)
+    }
+
+    /// For the nearest class mean of a pre-trained network's features ([`Experiment::features`]), and the subset of its
+    /// meta-parameters that computes them.
+    pub(crate) fn of_features(
+        experiment: &Experiment,
+        meta: &MetaState,
+        threads: usize,
+    ) -> Result<Option<(Evaluator, MetaState)>> {
+        let Some(problem) = experiment.features()? else { return Ok(None) };
+        let adapter = Adapter::new(&problem, &Protonet, (0, 0), None);
+        let evaluator =
+            Evaluator::around(adapter, (&problem, 0), experiment.config.run.dtype, threads);
+        let theta = problem.parameters().map_named(|name, _| meta.omega[name].clone());
+        let carried = meta.carried.clone();
+        let state = MetaState { carried, ..MetaState::new(&problem, &Protonet, 0, theta) };
+        Ok(Some((evaluator, state)))
+    }
+
+    fn around(
+        adapter: Adapter,
+        (problem, steps): (&FewShot, usize),
+        dtype: Dtype,
+        threads: usize,
+    ) -> Evaluator {
+        let worker = || (adapter.worker(dtype), Episode::zeros(&problem.spec));
         let workers = (0..threads).map(|_| Mutex::new(worker())).collect();
         let measure = match problem.spec.target {
             Target::Classes(_) => Measure::Accuracy,
@@ -107,9 +130,9 @@ impl Evaluator {
         self.measure
     }
 
-    /// Evaluates on tasks `0..tasks` of a split: the same tasks for every method with the same seed.
-    /// Runs on the current thread pool; the result does not depend on its size. Fails when the split has too few classes
-    /// for a task, or when a query loss is not a finite number.
+    /// Evaluates on tasks `0..tasks` of a split, which are the same for every method with the same seed. Runs on the
+    /// current thread pool; the result does not depend on its size. Fails when the split has too few classes for a
+    /// task, or when a query loss is not finite.
     pub fn run(
         &self,
         experiment: &Experiment,
@@ -120,8 +143,8 @@ impl Evaluator {
         self.run_ensemble(experiment, &[meta], split, tasks)
     }
 
-    /// The same of several meta-parameters together: each adapts, the mean of their outputs predicts. Losses are means
-    /// of theirs.
+    /// The same for an ensemble of meta-parameters: each adapts, and the mean of their outputs is the prediction.
+    /// Losses are averaged.
     pub fn run_ensemble(
         &self,
         experiment: &Experiment,
@@ -134,7 +157,7 @@ impl Evaluator {
         Ok(report.expect("nothing stops it"))
     }
 
-    /// The same, or nothing when `stop` turns true before the last task has begun.
+    /// The same, or `None` when `stop` turns true before the last task has begun.
     pub(crate) fn run_until(
         &self,
         experiment: &Experiment,
@@ -145,7 +168,7 @@ impl Evaluator {
         experiment.family.check(split)?;
         let over_members = 1.0 / members.len() as f64;
         let one = |task: usize| -> (Vec<f64>, Vec<f64>) {
-            // A pool larger than the number of workers shares them.
+            // In a pool with more threads than workers, threads share them.
             let thread = rayon::current_thread_index().unwrap_or(0) % self.workers.len();
             let mut guard = self.workers[thread].lock().expect("no worker panicked");
             let (worker, episode) = &mut *guard;
@@ -207,7 +230,7 @@ fn score(measure: Measure, output: &Tensor, target: &Tensor) -> f64 {
             let ways = output.shape()[1];
             let right = (0..target.len()).filter(|&i| {
                 let row = |c: usize| output.get(i * ways + c);
-                // The first among equals, and never a NaN.
+                // The first among equals, and never NaN.
                 let best = (1..ways).fold(0, |best, c| if row(c) > row(best) { c } else { best });
                 best as f64 == target.get(i) && row(best).is_finite()
             });
@@ -220,23 +243,23 @@ fn score(measure: Measure, output: &Tensor, target: &Tensor) -> f64 {
     }
 }
 
-/// What a result must be read with: how it was obtained.
+/// What is needed to interpret a result: how it was obtained.
 #[derive(Clone, Debug, Serialize)]
 pub struct Protocol {
     /// Version of the program.
     pub version: &'static str,
     /// The run's seed.
     pub seed: u64,
-    /// The tasks, in a line.
+    /// The tasks, in one line.
     pub tasks: String,
-    /// Split the tasks are from.
+    /// Split of the tasks.
     pub split: String,
     /// The algorithm.
     pub algorithm: String,
     /// Order of the meta-gradient: "exact second order", "first order", "displacement" and others, and what a window
     /// of inner steps shares.
     pub order: String,
-    /// Of which paper the algorithm is a reconstruction, where the paper itself was not at hand.
+    /// The paper that the algorithm reconstructs, if the paper itself was not available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconstruction: Option<&'static str>,
     /// Whose statistics normalise; "none" without batch norm.
@@ -248,7 +271,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// The order, and that a method is a reconstruction if it is one.
+    /// The order, and a note if the method is a reconstruction.
     pub fn order(&self) -> String {
         match self.reconstruction {
             None => self.order.clone(),
@@ -293,7 +316,7 @@ fn order(algorithm: &dyn Algorithm) -> String {
     };
     match sharing {
         Sharing::None => of_steps.into(),
-        Sharing::Forward(_) => format!("{of_steps}, one gradient a window of steps"),
-        Sharing::Backward(_) => format!("{of_steps}, one Hessian a window of steps"),
+        Sharing::Forward(_) => format!("{of_steps}, one gradient per window of steps"),
+        Sharing::Backward(_) => format!("{of_steps}, one Hessian per window of steps"),
     }
 }

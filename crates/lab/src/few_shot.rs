@@ -1,31 +1,31 @@
-//! Model and episode joined into a problem: the one place that knows both.
+//! Joins a model and an episode into a problem: the one place that knows both.
 
 use innerloop_engine::{Params, Shape, Tensor, Var};
 use innerloop_meta::{Loss, Point, Problem};
 use innerloop_nn::{BatchNorm, Conv4, Forward, Model, NormStatistics, loss, prototype_logits};
 use innerloop_tasks::{EpisodeSpec, Target};
 
-/// What a problem is traced for.
+/// What a problem is traced for: training or evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Meta-training: batch statistics normalise, and are collected where averages are kept.
+    /// Meta-training: batch statistics normalise, and are collected where running averages are kept.
     Train,
-    /// Evaluation and use: averages normalise where the mode keeps them.
+    /// Evaluation and use: running averages normalise where the mode keeps them.
     Evaluate,
 }
 
-/// What a prediction is made of.
+/// How predictions are formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readout {
     /// The network's output.
     Output,
-    /// Distances of the network's output to its class means over the support set.
+    /// Distances from the network's output to the class means over the support set.
     Prototypes,
-    /// The network's output, for the loss on support and query set as one batch: there is no task.
+    /// The network's output, with the loss on support and query set as one batch: there is no task.
     Minibatch,
 }
 
-/// Which examples a pass is over.
+/// The examples of a pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
     Support,
@@ -40,20 +40,20 @@ pub struct FewShot {
     pub spec: EpisodeSpec,
     /// Whose statistics normalise.
     pub batch_norm: BatchNorm,
-    /// Weight of the newest batch in averages of statistics.
+    /// Weight of the newest batch in running averages of statistics.
     pub momentum: f64,
     /// What it is traced for.
     pub phase: Phase,
-    /// Inner steps `K` of meta-training: statistics per step have `K + 1` rows.
+    /// Inner steps `K` of meta-training: per-step statistics have `K + 1` rows.
     pub steps: usize,
-    /// What a prediction is made of.
+    /// How predictions are formed.
     pub readout: Readout,
-    /// Whether the query set comes with another view of its inputs, for a second inner loop.
+    /// Whether the query set includes a second view of its inputs, for a second inner loop.
     pub views: bool,
 }
 
 impl FewShot {
-    /// A query set's arrays; its inputs are their own other view.
+    /// A query set's arrays; the inputs serve as their own second view.
     pub fn query<'a>(&self, x: &'a Tensor, y: &'a Tensor) -> Vec<&'a Tensor> {
         if self.views { vec![x, y, x] } else { vec![x, y] }
     }
@@ -67,12 +67,12 @@ impl FewShot {
         self.batch_norm == BatchNorm::Episode && self.phase == Phase::Evaluate
     }
 
-    /// Whether a pass tells its statistics.
+    /// Whether a pass reports its statistics.
     fn tells_statistics(&self) -> bool {
         self.keeps_averages() && self.phase == Phase::Train || self.gathers_averages()
     }
 
-    /// A pass that is normalised as the mode says for anything but single queries. The support set always has its own
+    /// A pass normalised as the mode prescribes, for everything but single queries. The support set always uses its own
     /// statistics: inner steps through averages would follow gradients that no inner loop was trained with.
     fn forward<'g>(&self, at: &Point<'g>, x: Var<'g>, set: Set) -> Forward<'g> {
         let kept = self.keeps_averages() && self.phase == Phase::Evaluate;
@@ -119,7 +119,7 @@ impl FewShot {
         Loss { value: self.loss(output, query[1]), output, statistics }
     }
 
-    /// The averages to normalise with at the current step.
+    /// The running averages that normalise the current step.
     fn averages<'g>(&self, at: &Point<'g>) -> Params<Var<'g>> {
         match self.batch_norm {
             BatchNorm::PerStep => at.carried.map(|&average| at_step(average, at)),
@@ -131,7 +131,7 @@ impl FewShot {
         }
     }
 
-    /// The parameters at the current step: of those that have a set for each, that one.
+    /// The parameters at the current step; where there is a set per step, the current one is picked.
     fn parameters_at<'g>(&self, at: &Point<'g>) -> Params<Var<'g>> {
         let per_step = |name: &str| Conv4::NORMS.iter().any(|norm| name.starts_with(norm));
         at.params.map_named(|name, &value| {
@@ -169,7 +169,7 @@ impl FewShot {
     }
 }
 
-/// The row of the current step, picked by its one-hot row.
+/// The current step's row, selected by its one-hot vector.
 fn at_step<'g>(rows: Var<'g>, at: &Point<'g>) -> Var<'g> {
     let shape = rows.shape();
     at.step.reshape(&[1, shape[0]]).matmul(rows).reshape(&shape[1..])

@@ -1,7 +1,7 @@
 //! A run: configuration, trainer, checkpoints, evaluation, reports.
 //!
-//! The only crate that writes files, but for the cache of decoded images in `tasks`, which reads data sets too, and
-//! that derives serialisation. Formats have a magic word, a version, and a message for each mismatch.
+//! This is the only crate that writes files, apart from the cache of decoded images in `tasks` (which also reads data
+//! sets), and that derives serialisation. Formats have a magic word, a version, and a message for each mismatch.
 
 pub mod bench;
 mod budget;
@@ -27,7 +27,7 @@ mod verify;
 
 pub use budget::Budget;
 pub use checkpoint::state::{Which, open, open_with};
-pub use config::Config;
+pub use config::{Config, Kept};
 pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluation::{Estimate, Evaluator, Measure, Protocol, Report};

@@ -1,6 +1,6 @@
-//! Memory that the process holds, as the system tells.
+//! The memory of the process, as reported by the system.
 
-/// Most memory this process has held so far, in bytes; nothing where the system does not tell.
+/// Peak memory of this process so far, in bytes; `None` where the system does not report it.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -8,8 +8,8 @@ pub fn peak_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Makes [`peak_memory`] count from now on, where the system can; elsewhere it goes on.
+/// Restarts the count of [`peak_memory`] where the system can; elsewhere the peak continues.
 pub(crate) fn forget_peak_memory() {
-    // Without the right to, as outside Linux, the peak of the whole process stands.
+    // Without permission, or outside Linux, the peak of the whole process remains.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

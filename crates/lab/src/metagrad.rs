@@ -12,7 +12,7 @@ use crate::checkpoint::tensors;
 use crate::config;
 use crate::{Config, Error, Experiment, Result};
 
-/// What [`metagrad`] reports of what it computed.
+/// What [`metagrad`] reports about its computation.
 pub struct Computed {
     /// Support loss before each inner step and after the last.
     pub support_losses: Vec<f64>,
@@ -26,10 +26,10 @@ pub struct Computed {
 /// writes the meta-gradient under the weights' names, with `support_losses` `[K + 1]` and `query_loss`, to
 /// `out`.
 ///
-/// Weights are in PyTorch's layouts under the parameters' names, or in a checkpoint (`omega/…`). An episode
-/// has `support_x`, `support_y`, `query_x`, `query_y`: images `[n, c, h, w]` or inputs `[n, d]`, labels `[n]`
-/// or targets `[n, d]`. Fails when a file cannot be read or written, when weights or episode do not fit the configuration,
-/// and when the inner loop diverges.
+/// Weights are in PyTorch's layouts under the parameters' names, or in a checkpoint (`omega/…`). An episode has
+/// `support_x`, `support_y`, `query_x`, `query_y`: images `[n, c, h, w]` or inputs `[n, d]`, labels `[n]` or targets
+/// `[n, d]`. Fails when a file cannot be read or written, when weights or episode do not fit the configuration, and
+/// when the inner loop diverges.
 pub fn metagrad(
     config: Config,
     (weights, episode): (&Path, &Path),
@@ -73,14 +73,14 @@ pub fn metagrad(
     Ok(Computed { support_losses: losses, query_loss: result.query_loss, norm })
 }
 
-/// θ, and inner learning rates if the file has any.
+/// θ, and the inner learning rates if the file has any.
 fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>, Params<Tensor>)> {
     let bad = |what: String| Error::checkpoint(format!("{}: {what}", path.display()));
     let (file, _) = tensors::read(path)?;
     let mut all = Params::new();
     for (full, value) in file.iter() {
         let name = full.strip_prefix("omega/").unwrap_or(full);
-        // The other groups of a checkpoint are no weights.
+        // The other groups of a checkpoint are not weights.
         if name.contains('/') {
             continue;
         }
@@ -127,7 +127,7 @@ fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>,
     Ok((theta, experiment.from_torch(&rates)))
 }
 
-/// The one episode of a file.
+/// A family with one episode, read from a file.
 struct Given {
     spec: EpisodeSpec,
     /// Support inputs and targets, query inputs and targets; images `[n, h, w, c]`.

@@ -1,5 +1,5 @@
-//! Line charts as SVG text, by hand: a chart here is a few hundred bytes of markup, a plotting library's would
-//! come with fixed colours that one of a light and a dark page does not show.
+//! Line charts as hand-written SVG: a chart here is a few hundred bytes of markup, whereas a plotting library would
+//! bring fixed colours that are invisible on either light or dark pages.
 
 use std::fmt::Write;
 
@@ -8,9 +8,9 @@ use std::fmt::Write;
 pub enum Scale {
     /// Equal differences have equal lengths.
     Linear,
-    /// The same, and only whole numbers are labelled.
+    /// The same, with labels at whole numbers only.
     Whole,
-    /// Equal ratios do; what is not above zero is left out.
+    /// Equal ratios have equal lengths; values not above zero are omitted.
     Log,
 }
 
@@ -28,7 +28,8 @@ pub struct Axis {
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
-    /// `x`, `y`, and half the width of the interval around `y`, in the order of `x`. What is not finite is left out.
+    /// `x`, `y`, and half the width of the interval around `y`, in the order of `x`. Points that are not finite are
+    /// omitted.
     pub points: Vec<[f64; 3]>,
 }
 
@@ -41,7 +42,7 @@ pub struct Chart {
     pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
-    /// What it shows.
+    /// The lines.
     pub lines: Vec<Line>,
 }
 
@@ -68,8 +69,8 @@ const SIZE: [f64; 2] = [440.0, 300.0];
 const MARGIN: [f64; 4] = [66.0, 16.0, 34.0, 48.0];
 const LEGEND_LINE: f64 = 18.0;
 const LEGEND_COLUMN: f64 = 214.0;
-/// Six colours that differ for the colour-blind too (Okabe and Ito 2008) and an olive, dark enough for a light page
-/// and light enough for a dark one; dashes tell a second and a third round of them apart.
+/// Six colours that colour-blind readers can distinguish (Okabe and Ito 2008) and an olive, dark enough for a light
+/// page and light enough for a dark one; dashes distinguish a second and a third round of them.
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00"];
 const DASHES: [&str; 3] = ["none", "6 3", "2 3"];
@@ -79,7 +80,8 @@ text{font:12px sans-serif;fill:var(--ink)}.title{font-weight:bold}\
 .grid{stroke:var(--grid)}.frame{fill:none;stroke:var(--ink)}.line{fill:none;stroke-width:1.8}\
 .band{stroke-width:1;opacity:.55}";
 
-/// The charts side by side, so many in a row; over one legend if all have the same lines, else each over its own.
+/// The charts side by side, `columns` in a row; above one common legend if all have the same lines, else each above its
+/// own.
 pub fn svg(charts: &[Chart], columns: usize) -> String {
     let shared = charts.windows(2).all(|pair| pair[0].names() == pair[1].names());
     let width = SIZE[0] * columns.min(charts.len()) as f64;
@@ -196,7 +198,7 @@ impl Chart {
                     let _ = write!(bars, "M{:.1} {low:.1}V{high:.1}", place_x(at));
                 }
             }
-            // A single point is a line of no length, which a round cap shows.
+            // A single point is a line of no length, which a round cap makes visible.
             if path.matches('L').count() == 0 && !path.is_empty() {
                 path.push_str("h0.01");
             }
@@ -210,7 +212,7 @@ impl Chart {
     }
 }
 
-/// What an axis spans, in its own measure.
+/// The range of an axis, on its own scale.
 struct Range {
     scale: Scale,
     low: f64,
@@ -245,7 +247,8 @@ impl Range {
         (self.measured(v) - self.low) / (self.high - self.low)
     }
 
-    /// Four to ten round values; on a logarithmic axis powers of ten, and round values where those are too few.
+    /// Four to ten round values; on a logarithmic axis, powers of ten, with round values in between if those are too
+    /// few.
     fn ticks(&self) -> Vec<f64> {
         let (first, last) = (self.low.ceil(), self.high.floor());
         if self.scale == Scale::Log && last - first >= 2.0 {

@@ -1,4 +1,4 @@
-//! `innerloop reproduce`: the shipped experiments, and what was published beside what a run measures.
+//! `innerloop reproduce`: the shipped experiments, and published numbers next to those a run measures.
 //!
 //! An experiment is a configuration with a table `[published]`; both are in `experiments/`.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::compare::{Run, Status, Watch, one_run};
-use crate::config::{Config, Difference, suggest};
+use crate::config::{Config, Difference, Kept, suggest};
 use crate::evaluation::{Estimate, Measure};
 use crate::{Error, Result};
 
@@ -101,26 +101,26 @@ shipped! {
     "triple-mnist-20w1s-maml",
 }
 
-/// What was published: the table `[published]`.
+/// The published result: the table `[published]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Published {
-    /// Where.
+    /// Where it was published.
     pub source: String,
     /// What is measured: `accuracy`, in percent, or `mean_squared_error`.
     pub measure: Measure,
-    /// The number; an accuracy as a share here.
+    /// The number; for an accuracy, a fraction.
     pub value: f64,
-    /// What is printed after ±, in the same unit.
+    /// The number after ±, in the same unit.
     pub ci95: Option<f64>,
-    /// `steps`: inner steps at test.
+    /// `steps`: inner steps at test time.
     pub steps: usize,
-    /// How far off a full run may be to count as a reproduction.
+    /// How far off a full run may be and still count as a reproduction.
     pub tolerance: f64,
-    /// What else must be known to read the number.
+    /// Anything else needed to interpret the number.
     pub note: Option<String>,
 }
 
-/// The table as written.
+/// The table as written in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PublishedFile {
@@ -133,7 +133,7 @@ struct PublishedFile {
     note: Option<String>,
 }
 
-/// A configuration with what was published.
+/// A configuration with its published result.
 #[derive(Clone, Debug)]
 pub struct Shipped {
     /// Its name.
@@ -144,32 +144,32 @@ pub struct Shipped {
     pub published: Published,
 }
 
-/// How a run stands to what was published.
+/// How a run compares with the published result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Verdict {
     /// The whole experiment, within the tolerance.
     Agrees,
-    /// The whole experiment, and better than the tolerance allows for.
+    /// The whole experiment, better by more than the tolerance.
     Better,
-    /// The whole experiment, and worse.
+    /// The whole experiment, worse by more than the tolerance.
     Worse,
-    /// Fewer iterations than published: the number tells how far they lead, and no more.
+    /// Fewer iterations than published: the number only tells how far they lead.
     Scaled,
     /// Other settings than those of the experiment.
     Changed {
         /// `section.key`
         keys: Vec<String>,
     },
-    /// Begun, and without a result.
+    /// Started, without a result yet.
     Unfinished,
-    /// Not begun.
+    /// Not started.
     NotStarted,
     /// Numbers stopped being finite.
     Diverged,
 }
 
-/// A run beside what was published.
+/// A run compared with the published result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reproduction {
     /// Name of the experiment.
@@ -182,14 +182,14 @@ pub struct Reproduction {
     pub iterations: u64,
     /// Those of the experiment.
     pub iterations_published: u64,
-    /// Seconds in them.
+    /// Seconds of training.
     pub training_seconds: f64,
-    /// How they stand to each other.
+    /// How they compare.
     pub verdict: Verdict,
 }
 
 impl Shipped {
-    /// By the name of a shipped experiment, or from a file.
+    /// Finds a shipped experiment by name, or reads one from a file.
     pub fn find(name: &str) -> Result<Shipped> {
         if let Some((name, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
             return Shipped::parse(name, text);
@@ -214,7 +214,7 @@ impl Shipped {
         Ok(Shipped { name: name.into(), config, published })
     }
 
-    /// Runs it into a folder, or goes on there; all of it, or as much as the budget allows.
+    /// Runs or resumes it in a folder, completely or as far as the budget allows.
     pub fn run(
         &self,
         config: Config,
@@ -227,7 +227,7 @@ impl Shipped {
         Ok(self.reproduction(&config, &run))
     }
 
-    /// A run's standing.
+    /// Compares a run with the published result.
     pub fn reproduction(&self, config: &Config, run: &Run) -> Reproduction {
         let Shipped { name, published, .. } = self;
         let scores = run.result.as_ref().map(|result| &result["test"]["scores"][published.steps]);
@@ -263,7 +263,7 @@ impl Shipped {
         }
     }
 
-    /// Settings other than the experiment's that may change its number.
+    /// Settings that differ from the experiment's and may change its result.
     fn changed(&self, config: &Config) -> Vec<String> {
         let counts = |d: &Difference| !d.key.starts_with("run.") && d.key != "tasks.data";
         let all = self.config.differences(config).into_iter().filter(counts);
@@ -323,7 +323,7 @@ impl Published {
         })
     }
 
-    /// Of the whole experiment; what is not a number is worse.
+    /// The verdict on the whole experiment; NaN counts as worse.
     fn verdict(&self, measured: f64) -> Verdict {
         if (measured - self.value).abs() <= self.tolerance {
             Verdict::Agrees
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn nothing_in_an_experiment_is_from_memory() {
-        // What nobody has looked up is nothing to pass or fail by, and no reason for a setting.
+        // A number that nobody has looked up cannot decide a pass or failure, nor justify a setting.
         for (name, text) in SHIPPED {
             let line = text.lines().find(|line| line.to_lowercase().contains("recall"));
             assert_eq!(line, None, "{name}");

@@ -23,9 +23,9 @@ use crate::run_dir::RunWriter;
 use crate::trainer::{StepReport, Trainer};
 use crate::{Config, Experiment, Result};
 
-/// What happens during a run, for whoever shows it.
+/// What happens during a run, for display.
 pub enum Event<'a> {
-    /// Training starts, or goes on, at this iteration.
+    /// Training starts, or resumes, at this iteration.
     Started {
         /// The run.
         trainer: &'a Trainer,
@@ -45,9 +45,9 @@ pub enum Event<'a> {
     Evaluating,
 }
 
-/// Whoever wants to know how a run goes.
+/// Receives the events of a run.
 pub trait Sink: Send {
-    /// Called as things happen.
+    /// Called for each event.
     fn event(&mut self, event: Event<'_>);
 }
 
@@ -56,7 +56,7 @@ pub trait Sink: Send {
 pub struct Outcome {
     /// How it was obtained.
     pub protocol: Protocol,
-    /// Outer iterations taken, of those configured.
+    /// Outer iterations completed.
     pub iterations: u64,
     /// Outer iterations configured.
     pub iterations_configured: u64,
@@ -72,20 +72,23 @@ pub struct Outcome {
     pub workspaces: usize,
     /// Iteration of the evaluated meta-parameters: the best on validation, else the last.
     pub evaluated_iteration: u64,
-    /// Iterations of the meta-parameters that were evaluated together, the best first, if there were several.
+    /// Iterations of the ensemble's members, the best first, if an ensemble was evaluated.
     pub ensemble: Vec<u64>,
-    /// Most memory the process held until training was over, in bytes, where the system tells.
+    /// Peak memory of the process until the end of training, in bytes, if the system reports it.
     pub training_peak_memory: Option<u64>,
-    /// Most memory the process held, in bytes, where the system tells.
+    /// Peak memory of the process, in bytes, if the system reports it.
     pub peak_memory: Option<u64>,
     /// Learned parameters of θ.
     pub parameters: usize,
-    /// Test tasks after training.
+    /// Results on test tasks after training.
     pub test: Report,
-    /// The same tasks before training.
+    /// Results on the same tasks before training.
     pub untrained: Report,
     /// Nearest class mean by cosine on raw inputs, for tasks with classes.
     pub nearest_mean: Option<Estimate>,
+    /// Nearest class mean by distance of a pre-trained network's features, if a network is pre-trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest_mean_of_features: Option<Estimate>,
 }
 
 /// One line of `metrics.jsonl`.
@@ -106,21 +109,21 @@ enum Line<'a> {
     },
 }
 
-/// How a run is to be taken up, and when it is to stop before its configuration says so.
+/// How to take up a run, and when to stop before its configuration says so.
 #[derive(Clone, Copy)]
 pub struct Session<'a> {
-    /// Whether to go on where the folder's last checkpoint stands.
+    /// Whether to resume from the folder's last checkpoint.
     pub resume: bool,
-    /// Seconds in outer iterations after which training is over.
+    /// Seconds in outer iterations after which training ends.
     pub budget: Option<f64>,
     /// Turns true when the run is to be interrupted.
     pub stop: &'a AtomicBool,
 }
 
-/// Trains into a folder and evaluates. With `resume` goes on where the folder's last checkpoint stands.
+/// Trains into a folder and evaluates. With `resume`, continues from the folder's last checkpoint.
 ///
-/// When `stop` turns true the current iteration, or the tasks that are being evaluated, are finished, a checkpoint
-/// written, and an [`crate::ErrorKind::Interrupted`] error returned. What goes on from there ends in the same bits.
+/// When `stop` turns true, the current iteration, or the tasks being evaluated, are finished, a checkpoint is written,
+/// and an [`crate::ErrorKind::Interrupted`] error is returned. A resumed run ends with the same bits.
 pub fn train(
     config: Config,
     out: &Path,
@@ -131,7 +134,7 @@ pub fn train(
     train_experiment(Experiment::new(config)?, out, Session { resume, budget: None, stop }, sink)
 }
 
-/// [`train`] of what is built already.
+/// [`train`] for an experiment that is already built.
 pub fn train_experiment(
     experiment: Experiment,
     out: &Path,
@@ -171,7 +174,7 @@ pub(crate) fn train_to_use(
         run.restore()?;
     }
     run.writer.keep_until(run.trainer.iteration, run.validated)?;
-    // A power cut may have taken lines that the checkpoint knows of.
+    // A power cut may have lost lines that the checkpoint knows of.
     run.validated = last_validation(&run.writer.dir().metrics()?);
     let pool = Arc::clone(run.trainer.pool());
     if let Some(iterations) = pool.install(|| run.train((session, time), sink))? {
@@ -188,9 +191,9 @@ struct Run {
     best: Option<f64>,
     /// Iteration of the last validation, or 0.
     validated: u64,
-    /// Seconds of training before and in this session.
+    /// Seconds of training, previous sessions included.
     seconds: f64,
-    /// Those in outer iterations.
+    /// Seconds in outer iterations.
     training_seconds: f64,
 }
 
@@ -210,7 +213,7 @@ impl Run {
         let before = self.seconds;
         let start = Instant::now();
         let last = config.outer.iterations as u64;
-        // What is resumed may have been stopped before its validation, or have come to its end.
+        // A resumed run may have been stopped before its validation, or have reached its end.
         let mut over =
             self.trainer.iteration > 0 && self.settle(evaluator.as_ref(), session, sink)?;
         while !over {
@@ -233,7 +236,7 @@ impl Run {
         Ok(None)
     }
 
-    /// What follows an iteration: validation, snapshot, checkpoint. Whether training is over.
+    /// What follows an iteration: validation, snapshot, checkpoint. Returns whether training is over.
     fn settle(
         &mut self,
         evaluator: Option<&Evaluator>,
@@ -255,11 +258,11 @@ impl Run {
             Some(evaluator) => self.validate(evaluator, session.stop, sink)?,
             None => true,
         };
-        // Without its validation an iteration is not complete; the next session makes up for it.
+        // An iteration is not complete without its validation; the next session catches up on it.
         if keeps && validated {
             checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
         }
-        // Once: what is resumed from here on has no best score.
+        // Only once: a run resumed from here on has no best score.
         let restarts = pretrained && validated && self.best.is_some();
         if restarts {
             self.restart_from_best()?;
@@ -278,7 +281,7 @@ impl Run {
         }
     }
 
-    /// Whether it was not stopped.
+    /// Returns false if it was stopped.
     fn validate(
         &mut self,
         evaluator: &Evaluator,
@@ -308,7 +311,7 @@ impl Run {
         Ok(true)
     }
 
-    /// After SHOT_p's pre-training: ordinary training starts from its best meta-parameters, and has its own best.
+    /// After SHOT_p's pre-training: ordinary training starts from its best meta-parameters, and has its own best score.
     fn restart_from_best(&mut self) -> Result<()> {
         let best = self.writer.dir().best_path();
         let (meta, _) = state_at(&self.trainer.experiment, &best)?;
@@ -317,7 +320,7 @@ impl Run {
         Ok(())
     }
 
-    /// Keeps this checkpoint if its score is among the best, in place of the worst of those.
+    /// Keeps this checkpoint if its score is among the best, replacing the worst of those.
     fn keep_member(&self, measure: Measure) -> Result<()> {
         let Trainer { experiment, iteration, .. } = &self.trainer;
         let members = experiment.config.evaluation.ensemble;
@@ -331,8 +334,8 @@ impl Run {
         self.writer.keep_members(&best)
     }
 
-    /// Iterations of as many validations as an ensemble has members, the best ones. Weights after SHOT_p's pre-training
-    /// are another loss's than those before its end, and are not ranked with them.
+    /// Iterations of the best validations, one for each member of an ensemble. Weights from SHOT_p's pre-training
+    /// minimise another loss than later ones, and are not ranked with them.
     fn best_validations(&self, measure: Measure) -> Result<Vec<u64>> {
         let Trainer { experiment, iteration, .. } = &self.trainer;
         let pretraining = experiment.pretraining();
@@ -374,7 +377,7 @@ impl Run {
         optimizer.steps = number(&checkpoint, "optimizer_steps", &path)?;
         self.trainer.iteration = number(&checkpoint, "iteration", &path)?;
         self.seconds = number(&checkpoint, "seconds", &path)?;
-        // Older checkpoints have one clock, and all validations up to their iteration count.
+        // Older checkpoints have a single clock, and all validations up to their iteration count.
         let known = |key, older| match checkpoint.metadata.contains_key(key) {
             true => key,
             false => older,
@@ -387,7 +390,7 @@ impl Run {
         Ok(())
     }
 
-    /// The final evaluation, of the best meta-parameters on validation if there was any.
+    /// The final evaluation, of the meta-parameters that were best on validation, if there was any.
     fn evaluate(mut self, stop: &AtomicBool) -> Result<Outcome> {
         let training_peak_memory = peak_memory();
         let config = self.trainer.experiment.config.clone();
@@ -408,20 +411,25 @@ impl Run {
         let mut ensemble = Vec::new();
         if config.evaluation.ensemble > 1 {
             ensemble = self.best_validations(evaluator.measure())?;
-            // Where a run goes on from before its worst was replaced, and ends before that.
+            // The run may have resumed from before a replacement of its worst member, and ended before repeating it.
             ensemble.retain(|&at| dir.member_path(at).exists());
         }
         let member = |&at: &u64| Ok(state_at(experiment, &dir.member_path(at))?.0);
         let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
         let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
-        let reports = self.trainer.pool().install(|| -> Result<Option<(Report, Report)>> {
+        let of_features = Evaluator::of_features(experiment, meta, threads)?;
+        let reports = self.trainer.pool().install(|| -> Result<_> {
             let split = (Split::Test, tasks);
             let test = evaluator.run_until(experiment, &members, split, stop)?;
             let start = experiment.initial_state();
             let untrained = evaluator.run_until(experiment, &[&start], split, stop)?;
-            Ok(test.zip(untrained))
+            let features = match &of_features {
+                Some((of, state)) => of.run_until(experiment, &[state], split, stop)?.map(Some),
+                None => Some(None),
+            };
+            Ok(test.zip(untrained).zip(features))
         })?;
-        let (test, untrained) =
+        let ((test, untrained), features) =
             reports.ok_or_else(|| dir.interrupted("during the final evaluation"))?;
         let nearest_mean = match experiment.evaluate.spec.target {
             Target::Values(_) => None,
@@ -450,6 +458,7 @@ impl Run {
             test,
             untrained,
             nearest_mean,
+            nearest_mean_of_features: features.map(|report| report.last()),
         };
         self.writer.write_result(&outcome)?;
         Ok(outcome)
@@ -462,8 +471,8 @@ fn last_validation(metrics: &[Value]) -> u64 {
     last.and_then(|line| line["iteration"].as_u64()).unwrap_or(0)
 }
 
-/// Iterations of the validations with the best scores after an iteration, so many at most, the best first and among
-/// equals the earlier.
+/// Iterations of the validations with the best scores after an iteration, limited to a maximum number; the best first,
+/// and the earlier one among equals.
 fn best_validations(metrics: &[Value], measure: Measure, (after, most): (u64, usize)) -> Vec<u64> {
     let validation = |line: &Value| {
         let score = line["scores"].as_array()?.last()?["mean"].as_f64()?;

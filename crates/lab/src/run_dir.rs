@@ -1,4 +1,4 @@
-//! The folder of a run: everything a report needs, and enough to go on after a stop.
+//! The folder of a run: everything that a report needs, and enough to resume after a stop.
 //!
 //! | file | content |
 //! | --- | --- |
@@ -33,7 +33,7 @@ const DIVERGED: &str = "diverged.json";
 const SNAPSHOTS: &str = "snapshots";
 const ENSEMBLE: &str = "ensemble";
 
-/// Settings that may differ when a run goes on: none of them changes a number.
+/// Settings that may differ when a run is resumed: none of them changes a result.
 const FREE: [&str; 5] =
     ["run.threads", "run.minutes", "run.checkpoint_every", "run.snapshot_every", "run.log_every"];
 
@@ -133,21 +133,21 @@ impl RunDir {
         self.kept()
     }
 
-    /// The same of any kind.
+    /// The same for configurations of any kind.
     pub fn kept<C: Kept>(&self) -> Result<C> {
         let path = self.config_path();
         let text = fs::read_to_string(&path).map_err(|cause| Error::io("read", &path, &cause))?;
         C::parse(&text, &path.display().to_string())
     }
 
-    /// The lines of `metrics.jsonl`. A last line without its end, as a power cut leaves it, is dropped.
+    /// The lines of `metrics.jsonl`. An incomplete last line, as a power cut leaves it, is dropped.
     pub fn metrics(&self) -> Result<Vec<Value>> {
         let path = self.metrics_path();
         let lines = Lines::read(&path)?;
         lines.parse(&path)?.into_iter().map(|(_, value)| Ok(value)).collect()
     }
 
-    /// `result.json`, if the run has come that far.
+    /// `result.json`, if the run has got that far.
     pub fn result(&self) -> Result<Option<Value>> {
         read_json(&self.result_path(), "evaluate the run again")
     }
@@ -157,13 +157,14 @@ impl RunDir {
         read_json(&self.path.join(DIVERGED), "remove it to run again")
     }
 
-    /// The error of a run that was stopped at some point, and can go on.
+    /// The error for a run that was stopped at some point and can be resumed.
     pub(crate) fn interrupted(&self, at: &str) -> Error {
         let folder = self.path.display();
         Error::interrupted(format!("stopped {at}; go on with --resume and --out {folder}"))
     }
 
-    /// That the run was started with this configuration, up to what changes no number; those differences.
+    /// Checks that the run was started with this configuration, up to settings that change no result; returns those
+    /// differences.
     pub fn check_same<C: Kept>(&self, config: &C) -> Result<Vec<Difference>> {
         let differences = self.kept::<C>()?.differences(config);
         let hard: Vec<&Difference> = differences
@@ -183,7 +184,7 @@ impl RunDir {
         Ok(differences)
     }
 
-    /// A file that only a run leaves. An empty `metrics.jsonl` is what a failed start leaves.
+    /// A file that only a run leaves behind. An empty `metrics.jsonl` may come from a failed start.
     fn holds_a_run(&self) -> Option<&'static str> {
         let there = |file: &&str| {
             let found = fs::metadata(self.path.join(file));
@@ -193,7 +194,7 @@ impl RunDir {
     }
 }
 
-/// The folder of a run, for writing. Only one process at a time has it.
+/// The folder of a run, for writing. Only one process at a time can hold it.
 #[derive(Debug)]
 pub struct RunWriter {
     dir: RunDir,
@@ -201,7 +202,7 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Starts a run in a new folder, or in one that holds none.
+    /// Starts a run in a new folder, or in one that holds no run.
     pub fn create(path: &Path, config: &impl Kept) -> Result<RunWriter> {
         let dir = RunDir { path: path.to_path_buf() };
         if path.exists() && !path.is_dir() {
@@ -220,8 +221,8 @@ impl RunWriter {
         Ok(writer)
     }
 
-    /// Goes on with the run in a folder. The configuration must be the one it was started with; only
-    /// `run.threads`, `run.minutes`, `run.checkpoint_every`, `run.snapshot_every` and `run.log_every` may differ.
+    /// Resumes the run in a folder. The configuration must be the one it was started with; only `run.threads`,
+    /// `run.minutes`, `run.checkpoint_every`, `run.snapshot_every` and `run.log_every` may differ.
     pub fn resume(path: &Path, config: &impl Kept) -> Result<RunWriter> {
         let dir = RunDir::open(path)?;
         let differences = dir.check_same(config)?;
@@ -256,8 +257,8 @@ impl RunWriter {
         &self.dir
     }
 
-    /// Cuts `metrics.jsonl` before the first line of a later iteration, or of a validation later than `validated`, and a
-    /// line without its end.
+    /// Cuts `metrics.jsonl` before the first line of a later iteration or of a validation later than `validated`, and
+    /// removes an incomplete line.
     pub fn keep_until(&mut self, iteration: u64, validated: u64) -> Result<()> {
         let path = self.dir.metrics_path();
         let lines = Lines::read(&path)?;
@@ -273,7 +274,7 @@ impl RunWriter {
         self.metrics.set_len(end as u64).map_err(|cause| Error::io("shorten", &path, &cause))
     }
 
-    /// Appends a line to `metrics.jsonl`. After a failure the file is as it was.
+    /// Appends a line to `metrics.jsonl`. After a failure the file is unchanged.
     pub fn append(&mut self, line: &impl Serialize) -> Result<()> {
         let path = self.dir.metrics_path();
         let failed = |cause: io::Error| Error::io("write", &path, &cause);
@@ -314,7 +315,7 @@ impl RunWriter {
         Ok(self.dir.member_path(iteration))
     }
 
-    /// Leaves in `ensemble/` the checkpoints of these iterations alone.
+    /// Keeps only the checkpoints of these iterations in `ensemble/`.
     pub fn keep_members(&self, iterations: &[u64]) -> Result<()> {
         for other in self.dir.members()?.into_iter().filter(|at| !iterations.contains(at)) {
             let path = self.dir.member_path(other);
@@ -334,7 +335,7 @@ impl RunWriter {
         let metrics = open.map_err(|cause| Error::io("write", &path, &cause))?;
         match metrics.try_lock() {
             Ok(()) => {}
-            // Some file systems know no locks; then two writers are the user's to avoid.
+            // Some file systems do not support locks; there the user must avoid two writers.
             Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(cause)) => return Err(Error::io("lock", &path, &cause)),
             Err(TryLockError::WouldBlock) => {
@@ -367,7 +368,7 @@ pub(crate) fn read_json(path: &Path, advice: &str) -> Result<Option<Value>> {
         other => other.map_err(|cause| Error::io("read", path, &cause))?,
     };
     let value = serde_json::from_str(&text).map_err(|cause| {
-        Error::data(format!("{} is no JSON: {cause}; {advice}", path.display()))
+        Error::data(format!("{} is not JSON: {cause}; {advice}", path.display()))
     })?;
     Ok(Some(value))
 }
@@ -383,12 +384,12 @@ impl Lines {
         }
     }
 
-    /// Bytes up to the end of the last whole line.
+    /// Number of bytes up to the end of the last complete line.
     fn whole(&self) -> usize {
         self.0.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
     }
 
-    /// Whole lines with the byte each starts at.
+    /// Complete lines with the byte at which each starts.
     fn parse(&self, path: &Path) -> Result<Vec<(usize, Value)>> {
         let mut start = 0;
         let mut parsed = Vec::new();
@@ -396,7 +397,7 @@ impl Lines {
             let value = serde_json::from_slice(line).map_err(|cause| {
                 let place = path.display();
                 Error::data(format!(
-                    "{place}, line {}, is no JSON: {cause}; remove the line",
+                    "{place}, line {}, is not JSON: {cause}; remove the line",
                     i + 1
                 ))
             })?;

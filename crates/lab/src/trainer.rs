@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use innerloop_engine::{Key, Mean, Params, Tensor};
+use innerloop_engine::{Key, Params, Sum, Tensor};
 use innerloop_meta::outer::OptimizerState;
 use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
 use innerloop_nn::BatchNorm;
@@ -28,7 +28,7 @@ pub struct StepReport {
     pub iteration: u64,
     /// Mean support loss over tasks before each inner step.
     pub support_losses: Vec<f64>,
-    /// Mean query loss over tasks at φ_K; nothing for algorithms without a query set.
+    /// Mean query loss over tasks at φ_K; `None` for algorithms without a query set.
     pub query_loss: Option<f64>,
     /// Norm of the meta-gradient before clipping.
     pub gradient_norm: f64,
@@ -36,11 +36,11 @@ pub struct StepReport {
     pub rate: f64,
 }
 
-/// A run in memory: meta-parameters, optimizer, and everything needed to take the next step.
+/// A run in memory: meta-parameters, optimizer, and everything needed for the next step.
 pub struct Trainer {
     /// What is trained.
     pub experiment: Experiment,
-    /// Meta-parameters and what is carried along.
+    /// Meta-parameters and values carried along with them.
     pub meta: MetaState,
     /// The outer optimizer's state.
     pub optimizer: OptimizerState,
@@ -52,28 +52,46 @@ pub struct Trainer {
     seats: Vec<Mutex<Seat>>,
     groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
-    mean: Mean,
+    sum: Sum,
 }
 
-/// What one thread needs: memory to run a group of tasks in, and the tasks it is running.
+/// The resources of one thread: memory to run a group of tasks in, and the tasks it is running.
 struct Seat {
     worker: Worker,
     tasks: Vec<Drawn>,
+    sum: Sum,
 }
 
 /// A task of the meta-batch.
 #[derive(Clone)]
 struct Drawn {
     episode: Episode,
-    /// Two views of its queries, where the problem asks for another one: the second is in use.
+    /// Two views of its queries, if the problem asks for a second one, which is then used.
     views: Option<[Tensor; 2]>,
 }
 
 /// Tasks of the meta-batch that run together.
 struct Group {
-    /// The first one's number.
+    /// The number of the first task.
     first: usize,
     results: Vec<TaskResult>,
+    /// The sum of their gradients, if there are several.
+    sum: Option<Params<Tensor>>,
+}
+
+impl Group {
+    /// Adds up the gradients while they are in the cache of the core that computed them.
+    fn add_up(&mut self, sum: &mut Sum) {
+        let Some(gradient) = &mut self.sum else { return };
+        for (i, out) in gradient.values_mut().iter_mut().enumerate() {
+            sum.of(self.results.iter().map(|r| &r.gradient.values()[i]), 1.0, out);
+        }
+    }
+
+    /// The sum of the tasks' gradients.
+    fn gradient(&self) -> &Params<Tensor> {
+        self.sum.as_ref().unwrap_or(&self.results[0].gradient)
+    }
 }
 
 impl Drawn {
@@ -84,7 +102,7 @@ impl Drawn {
         Drawn { episode, views }
     }
 
-    /// Samples the task of a key, its queries seen in two ways if so asked.
+    /// Samples the task of a key, with two views of its queries if requested.
     fn draw(&mut self, experiment: &Experiment, key: Key, in_two_views: bool) {
         let Drawn { episode, views } = self;
         experiment.family.sample_into(Split::Train, key, episode);
@@ -98,7 +116,7 @@ impl Drawn {
         }
     }
 
-    /// Support set and query set; of the latter only the problem's arrays count.
+    /// Support set and query set; only those query arrays that the problem has are used.
     fn arrays(&self) -> ([&Tensor; 2], [&Tensor; 3]) {
         let Episode { support_x, support_y, query_x, query_y } = &self.episode;
         let other = self.views.as_ref().map_or(query_x, |[_, other]| other);
@@ -120,11 +138,13 @@ impl Trainer {
         let result = learner.result(dtype);
         let group = |first: usize| {
             let n = learner.group().min(batch - first);
-            Group { first, results: vec![result.clone(); n] }
+            let sum = (n > 1).then(|| result.gradient.clone());
+            Group { first, results: vec![result.clone(); n], sum }
         };
         let seat = || Seat {
             worker: learner.worker(dtype),
             tasks: vec![drawn.clone(); learner.group().min(batch)],
+            sum: Sum::new(),
         };
         let gradient = learner.result(dtype).gradient;
         Ok(Trainer {
@@ -133,7 +153,7 @@ impl Trainer {
             optimizer: OptimizerState::new(&gradient),
             outer: Outer::new(config),
             gradient,
-            mean: Mean::new(),
+            sum: Sum::new(),
             learner,
             pool,
             meta,
@@ -142,7 +162,7 @@ impl Trainer {
         })
     }
 
-    /// The threads tasks run on. Steps taken on one of them, as by `pool().install(..)`, find the others awake.
+    /// The threads that tasks run on. Steps taken on one of them, as by `pool().install(..)`, find the others awake.
     pub fn pool(&self) -> &Arc<ThreadPool> {
         &self.pool
     }
@@ -158,7 +178,7 @@ impl Trainer {
         self.seats.iter().map(bytes).sum()
     }
 
-    /// Arithmetic of matrix products and convolutions in an iteration, in GFLOP; recomputation counts.
+    /// Arithmetic of matrix products and convolutions in an iteration, in GFLOP, including recomputation.
     pub fn product_gflop(&self) -> f64 {
         let programs = self.learner.programs();
         let flops: u64 =
@@ -167,13 +187,13 @@ impl Trainer {
         flops as f64 * tasks / self.learner.group() as f64 / 1e9
     }
 
-    /// Goes on from other meta-parameters, with an optimizer that has seen nothing.
+    /// Continues from other meta-parameters, with a fresh optimizer.
     pub fn restart(&mut self, meta: MetaState) {
         self.meta = meta;
         self.optimizer = OptimizerState::new(&self.gradient);
     }
 
-    /// One outer iteration. Fails when a loss or the meta-gradient is not a finite number; then nothing has changed.
+    /// Runs one outer iteration. Fails when a loss or the meta-gradient is not finite; then nothing has changed.
     pub fn step(&mut self) -> Result<StepReport> {
         let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;
         self.meta.schedule(self.experiment.algorithm.as_ref(), done);
@@ -184,16 +204,16 @@ impl Trainer {
         let queries = if experiment.train.views { 3 } else { 2 };
         let next = AtomicUsize::new(0);
         let (last, shared) = self.groups.split_last().expect("a meta-batch has tasks");
-        // Takes one group after another. Which worker runs a group changes no bit of its results.
+        // Takes one group after another. It makes no difference to the bits which worker runs a group.
         let work = |seat: &Mutex<Seat>, first: Option<&Mutex<Group>>| {
             let mut seat = seat.lock().expect("no worker panicked");
-            let Seat { worker, tasks } = &mut *seat;
+            let Seat { worker, tasks, sum } = &mut *seat;
             let mut first = first;
             let mut take =
                 || first.take().or_else(|| shared.get(next.fetch_add(1, Ordering::Relaxed)));
             while let Some(group) = take() {
                 let mut group = group.lock().expect("no worker panicked");
-                let Group { first, results } = &mut *group;
+                let Group { first, results, .. } = &mut *group;
                 let tasks = &mut tasks[..results.len()];
                 let key =
                     |i: usize| episode_key(seed, Split::Train, iteration, (*first + i) as u64);
@@ -211,14 +231,16 @@ impl Trainer {
                     })
                     .collect();
                 learner.run_group(worker, meta, &tasks, results);
+                group.add_up(sum);
             }
         };
-        // This thread works too, so that in the pool as many threads work as there are. It begins with the last group,
-        // the smallest, for it waits for the others awake. They stay with it while it averages: a thread of the pool that
-        // finds no work for some ten microseconds falls asleep, and waking it takes as long as a small meta-iteration.
+        // This thread works too, so that all threads of the pool are used. It begins with the last group, which is the
+        // smallest, because it spins while waiting for the others. They keep spinning too while it averages: a thread
+        // of the pool that finds no work for some ten microseconds falls asleep, and waking it takes as long as a small
+        // meta-iteration.
         let helpers = seats.len().min(self.groups.len()) - 1;
         let (ready, averaged) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (mean, gradient) = (&mut self.mean, &mut self.gradient);
+        let (sum, gradient) = (&mut self.sum, &mut self.gradient);
         let losses = self.pool.in_place_scope(|scope| {
             let (work, ready, averaged) = (&work, &ready, &averaged);
             for seat in &seats[1..=helpers] {
@@ -230,11 +252,11 @@ impl Trainer {
             }
             work(&seats[0], Some(last));
             let all_ready = wait_a_little(|| ready.load(Ordering::Acquire) == helpers);
-            let losses = all_ready.then(|| reduce(&self.groups, mean, gradient));
+            let losses = all_ready.then(|| reduce(&self.groups, sum, gradient));
             averaged.store(true, Ordering::Release);
             losses
         });
-        let losses = losses.unwrap_or_else(|| reduce(&self.groups, mean, gradient));
+        let losses = losses.unwrap_or_else(|| reduce(&self.groups, sum, gradient));
         let mut report = self.report(losses)?;
         let clipped_from = self.outer.clip.apply(&mut self.gradient);
         report.gradient_norm = clipped_from;
@@ -262,7 +284,7 @@ impl Trainer {
         ))
     }
 
-    /// What an iteration measured so far. Fails where a loss is no number.
+    /// What an iteration has measured so far. Fails where a loss is not finite.
     fn report(&self, (support_losses, query_loss): (Vec<f64>, f64)) -> Result<StepReport> {
         let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
         let query_loss = query.then_some(query_loss);
@@ -280,25 +302,26 @@ impl Trainer {
         })
     }
 
-    /// What is carried along without a gradient: the inner optimizer's state, and running statistics.
+    /// Updates the values carried along without a gradient: the inner optimizer's state, and running statistics.
     fn carry_on(&mut self) {
         let groups = locked(&self.groups);
         let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
         if self.experiment.algorithm.keeps_state() {
             for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-                self.mean.of(results.iter().map(|r| &r.inner_state.values()[i]), out);
+                let parts = results.iter().map(|r| &r.inner_state.values()[i]);
+                self.sum.of(parts, results.len() as f64, out);
             }
         }
         let momentum = self.experiment.train.momentum;
         let per_step = self.experiment.train.batch_norm == BatchNorm::PerStep;
-        // Without a query pass its row was not filled: the last support pass stands for it.
+        // Without a query pass its row was not filled: the last support pass stands in for it.
         let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
         for (i, out) in self.meta.carried.values_mut().iter_mut().enumerate() {
             let rows = results[0].statistics.values()[i].shape()[0];
             let passes = if query { rows } else { rows - 1 };
             let n = out.len() / if per_step { rows } else { 1 };
             for j in 0..out.len() {
-                // Per step each pass has its own row; otherwise all passes are averaged.
+                // With per-step statistics each pass has its own row; otherwise all passes are averaged.
                 let of_task = |t: &Tensor| match per_step {
                     true => t.get((j / n).min(passes - 1) * n + j % n),
                     false => (0..passes).map(|p| t.get(p * n + j)).sum::<f64>() / passes as f64,
@@ -315,22 +338,23 @@ impl Trainer {
 /// set.
 fn reduce(
     groups: &[Mutex<Group>],
-    gradient_mean: &mut Mean,
+    sum: &mut Sum,
     gradient: &mut Params<Tensor>,
 ) -> (Vec<f64>, f64) {
     let groups = locked(groups);
     let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-    for (i, out) in gradient.values_mut().iter_mut().enumerate() {
-        gradient_mean.of(results.iter().map(|r| &r.gradient.values()[i]), out);
-    }
     let n = results.len() as f64;
+    for (i, out) in gradient.values_mut().iter_mut().enumerate() {
+        sum.of(groups.iter().map(|group| &group.gradient().values()[i]), n, out);
+    }
     let mean = |f: &dyn Fn(&TaskResult) -> f64| results.iter().map(|r| f(r)).sum::<f64>() / n;
     let steps = results[0].support_losses.len();
     ((0..steps).map(|k| mean(&|r| r.support_losses[k])).collect(), mean(&|r| r.query_loss))
 }
 
-/// Whether something happens within 4,096 spins, as long as it is worth to stay awake: a tenth of a millisecond on an AMD
-/// EPYC (median of 2,001, with the atomic load); how long a spin takes is the processor's.
+/// Spins up to 4,096 times and returns whether `happened` became true. Spinning longer than that would cost more than
+/// sleeping and waking. It takes a tenth of a millisecond on an AMD EPYC (median of 2,001, with the atomic load); the
+/// duration of a spin depends on the processor.
 fn wait_a_little(happened: impl Fn() -> bool) -> bool {
     (0..1 << 12).any(|_| {
         std::hint::spin_loop();

@@ -1,8 +1,9 @@
-//! The seam: what a paper on gradient-based meta-learning defines.
+//! The interface that a paper on gradient-based meta-learning implements.
 
 use innerloop_engine::{Params, Shape, Tensor, Var};
 
 use crate::Vars;
+use crate::rates::gradient_step;
 
 /// One inner step, from φ_k to φ_{k+1}.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ pub struct InnerStep<'g> {
     pub scheduled: Vars<'g>,
 }
 
-/// Where an inner step leads.
+/// The result of an inner step.
 #[derive(Clone)]
 pub struct Moved<'g> {
     /// φ_{k+1}.
@@ -34,7 +35,7 @@ pub struct Moved<'g> {
     pub state: Vars<'g>,
 }
 
-/// Where a first-order method stands after its inner loop.
+/// The end point of a first-order method's inner loop.
 pub struct End<'g> {
     /// `∇_φ L_Q(φ_K)`.
     pub gradient: Vars<'g>,
@@ -46,24 +47,24 @@ pub struct End<'g> {
     pub steps: usize,
 }
 
-/// A second inner loop from θ on the same support set, beside the one that is adaptation.
+/// A second inner loop from θ on the same support set, in addition to adaptation's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Companion {
-    /// Its steps; each has a gradient of its own.
+    /// Its steps; each has its own gradient.
     pub steps: usize,
     /// Factor of the inner rates.
     pub scale: f64,
-    /// Whether the outer objective is differentiated with respect to where it ends.
+    /// Whether the outer objective is differentiated with respect to its end point.
     pub differentiated: bool,
 }
 
-/// Where an inner loop leads on the query set.
+/// The end point of an inner loop, evaluated on the query set.
 pub struct Outcome<'g> {
     /// Fast weights after the last step.
     pub phi: Vars<'g>,
     /// The query loss there; with [`Algorithm::loss_weights`], times the last weight.
     pub loss: Var<'g>,
-    /// The network's output there, `[n, outputs]`: a row for each example.
+    /// The network's output there, `[n, outputs]`: one row per example.
     pub output: Var<'g>,
     /// [`Algorithm::scheduled`] of this iteration.
     pub scheduled: Vars<'g>,
@@ -71,61 +72,61 @@ pub struct Outcome<'g> {
 
 /// How the outer gradient follows from the inner trajectory.
 ///
-/// With `v = ∇L_Q(φ_K)` and plain gradient descent inside, the exact one is
-/// `(I − αH_0) (I − αH_1) … (I − αH_{K−1}) v`; the others leave factors or terms of it out.
+/// With `v = ∇L_Q(φ_K)` and plain gradient descent in the inner loop, the exact one is
+/// `(I − αH_0) (I − αH_1) … (I − αH_{K−1}) v`; the others omit factors or terms of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MetaGradient {
     /// `∇_ω L_Q(φ_K(ω))`, through all steps.
     Exact,
-    /// Through the last steps alone: φ before them is held to be θ plus a constant.
+    /// Through the last steps only: the φ before them is treated as θ plus a constant.
     Truncated {
-        /// How many.
+        /// Number of steps.
         last: usize,
     },
-    /// The terms with at most so many Hessians.
+    /// The terms with at most `degree` Hessians.
     Binomial {
-        /// How many.
+        /// Largest number of Hessians.
         degree: usize,
     },
-    /// The exact one with central differences of the inner gradient for `H u`.
+    /// Like `Exact`, with central differences of the inner gradient for `H u`.
     Differences {
-        /// Length of the way from φ to where the gradient is taken.
+        /// Distance from φ to the points where the gradient is taken.
         epsilon: f64,
     },
     /// `((1 + δ) I + H/λ)⁻¹ ∇L_Q` at φ_K, a minimum of `L_S(φ) + λ/2 ‖φ − θ‖²`.
     Implicit {
         /// `λ`.
         proximal: f64,
-        /// Steps of conjugate gradients.
+        /// Iterations of the conjugate gradient method.
         iterations: usize,
         /// `δ`.
         damping: f64,
     },
     /// Through all steps, with the inner gradients held constant: no second derivatives.
     HeldGradients,
-    /// `∇L_Q(φ_K)`: the steps are held to be independent of ω.
+    /// `∇L_Q(φ_K)`: the steps are treated as independent of ω.
     FirstOrder,
     /// `θ − φ_K`: no query set.
     Displacement,
 }
 
-/// Inner steps that share a gradient in meta-training. Adaptation afterwards gives each step its own.
+/// Which inner steps share a gradient in meta-training. Adaptation afterwards gives each step its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Every step has a gradient, and a Hessian, of its own.
+    /// Every step has its own gradient and Hessian.
     None,
-    /// So many steps in a row use the gradient at the first of them, and so its Hessian.
+    /// This many consecutive steps use the gradient at the first of them, and so its Hessian.
     Forward(usize),
-    /// Every step has a gradient of its own; backwards, so many in a row use the Hessian at the first. For inner rules
-    /// that are linear in the gradient.
+    /// Every step has its own gradient; in the backward pass, this many consecutive steps use the Hessian at the first.
+    /// For inner rules that are linear in the gradient.
     Backward(usize),
 }
 
 /// A gradient-based meta-learning algorithm.
 ///
-/// The inner loop is `φ_0 = θ, φ_{k+1} = advance(φ_k, ∇L_S(φ_k))` over the parameters that
-/// [`Algorithm::adapts`] names; the rest of θ stays. Both strategies of a [`crate::Learner`] follow from
-/// these few definitions; those with a body are what plain gradient descent inside needs.
+/// The inner loop is `φ_0 = θ, φ_{k+1} = advance(φ_k, ∇L_S(φ_k))` over the parameters that [`Algorithm::adapts`]
+/// selects; the rest of θ stays. Both strategies of a [`crate::Learner`] are derived from these few methods; the
+/// provided ones suit plain gradient descent in the inner loop.
 pub trait Algorithm: Send + Sync {
     /// Name in configurations and reports.
     fn name(&self) -> &str;
@@ -133,16 +134,16 @@ pub trait Algorithm: Send + Sync {
     /// Whether the inner loop moves the parameter of this name.
     fn adapts(&self, name: &str) -> bool;
 
-    /// Whether the outer loop learns the parameter of this name; the others stay as the run started them.
+    /// Whether the outer loop learns the parameter of this name; the others keep their initial values.
     fn learns(&self, _name: &str) -> bool {
         true
     }
 
-    /// Meta-parameters besides θ with their initial values: inner learning rates, and what else an inner rule is made of,
-    /// such as factors of a curvature or the weights of an LSTM; `steps` is `K`.
+    /// Meta-parameters besides θ with their initial values: inner learning rates, and anything else that an inner rule
+    /// consists of, such as factors of a curvature or the weights of an LSTM; `steps` is `K`.
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor>;
 
-    /// Whether the outer loop learns those too.
+    /// Whether the outer loop learns these too.
     fn learns_rates(&self) -> bool {
         false
     }
@@ -152,14 +153,19 @@ pub trait Algorithm: Send + Sync {
         Params::new()
     }
 
-    /// Whether that state outlives the task: the next tasks start from its mean over these.
+    /// Whether that state outlives the task: the next tasks start from its mean over the current ones.
     fn keeps_state(&self) -> bool {
         false
     }
 
-    /// The rates of steps that go so many times as far along the same gradient.
+    /// The rates, scaled so that a step along a given gradient moves `by` times as far.
     fn scaled<'g>(&self, rates: &Vars<'g>, by: f64) -> Vars<'g> {
         rates.map(|&rate| rate * by)
+    }
+
+    /// How far `steps` inner steps move along one constant gradient, in units of a single step.
+    fn reach(&self, steps: usize) -> f64 {
+        steps as f64
     }
 
     /// Which inner steps share a gradient.
@@ -167,20 +173,22 @@ pub trait Algorithm: Send + Sync {
         Sharing::None
     }
 
-    /// One inner step.
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g>;
+    /// One inner step; by default `φ − α_k ∇L_S(φ)`, with a rate for each tensor and step ([`crate::Rates::per_step`]).
+    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
+        gradient_step(step)
+    }
 
     /// What the outer loop descends along.
     fn meta_gradient(&self) -> MetaGradient;
 
-    /// Values that change in the course of training, when a share `done` of it in [0, 1] is over.
+    /// Values that change during training, when a fraction `done` of it, in [0, 1], is over.
     fn scheduled(&self, _done: f64) -> Params<Tensor> {
         Params::new()
     }
 
-    /// Weights `w_1 .. w_K` of the query losses after each of `steps` inner steps, when a share `done` of training
-    /// is over: in place of `L_Q(φ_K)` the outer loop descends `Σ_k w_k L_Q(φ_k)`. Nothing where only the last
-    /// one ever counts.
+    /// Weights `w_1 .. w_K` of the query losses after each of `steps` inner steps (multi-step loss), when a fraction
+    /// `done` of training is over: instead of `L_Q(φ_K)` the outer loop descends `Σ_k w_k L_Q(φ_k)`. `None` if only the
+    /// last one ever counts.
     fn loss_weights(&self, _steps: usize, _done: f64) -> Option<Vec<f64>> {
         None
     }
@@ -190,12 +198,12 @@ pub trait Algorithm: Send + Sync {
         None
     }
 
-    /// The outer objective where both inner loops end, in place of the query loss of the first.
+    /// The outer objective at the end points of both inner loops, in place of the query loss of the first.
     fn objective<'g>(&self, base: &Outcome<'g>, _companion: &Outcome<'g>) -> Var<'g> {
         base.loss
     }
 
-    /// What takes the place of `∇_φ L_Q(φ_K)` in a [`MetaGradient::FirstOrder`] method.
+    /// What replaces `∇_φ L_Q(φ_K)` in a [`MetaGradient::FirstOrder`] method.
     fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
         end.gradient.clone()
     }

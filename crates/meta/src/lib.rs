@@ -1,4 +1,4 @@
-//! Gradient-based meta-learning: the field itself.
+//! Gradient-based meta-learning.
 //!
 //! A [`Problem`] gives two traced losses, one on a task's support set and one on its query set; this
 //! crate never sees data, labels or a network. An [`Algorithm`] is one short file that reads like its
@@ -53,10 +53,10 @@
 //! #   fn statistics(&self) -> Params<Shape> {
 //! #       Params::new()
 //! #   }
-//!     // and two that return nothing: `carried`, `statistics`
+//!     // and two that return no names: `carried`, `statistics`
 //! }
 //!
-//! let maml = Maml { inner: InnerLoop::new(0.1), learn_rates: false };
+//! let maml = Maml { inner: InnerLoop::new(0.1) };
 //! let learner = Learner::new(&Nearness, &maml, Setup::new(1));
 //!
 //! let [theta, a, b] = [3.0, 1.0, 2.0].map(|x| Tensor::from_f64(&[1], vec![x]));

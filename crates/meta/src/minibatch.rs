@@ -3,20 +3,20 @@
 use innerloop_engine::Key;
 use rand::seq::SliceRandom;
 
-/// Indices of the examples of inner step `step` when steps take `batch` of `examples` examples: the
-/// support set is gone through without replacement, in a fresh order on every pass, and a pass's
-/// remainder is completed from the next pass (Reptile's cycling).
+/// Indices of the examples of inner step `step` when steps take `batch` of `examples` examples: the support set is
+/// traversed without replacement, in a fresh order on every pass, and a pass's remainder is completed from the next
+/// pass (Reptile's cycling).
 pub fn minibatch(key: Key, examples: usize, batch: usize, step: usize) -> Vec<usize> {
     let mut passes = Passes::new(examples);
     passes.begin(key);
     (step * batch..(step + 1) * batch).map(|i| passes.at(i)).collect()
 }
 
-/// The passes through a support set, one order in memory at a time.
+/// Passes through a support set, with the order of one pass in memory at a time.
 pub(crate) struct Passes {
     key: Key,
     order: Vec<usize>,
-    /// The pass that the order is of, if it is of one of this key's.
+    /// The pass whose order is stored, if it belongs to this key.
     pass: Option<usize>,
 }
 
@@ -25,13 +25,13 @@ impl Passes {
         Passes { key: Key::new(0), order: (0..examples).collect(), pass: None }
     }
 
-    /// Those of a task's key.
+    /// Starts with the passes of a task's key.
     pub(crate) fn begin(&mut self, key: Key) {
         self.key = key.with_stream("minibatch");
         self.pass = None;
     }
 
-    /// Index of the `i`th example that is taken.
+    /// Index of the `i`-th example taken.
     pub(crate) fn at(&mut self, i: usize) -> usize {
         let examples = self.order.len();
         let pass = i / examples;
@@ -45,7 +45,7 @@ impl Passes {
     }
 }
 
-/// The key of a pass: its number in digits is the stream's name.
+/// The key of a pass: its number, in decimal digits, is the stream's name.
 fn stream(key: Key, pass: usize) -> Key {
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), pass);

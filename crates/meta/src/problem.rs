@@ -10,7 +10,7 @@ pub struct Point<'g> {
     pub params: Vars<'g>,
     /// Values carried along the run without being differentiated, such as running statistics.
     pub carried: Vars<'g>,
-    /// Number of inner steps taken, as a one-hot row `[K + 1]`; the query set stands at `K`.
+    /// Number of inner steps taken, as a one-hot row `[K + 1]`; the query set is at `K`.
     pub step: Var<'g>,
     /// Whether this is a support pass of one of the [`Problem::closing_steps`].
     pub closing: bool,
@@ -20,7 +20,7 @@ pub struct Point<'g> {
 pub struct Loss<'g> {
     /// The loss, a scalar.
     pub value: Var<'g>,
-    /// The network's output, `[n, outputs]`: a row for each example.
+    /// The network's output, `[n, outputs]`: one row per example.
     pub output: Var<'g>,
     /// Statistics of this pass, under the names of [`Problem::statistics`].
     pub statistics: Vars<'g>,
@@ -28,22 +28,23 @@ pub struct Loss<'g> {
 
 /// A family of tasks joined with a learner: everything an algorithm gets to see.
 ///
-/// That adaptation cannot use the query set is in the signatures: the support loss has no such argument.
+/// The signatures ensure that adaptation cannot use the query set: the support loss has no such argument.
 pub trait Problem: Send + Sync {
     /// Shapes of the learner's parameters θ.
     fn parameters(&self) -> Params<Shape>;
 
-    /// Shapes of the values carried along the run; often none.
+    /// Shapes of the values carried along the run; often there are none.
     fn carried(&self) -> Params<Shape>;
 
-    /// Where adaptation gathers statistics into what is carried: the weight of the newest pass. Averages then start anew
-    /// in each task, means at zero and variances at one, whatever the run carries, and have the names of the
-    /// statistics. A learner, which is given the run's values, takes no notice.
+    /// The weight of the newest pass if adaptation gathers running averages of statistics into the carried values;
+    /// `None` if it does not. The averages start afresh in each task, means at zero and variances at one, regardless of
+    /// what the run carries, and have the names of the statistics. A learner ignores this, because it is given the
+    /// run's values.
     fn gathers(&self) -> Option<f64> {
         None
     }
 
-    /// Shapes of the statistics a pass gives; often none.
+    /// Shapes of the statistics that a pass gives; often there are none.
     fn statistics(&self) -> Params<Shape>;
 
     /// Shapes of a support set's arrays for the given number of examples, the first axis counting them.
@@ -55,14 +56,14 @@ pub trait Problem: Send + Sync {
     /// Shapes of a query set's arrays.
     fn query_shapes(&self) -> Vec<Shape>;
 
-    /// What the query loss of a second inner loop, such as SHOT's, is traced on: the query set's arrays, or another view
-    /// of the same examples where there is one among them.
+    /// The arrays for the query loss of a second inner loop, such as SHOT's: the query set's arrays, or a second view
+    /// of the same examples if there is one among them.
     fn companion_query<'g>(&self, query: &[Var<'g>]) -> Vec<Var<'g>> {
         query.to_vec()
     }
 
-    /// So many of the last inner steps descend a support loss of their own, told from the other by
-    /// [`Point::closing`]; often none. They share no gradient with the steps before.
+    /// Number of last inner steps that descend a separate support loss, indicated by [`Point::closing`]; often zero.
+    /// They share no gradient with the steps before.
     fn closing_steps(&self) -> usize {
         0
     }
@@ -70,7 +71,6 @@ pub trait Problem: Send + Sync {
     /// Mean loss over the support set, or a minibatch of it.
     fn support_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>]) -> Loss<'g>;
 
-    /// Mean loss over the query set. The support inputs are at hand because some ways to normalise a
-    /// batch need them.
+    /// Mean loss over the query set. The support inputs are available because some ways to normalise a batch need them.
     fn query_loss<'g>(&self, at: &Point<'g>, support: &[Var<'g>], query: &[Var<'g>]) -> Loss<'g>;
 }

@@ -2,9 +2,9 @@
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
-use crate::Vars;
+use crate::{InnerStep, Moved, Vars};
 
-/// Rates are meta-parameters named after the tensor they move.
+/// Prefix of the rates' names: rates are meta-parameters named after the tensor they move.
 pub const RATE_PREFIX: &str = "inner_lr.";
 
 /// Name of the rate that moves a tensor.
@@ -15,7 +15,7 @@ pub fn rate_name(tensor: &str) -> String {
 /// Initial inner learning rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
-    /// Rate of every tensor that has none of its own.
+    /// Rate of every tensor that has no rate of its own.
     pub default: f64,
     /// Rates of single tensors, by name.
     pub of: Vec<(String, f64)>,
@@ -31,13 +31,13 @@ impl Rates {
         self.of.iter().find(|(name, _)| name == tensor).map_or(self.default, |(_, rate)| *rate)
     }
 
-    /// A rate for every tensor and step: `[K]` per tensor, `[1]` when `K` is 0, for steps taken later.
+    /// One rate per tensor and step: `[K]` per tensor, `[1]` when `K` is 0, for steps taken later.
     pub fn per_step(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
         let rate = |name: &str| Tensor::full(Dtype::F64, &[steps.max(1)], self.get(name));
         adapted.names().iter().map(|name| (rate_name(name), rate(name))).collect()
     }
 
-    /// A rate for every element: the shape of its tensor.
+    /// One rate per element: the shape of its tensor.
     pub fn per_element(&self, adapted: &Params<Shape>) -> Params<Tensor> {
         let rate = |name: &str, shape: &Shape| Tensor::full(Dtype::F64, shape, self.get(name));
         adapted.iter().map(|(name, shape)| (rate_name(name), rate(name, shape))).collect()
@@ -53,4 +53,12 @@ pub(crate) fn at_step<'g>(rates: Var<'g>, step: Var<'g>) -> Var<'g> {
 /// `α_k` of every adapted tensor at the current step.
 pub(crate) fn all_at_step<'g>(adapted: &Vars<'g>, rates: &Vars<'g>, step: Var<'g>) -> Vars<'g> {
     adapted.map_named(|name, _| at_step(rates[&rate_name(name)], step))
+}
+
+/// `φ − α_k ∇L_S(φ)`, with a rate for each tensor and step.
+pub(crate) fn gradient_step<'g>(step: &InnerStep<'g>) -> Moved<'g> {
+    let alpha = all_at_step(&step.phi, &step.rates, step.step);
+    let update = step.gradient.zip_map(&alpha, |&g, &alpha| alpha * g);
+    let phi = step.phi.zip_map(&update, |&phi, &update| phi - update);
+    Moved { phi, state: Params::new() }
 }

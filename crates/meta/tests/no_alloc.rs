@@ -1,7 +1,7 @@
-//! In the steady state a learner and an adapter allocate nothing: counted by an allocator of its own,
-//! which is why this is a binary of its own.
+//! In the steady state a learner and an adapter allocate nothing. A counting allocator checks it, which is why this
+//! test is a separate binary.
 
-#![allow(unsafe_code, reason = "a global allocator cannot be written without")]
+#![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,8 +10,9 @@ use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, Window};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
-    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
-    MetaCurvature, MetaSgd, MultiStep, Protonet, Reptile, Role, Shot, SignMaml, TruncatedMaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, LearnedRates, Lstm, Maml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Protonet, Reptile, Role, Shot, SignMaml,
+    TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Grouping, Learner, Loss, Losses, MetaState, Point, Problem, Setup, Sharing,
@@ -43,8 +44,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A convolution, batch norm, ReLU and pooling, and a convolution over the whole map as a head. There is no
-/// matrix product in it; the engine tests those.
+/// A convolution, batch norm, ReLU and pooling, and a convolution over the whole map as a head. It contains no matrix
+/// product; the engine tests those.
 struct Convolutions;
 
 const WAYS: usize = 3;
@@ -111,21 +112,21 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
     let inner = || InnerLoop::new(0.1);
     let adam = InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 };
     vec![
-        Box::new(Maml { inner: inner(), learn_rates: false }),
-        Box::new(Maml { inner: inner(), learn_rates: true }),
+        Box::new(Maml { inner: inner() }),
+        Box::new(LearnedRates::new(Box::new(Maml { inner: inner() }))),
         Box::new(Fomaml { inner: inner() }),
         Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd }),
         Box::new(Reptile { inner: inner(), optimizer: adam }),
         Box::new(MetaSgd { inner: inner() }),
         Box::new(MetaCurvature { inner: inner() }),
-        Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
-        Box::new(MamlPlusPlus::new(Box::new(Maml { inner: inner(), learn_rates: true }), 0.5, 0.5)),
-        Box::new(Boil { inner: inner(), head: "head".into() }),
-        Box::new(MultiStep::new(
-            Box::new(Maml { inner: inner(), learn_rates: false }),
-            Sharing::Forward(2),
+        Box::new(LearnedRates::new(Box::new(Anil { inner: inner(), head: "head".into() }))),
+        Box::new(MamlPlusPlus::new(
+            Box::new(LearnedRates::new(Box::new(Maml { inner: inner() }))),
+            0.5,
             0.5,
         )),
+        Box::new(Boil { inner: inner(), head: "head".into() }),
+        Box::new(MultiStep::new(Box::new(Maml { inner: inner() }), Sharing::Forward(2), 0.5)),
         Box::new(MultiStep::new(Box::new(MetaSgd { inner: inner() }), Sharing::Backward(2), 0.0)),
         Box::new(GradientSimilarity {
             inner: inner(),
@@ -136,7 +137,7 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             comparison: Comparison::Whole,
         }),
         Box::new(Shot::new(
-            Box::new(Maml { inner: inner(), learn_rates: true }),
+            Box::new(LearnedRates::new(Box::new(Maml { inner: inner() }))),
             0.1,
             Distance::ReferenceToTarget,
             (Role::Reference, 1),
@@ -173,7 +174,7 @@ fn meta(algorithm: &dyn Algorithm, dtype: Dtype) -> MetaState {
     MetaState::new(&Convolutions, algorithm, steps(algorithm).0, theta)
 }
 
-/// Calls `f` with a task; what the task is made of is allocated outside.
+/// Calls `f` with a task whose data is allocated outside.
 fn with_task(dtype: Dtype, f: impl FnOnce(TaskData<'_>)) {
     let arrays = |examples: usize, i| {
         let labels = (0..examples).map(|n| (n % WAYS) as f64).collect();
@@ -185,7 +186,7 @@ fn with_task(dtype: Dtype, f: impl FnOnce(TaskData<'_>)) {
     f(TaskData { support: &support, query: &query, key: Key::new(1) });
 }
 
-/// Allocations of five calls after a first one.
+/// Allocations of five calls, after a first one.
 fn steady(mut call: impl FnMut()) -> usize {
     call();
     let before = ALLOCATIONS.get();

@@ -1,10 +1,10 @@
-//! Maps of another size.
+//! Resizing of maps.
 
 use innerloop_engine::{Graph, Var};
 
-/// Bilinear interpolation of maps `[n, h, w, c]` to other extents, as PyTorch's `interpolate` does it without
-/// aligned corners: position `i` of the result lies at `(i + ½) h / h' − ½`, held inside the map. Two products with
-/// constant matrices, one for each axis; no averaging when maps shrink.
+/// Bilinear interpolation of maps `[n, h, w, c]` to other extents, like PyTorch's `interpolate` without aligned
+/// corners: position `i` of the result lies at `(i + ½) h / h' − ½`, clamped to the map. It is two products with
+/// constant matrices, one per axis; maps that shrink are not averaged.
 #[track_caller]
 pub fn resize_bilinear<'g>(x: Var<'g>, extents: [usize; 2]) -> Var<'g> {
     let &[n, h, w, c] = x.shape().as_slice() else { panic!("maps are [n, h, w, c]: {x:?}") };

@@ -4,13 +4,14 @@ use innerloop_engine::{Params, Shape, Var};
 
 use crate::{Forward, Init, Model, NormStatistics, ParamSpec, Vars};
 
-/// Beginning of the names of a network's last layer.
+/// Prefix of the names of a network's last layer.
 pub const HEAD: &str = "head.";
-/// Beginning of the names of the layer beside it.
+/// Prefix of the names of the layer beside it.
 pub const CLASSIFIER: &str = "classifier.";
 
-/// A network whose head, which starts at zero, has a classifier of other width beside it: one set of parameters for
-/// training on many classes and for adaptation to a few. Which of both gives the output is the tracer's choice.
+/// A network with two last layers: its head, which starts at zero, and a classifier of another width. One set of
+/// parameters serves training on many classes and adaptation to a few. `in_use` selects which of the two produces the
+/// output.
 pub struct WithClassifier {
     model: Box<dyn Model>,
     specs: Vec<ParamSpec>,
@@ -18,8 +19,9 @@ pub struct WithClassifier {
 }
 
 impl WithClassifier {
-    /// Around a network whose last layer has the name [`HEAD`], each of its tensors one row an output; nothing where
-    /// there is none. The classifier's tensors are called [`CLASSIFIER`] and start as the head of the network would.
+    /// Wraps a network whose last layer has the name [`HEAD`] and tensors with one row per output; `None` if there is
+    /// no such layer. The classifier's tensors are called [`CLASSIFIER`] and are initialised like the network's own
+    /// head.
     pub fn new(model: Box<dyn Model>, classes: usize, in_use: bool) -> Option<WithClassifier> {
         let mut specs = model.parameters().to_vec();
         let mut beside = Vec::new();

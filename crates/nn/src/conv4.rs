@@ -15,7 +15,7 @@ pub enum Downsampling {
     Strided,
 }
 
-/// What the linear layer sees of the last maps.
+/// What the linear layer sees of the final maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
     /// All of them.
@@ -32,7 +32,7 @@ pub struct Conv4 {
     downsampling: Downsampling,
     head: Head,
     eps: f64,
-    /// Height and width of the maps entering each block, and of the last maps.
+    /// Height and width of the maps entering each block, and of the final maps.
     maps: Vec<[usize; 2]>,
     specs: Vec<ParamSpec>,
     filters: usize,
@@ -44,7 +44,7 @@ const BLOCKS: usize = 4;
 const FILM: usize = 2;
 
 impl Conv4 {
-    /// Beginnings of the names of batch norm's scales and shifts.
+    /// Prefixes of the names of batch norm's scales and shifts.
     pub const NORMS: [&str; BLOCKS] =
         ["features.0.norm.", "features.1.norm.", "features.2.norm.", "features.3.norm."];
 
@@ -95,15 +95,15 @@ impl Conv4 {
         Conv4 { downsampling, head, eps, maps, specs, filters, context: 0 }
     }
 
-    /// Without the linear layer: the output is what it would see.
+    /// Removes the linear layer: the output becomes that layer's input.
     pub fn without_head(mut self) -> Conv4 {
         self.specs.retain(|spec| !spec.name.starts_with("head."));
         self
     }
 
-    /// With so many sets of batch norm's scales and shifts, one for each inner step and one after the last (MAML++:
-    /// Antoniou et al. 2019, arXiv 1810.09502): they are `[sets, filters]`, and [`Model::forward`] is given one of them,
-    /// `[filters]`.
+    /// With `sets` sets of batch norm's scales and shifts, one for each inner step and one after the last (MAML++:
+    /// Antoniou et al. 2019, arXiv 1810.09502): they are `[sets, filters]`, and [`Model::forward`] is given one of
+    /// them, `[filters]`.
     pub fn with_norms(mut self, sets: usize) -> Conv4 {
         let is_norm = |name: &str| Conv4::NORMS.iter().any(|norm| name.starts_with(norm));
         for spec in self.specs.iter_mut().filter(|spec| is_norm(&spec.name)) {
@@ -113,9 +113,9 @@ impl Conv4 {
     }
 
     /// With a scale γ and a shift β for each channel of the third block, `[γ, β] = W context + b`, before its ReLU
-    /// (FiLM: Perez et al. 2018, arXiv 1709.07871). The parameters `context` are so many and start at zero, as in
-    /// CAVIA (Zintgraf et al. 2019, arXiv 1810.03642); `film.weight` is `[2 filters, parameters]`, and the bias starts
-    /// as PyTorch's does, whatever else: at zero it would block every channel.
+    /// (FiLM: Perez et al. 2018, arXiv 1709.07871). There are `parameters` of the parameters `context`, which start at
+    /// zero, as in CAVIA (Zintgraf et al. 2019, arXiv 1810.03642); `film.weight` is `[2 filters, parameters]`. The bias
+    /// always starts as PyTorch's does: at zero it would block every channel.
     pub fn with_context(mut self, parameters: usize) -> Conv4 {
         let weights = self.specs[0].init;
         let mut push = |name: &str, shape: Shape, init| {
@@ -128,7 +128,7 @@ impl Conv4 {
         self
     }
 
-    /// Channels scaled and shifted as the context parameters say.
+    /// Scales and shifts the channels according to the context parameters.
     fn film<'g>(&self, params: &Vars<'g>, h: Var<'g>) -> Var<'g> {
         let (c, n) = (self.filters, self.context);
         let context = params[CONTEXT].reshape(&[1, n]);

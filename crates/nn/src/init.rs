@@ -8,7 +8,7 @@ use crate::spec::Layout;
 /// How a parameter is initialised. Fans are those of the whole kernel: `fan_in = kh·kw·in`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Every element the same.
+    /// Every element has the same value.
     Constant(f64),
     /// N(0, 2 / fan_in): He et al. 2015, for ReLU.
     He,
@@ -46,13 +46,13 @@ impl Init {
                 }
             },
         };
-        // Values are drawn in single precision, so that a run in double precision starts equal.
+        // Values are drawn in single precision, so that a run in double precision starts from the same point.
         let values = (0..volume(shape)).map(|_| f64::from(one() as f32)).collect();
         Tensor::from_f64(shape, values)
     }
 }
 
-/// Inputs and outputs that one output, or one input, of a layer is connected to.
+/// The number of inputs connected to one output, and of outputs connected to one input.
 fn fans(shape: &[usize], layout: Layout) -> (f64, f64) {
     let (inputs, outputs) = match (layout, shape) {
         (Layout::Conv, &[kh, kw, i, o]) => (kh * kw * i, kh * kw * o),

@@ -1,8 +1,8 @@
 //! Layers, losses and models on the innerloop engine.
 //!
-//! A model is a list of parameter specifications and a function that traces its forward pass. Images are
-//! `[n, h, w, c]`; parameters have the layouts the kernels like, and [`ParamSpec::to_torch`] /
-//! [`ParamSpec::from_torch`] turn them into PyTorch's at the file boundary.
+//! A model is a list of parameter specifications and a function that traces its forward pass. Images are `[n, h, w,
+//! c]`; parameters have the layouts that the kernels prefer, and [`ParamSpec::to_torch`] / [`ParamSpec::from_torch`]
+//! convert to and from PyTorch's at the file boundary.
 //!
 //! ```
 //! use innerloop_engine::{Dtype, Graph, Key, Program, Tensor};
@@ -10,7 +10,7 @@
 //!
 //! let model = Mlp::new(&[2, 16, 3], Activation::Tanh, Init::Xavier);
 //!
-//! // Traced once on four examples: inputs are the parameters, in order, then the examples.
+//! // Traced once on four examples: the inputs are the parameters, in order, then the examples.
 //! let graph = Graph::new();
 //! let specs = model.parameters().iter();
 //! let params: Vars = specs.map(|p| (p.name.clone(), graph.input(&p.name, &p.shape))).collect();
@@ -19,7 +19,7 @@
 //! let logits = model.forward(&params, x, &norm).output;
 //! let program = Program::compile(&graph, &[logits]);
 //!
-//! // Run as often as one likes.
+//! // Then run any number of times.
 //! let mut workspace = program.workspace(Dtype::F32);
 //! let theta = initialise(model.parameters(), Key::new(1), Dtype::F32);
 //! for (input, value) in theta.values().iter().enumerate() {
@@ -60,7 +60,7 @@ use innerloop_engine::{Params, Shape, Var};
 /// Graph handles of named values.
 pub type Vars<'g> = Params<Var<'g>>;
 
-/// What a forward pass gives.
+/// The result of a forward pass.
 pub struct Forward<'g> {
     /// The network's output, one row per example: logits or predicted values.
     pub output: Var<'g>,
@@ -74,7 +74,7 @@ pub trait Model: Send + Sync {
     /// Parameters in order.
     fn parameters(&self) -> &[ParamSpec];
 
-    /// Names and shapes of the statistics its normalising layers keep: none without such layers.
+    /// Names and shapes of the statistics that its normalising layers keep; empty without such layers.
     fn statistics(&self) -> Params<Shape>;
 
     /// Traces the network on a batch `x` of images `[n, h, w, c]` or of numbers `[n, d]`; its output is `[n, outputs]`.

@@ -49,7 +49,7 @@ impl Mlp {
         Mlp { sizes: sizes.to_vec(), activation, specs, context: 0 }
     }
 
-    /// With so many inputs more, the same for all examples: the parameter `context`, which starts at zero
+    /// With `parameters` additional inputs, the same for all examples: the parameter `context`, which starts at zero
     /// (CAVIA: Zintgraf et al. 2019, arXiv 1810.03642).
     pub fn with_context(mut self, parameters: usize) -> Mlp {
         self.specs[0].shape[1] += parameters;

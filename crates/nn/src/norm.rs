@@ -8,27 +8,27 @@ use crate::Vars;
 /// are not comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNorm {
-    /// Statistics of the batch that is fed: the support set while adapting, the whole query set when
-    /// predicting, so predictions see each other (MAML's protocol).
+    /// Statistics of the current batch: of the support set while adapting, of the whole query set when predicting, so
+    /// predictions depend on each other (MAML's protocol).
     Transductive,
-    /// While adapting those of the support set; when predicting, each query example is normalised in a
-    /// batch with the whole support set and sees no other query (Reptile's non-transductive protocol).
+    /// The support set's statistics while adapting; when predicting, each query example is normalised in a batch with
+    /// the whole support set and sees no other query (Reptile's non-transductive protocol).
     WithSupport,
     /// Batch statistics while meta-training and adapting; their running averages for queries at evaluation.
     Running,
-    /// As [`BatchNorm::Running`], with averages, scales and shifts of their own for every inner step: MAML++ as its
-    /// paper describes it.
+    /// Like [`BatchNorm::Running`], with separate averages, scales and shifts for every inner step: MAML++ as its paper
+    /// describes it.
     PerStep,
-    /// As [`BatchNorm::Transductive`], with scales and shifts of their own for every inner step: MAML++ as its code
-    /// computes it, which gathers averages and does not use them.
+    /// Like [`BatchNorm::Transductive`], with separate scales and shifts for every inner step: MAML++ as its code
+    /// computes it, which gathers averages but does not use them.
     PerStepBatch,
-    /// Batch statistics while meta-training and adapting; at evaluation queries have averages that were gathered in
-    /// the support passes of their own task (Ravi and Larochelle 2017).
+    /// Batch statistics while meta-training and adapting; at evaluation, queries use averages gathered in the support
+    /// passes of their own task (Ravi and Larochelle 2017).
     Episode,
 }
 
 impl BatchNorm {
-    /// Whether every inner step has scales and shifts of its own.
+    /// Whether every inner step has its own scales and shifts.
     pub fn has_steps(self) -> bool {
         matches!(self, BatchNorm::PerStep | BatchNorm::PerStepBatch)
     }
@@ -48,21 +48,21 @@ impl BatchNorm {
 
 /// The statistics a forward pass normalises with.
 pub enum NormStatistics<'g> {
-    /// Those of the batch itself, cut into this many equal groups of consecutive examples, each with
-    /// statistics of its own.
+    /// Statistics of the batch itself, cut into this many equal groups of consecutive examples, each with its own
+    /// statistics.
     Batch {
         /// Number of groups; 1 for the whole batch.
         groups: usize,
     },
-    /// These, under the names of [`crate::Model::statistics`].
+    /// Given statistics, under the names of [`crate::Model::statistics`].
     Given(Vars<'g>),
 }
 
 /// `y = γ (x − μ) / √(σ² + ε) + β` per channel, with the mean and the **biased** variance over examples
 /// and positions. `x` is `[n, .., c]`, `γ` and `β` are `[c]`; derivatives flow through μ and σ².
 ///
-/// `bias` is what the layer before adds to every channel. Batch statistics take it out again, so `y` does
-/// not depend on it and its derivative is zero: it only moves the mean.
+/// `bias` is what the previous layer adds to every channel. Batch statistics cancel it, so `y` does not depend on it
+/// and its derivative is zero: it only moves the mean.
 ///
 /// Batch statistics taken over one group are appended to `collected` as `{name}.mean` and `{name}.var`.
 #[track_caller]

@@ -13,7 +13,7 @@ pub fn prototype_logits<'g>(
     ways: usize,
 ) -> Var<'g> {
     let (n, m) = (support.shape()[0], query.shape()[0]);
-    assert_eq!(labels.shape(), [n], "a label for every support embedding");
+    assert_eq!(labels.shape(), [n], "one label per support embedding");
     let members = labels.one_hot(ways).transpose(&[1, 0]);
     let counts = members.sum_to(&[ways, 1]);
     let means = members.matmul(support) * counts.recip();

@@ -1,7 +1,7 @@
 //! Residual networks for small images: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, section 4.2.
 //!
-//! Departure: where extents or channels change, the shortcut is a strided 1×1 convolution with batch norm (their option
-//! B), not a padded identity.
+//! One departure: where extents or channels change, the shortcut is a strided 1×1 convolution with batch norm (their
+//! option B), not a padded identity.
 
 use innerloop_engine::{Params, Shape, Var};
 
@@ -53,7 +53,7 @@ impl ResNet {
     }
 }
 
-/// Names of the convolutions and their batch norms: both of a block, and its shortcut's.
+/// Names of the convolutions and their batch norms: the two of a block, and the shortcut's.
 fn names(stage: usize, block: usize) -> [[String; 2]; 3] {
     let name = format!("layer{}.{block}", stage + 1);
     [["conv1", "bn1"], ["conv2", "bn2"], ["downsample.0", "downsample.1"]]

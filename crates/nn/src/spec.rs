@@ -1,4 +1,4 @@
-//! What is known of a parameter before it has numbers, and how it maps to PyTorch's layout.
+//! What is known of a parameter before it has values, and how it maps to PyTorch's layout.
 
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
 
@@ -41,7 +41,7 @@ impl ParamSpec {
         }
     }
 
-    /// The same numbers in PyTorch's layout.
+    /// The same values in PyTorch's layout.
     #[track_caller]
     pub fn to_torch(&self, value: &Tensor) -> Tensor {
         assert_eq!(value.shape(), self.shape, "{}", self.name);
@@ -59,7 +59,7 @@ impl ParamSpec {
         }
     }
 
-    /// The same numbers from PyTorch's layout; the shape is [`ParamSpec::torch_shape`].
+    /// The same values from PyTorch's layout; the shape must be [`ParamSpec::torch_shape`].
     #[track_caller]
     pub fn from_torch(&self, value: &Tensor) -> Tensor {
         assert_eq!(value.shape(), self.torch_shape(), "{}", self.name);
@@ -86,7 +86,7 @@ pub(crate) fn context(parameters: usize) -> ParamSpec {
     ParamSpec { name: CONTEXT.into(), shape, layout: Layout::Same, init }
 }
 
-/// Fresh parameters; each is a function of the key and its position alone.
+/// Fresh parameters; each depends only on the key and its own position.
 pub fn initialise(specs: &[ParamSpec], key: Key, dtype: Dtype) -> Params<Tensor> {
     let key = key.with_stream("initial parameters");
     specs

@@ -1,16 +1,16 @@
-//! What networks in stages share: parameters layer by layer, convolutions with batch norm, the head.
+//! What networks built in stages share: parameters layer by layer, convolutions with batch norm, the head.
 
 use innerloop_engine::{Params, Shape, Var, Window};
 
 use crate::norm::batch_norm;
 use crate::{Forward, Init, Layout, Model, NormStatistics, ParamSpec, Vars};
 
-/// A network whose maps at the end of each stage can be looked at.
+/// A network that exposes the maps at the end of each stage.
 pub trait Staged: Model {
     /// Extents `[h, w, c]` of the maps at the end of each stage.
     fn stages(&self) -> &[[usize; 3]];
 
-    /// The forward pass, and those maps, `[n, h, w, c]` each.
+    /// The forward pass, and the maps at the end of each stage, each `[n, h, w, c]`.
     fn forward_stages<'g>(
         &self,
         params: &Vars<'g>,
@@ -36,7 +36,7 @@ impl Layers {
         self.specs.push(ParamSpec { name, shape, layout, init });
     }
 
-    /// A square convolution without bias under the first name, batch norm under the second.
+    /// A square convolution without bias under the first name, and batch norm under the second.
     pub(crate) fn conv_norm(&mut self, names: [&str; 2], size: usize, [from, to]: [usize; 2]) {
         let [conv, norm] = names;
         self.push(format!("{conv}.weight"), vec![size, size, from, to], Layout::Conv, self.init);
@@ -59,7 +59,7 @@ impl Layers {
     }
 }
 
-/// A forward pass under way.
+/// A forward pass in progress.
 pub(crate) struct Pass<'a, 'g> {
     layers: &'a Layers,
     params: &'a Vars<'g>,
@@ -76,7 +76,7 @@ impl<'a, 'g> Pass<'a, 'g> {
         Pass { layers, params, norm, statistics: Params::new() }
     }
 
-    /// A convolution that keeps the extents, divided by the stride and rounded up; then batch norm.
+    /// A convolution that keeps the extents, or divides them by the stride, rounded up; then batch norm.
     pub(crate) fn conv_norm(&mut self, x: Var<'g>, names: [&str; 2], stride: usize) -> Var<'g> {
         let [conv, norm] = names;
         let kernel = self.params[&format!("{conv}.weight")];

@@ -1,4 +1,4 @@
-use innerloop_engine::check::{assert_close, evaluate, random};
+use innerloop_engine::check::{assert_close, evaluate, random, relative_error};
 use innerloop_engine::{Dtype, Graph, Key, Params, Tensor};
 
 use super::*;
@@ -66,7 +66,7 @@ fn shapes_follow_the_papers() {
     // Omniglot: 1 → 64 filters on 28×28 ends in 1×1×64; miniImageNet: 32 filters on 84×84 in 5×5×32.
     let omniglot: usize = sizes(&conv4([28, 28, 1], 64, 5));
     assert_eq!(omniglot, 9 * 64 + 3 * 9 * 64 * 64 + 4 * 3 * 64 + 64 * 5 + 5);
-    // 32,901 learner parameters: the count Ravi and Larochelle's code has.
+    // 32,901 learner parameters: the count in Ravi and Larochelle's code.
     assert_eq!(sizes(&conv4([84, 84, 3], 32, 5)), 32_901);
 }
 
@@ -134,7 +134,7 @@ fn by_batch(_: &Graph) -> NormStatistics<'_> {
     NormStatistics::Batch { groups: 1 }
 }
 
-/// Context parameters are further inputs; from zero the others start as without.
+/// Context parameters are additional inputs; starting from zero, the others are initialised as without them.
 #[test]
 fn context_parameters_are_inputs_of_a_perceptron() {
     let plain = || Mlp::new(&[2, 6, 1], Activation::Tanh, Init::Xavier);
@@ -164,11 +164,11 @@ fn context_parameters_scale_and_shift_the_third_block() {
     };
     let x = random(Key::new(7), &[5, 16, 16, 1], 1.0);
     let others = theta.filter(|name| name != CONTEXT && !name.starts_with("film"));
-    // Scales of one and shifts of zero are nothing at all.
+    // Scales of one and shifts of zero change nothing.
     set(&mut theta, "film.bias", vec![1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
     let want = output_at(&plain, &others, &x, by_batch);
     assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
-    // Those of batch norm, behind which nothing but the pooling stands, are others.
+    // They differ from those of batch norm, which only the pooling follows.
     let film = [1.5, 0.5, 2.0, 0.1, -0.2, 0.3];
     set(&mut theta, "context", vec![0.5, 0.0, 0.0, 0.0]);
     set(&mut theta, "film.bias", vec![0.0; 6]);
@@ -178,6 +178,14 @@ fn context_parameters_scale_and_shift_the_third_block() {
     set(&mut scaled, "features.2.norm.bias", film[3..].to_vec());
     let want = output_at(&plain, &scaled, &x, by_batch);
     assert_close("output", &output_at(&model, &theta, &x, by_batch), &want, 1e-14);
+    // They stand behind the pooling: with a scale below zero it matters which of its pixels was the largest before.
+    let negative = |x: f64| if x == 1.5 { -1.5 } else { x };
+    let film = film.map(negative);
+    set(&mut theta, "film.weight", film.iter().flat_map(|x| [2.0 * x, 9.0, 9.0, 9.0]).collect());
+    set(&mut scaled, "features.2.norm.weight", film[..3].to_vec());
+    let (got, before) =
+        (output_at(&model, &theta, &x, by_batch), output_at(&plain, &scaled, &x, by_batch));
+    assert!(relative_error(&got, &before) >= 1e-3);
 }
 
 #[test]
@@ -197,7 +205,7 @@ fn prototypes_are_class_means() {
 
 #[test]
 fn maps_are_resized_as_by_pytorch() {
-    // torch.nn.functional.interpolate(x, mode="bilinear", align_corners=False) by its formula, worked out by hand.
+    // torch.nn.functional.interpolate(x, mode="bilinear", align_corners=False), worked out by hand from its formula.
     let graph = Graph::new();
     let x = graph.input("x", &[1, 1, 2, 1]);
     let wide = resize_bilinear(x, [1, 4]);

@@ -16,8 +16,8 @@ pub struct Vgg {
 }
 
 impl Vgg {
-    /// For images `[h, w, c]`, with the channels of each stage and the number of its convolutions. Panics when they are
-    /// too small for the poolings.
+    /// For images `[h, w, c]`, with the channels of each stage and its number of convolutions. Panics when the images
+    /// are too small for the poolings.
     #[track_caller]
     pub fn new(
         image: [usize; 3],

@@ -6,7 +6,7 @@ use crate::programs::{Memory, Programs};
 use crate::sampler::Sampler;
 use crate::{Advantage, Batch, MakeEnvironment, Method, Rollouts};
 
-/// What one thread needs.
+/// The resources of one thread.
 pub(crate) struct Worker {
     pub(crate) memory: Memory,
     pub(crate) sampler: Sampler,
@@ -72,7 +72,7 @@ impl Shared {
         worker.sampler.sample(&self.programs, &mut worker.memory, phi, keys, n)
     }
 
-    /// Episodes of the task `key` after so many inner steps have been taken.
+    /// Episodes of the task `key` after `step` inner steps have been taken.
     pub(crate) fn episodes(
         &self,
         worker: &mut Worker,
@@ -83,7 +83,7 @@ impl Shared {
         self.sample(worker, phi, [key, key.with_stream(&format!("stage {stage}"))], n)
     }
 
-    /// Samples and adapts as training does: `n` episodes before each inner step and after the last.
+    /// Samples and adapts as in training: `n` episodes before each inner step and after the last.
     pub(crate) fn gather(
         &self,
         worker: &mut Worker,
@@ -125,7 +125,7 @@ impl Task {
         from.iter().zip(to).map(|(from, to)| from - to).collect()
     }
 
-    /// Adapts another θ on the samples there are: the inner loop as a function of θ.
+    /// Adapts another θ on the samples already drawn: the inner loop as a function of θ.
     pub(crate) fn readapt(&mut self, shared: &Shared, memory: &mut Memory, theta: &Params<Tensor>) {
         self.phi = vec![theta.clone()];
         for (batch, &rate) in self.support.iter().zip(&shared.rates) {
@@ -134,7 +134,7 @@ impl Task {
         }
     }
 
-    /// Surrogate loss and mean divergence at φ_K(θ) for a θ that is not kept.
+    /// Surrogate loss and mean divergence at φ_K(θ), for a θ that is not kept.
     pub(crate) fn evaluate(
         &self,
         shared: &Shared,
@@ -153,9 +153,9 @@ impl Task {
         self.outer_gradient(shared, memory, &shared.programs.surrogate_gradient)
     }
 
-    /// The same of PPO's clipped loss.
+    /// The same for PPO's clipped loss.
     pub(crate) fn clipped_gradient(&self, shared: &Shared, memory: &mut Memory) -> Vec<f64> {
-        self.outer_gradient(shared, memory, &shared.programs.clipped_gradient)
+        self.outer_gradient(shared, memory, shared.programs.clipped_gradient())
     }
 
     fn outer_gradient(
@@ -180,7 +180,7 @@ impl Task {
         let moved = programs.params(&self.push(shared, memory, v));
         let phi = self.adapted();
         let product =
-            programs.vector(&programs.fisher_product, memory, [phi, &moved], self.query());
+            programs.vector(programs.fisher_product(), memory, [phi, &moved], self.query());
         self.pull(shared, memory, product)
     }
 

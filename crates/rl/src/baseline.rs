@@ -7,7 +7,7 @@ use crate::Trajectory;
 
 /// λ.
 const RIDGE: f64 = 1e-5;
-/// States count as no farther from zero than this.
+/// Coordinates of states are clipped to this distance from zero.
 const FAR: f64 = 10.0;
 
 /// A fitted baseline.
@@ -17,8 +17,8 @@ pub struct LinearBaseline {
 }
 
 impl LinearBaseline {
-    /// Fits the returns of some trajectories with `observations` coordinates; `returns` has those of every
-    /// step of every trajectory.
+    /// Fits the returns of trajectories with `observations` coordinates; `returns` holds those of every step of every
+    /// trajectory.
     pub fn fit(
         trajectories: &[Trajectory],
         returns: &[Vec<f64>],
@@ -61,15 +61,15 @@ fn features(observation: &[f64], t: usize, row: &mut [f64]) {
     row[2 * n..].copy_from_slice(&[tau, tau * tau, tau * tau * tau, 1.0]);
 }
 
-/// Solves `A x = b` for a positive definite matrix, of which the lower triangle is given, by Cholesky's
-/// factorisation. The matrices here have some ten rows: too little for a dependency.
+/// Solves `A x = b` for a positive definite matrix, of which the lower triangle is given, by Cholesky's factorisation.
+/// The matrices here have about ten rows: too few to justify a dependency.
 fn solve(mut a: Vec<f64>, mut b: Vec<f64>) -> Vec<f64> {
     let n = b.len();
     for i in 0..n {
         for j in 0..=i {
             let dot: f64 = (0..j).map(|k| a[i * n + k] * a[j * n + k]).sum();
             let left = a[i * n + j] - dot;
-            // Rounding may leave nothing of a pivot, which is λ at least.
+            // Rounding may wipe out a pivot, which should be at least λ.
             a[i * n + j] = if i == j { left.max(RIDGE).sqrt() } else { left / a[j * n + j] };
         }
     }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_system_is_solved() {
-        // Of the matrix the lower triangle alone is given.
+        // Only the lower triangle of the matrix is given.
         let full = [4.0, 1.0, 0.5, 1.0, 3.0, -0.25, 0.5, -0.25, 2.0];
         let x = [1.0, -2.0, 3.0];
         let b: Vec<f64> =

@@ -63,8 +63,7 @@ impl Advantage {
         Advantage::sums(&deltas, self.discount * self.gae_lambda)
     }
 
-    /// Advantages of all samples, of mean zero and deviation one, against a baseline fitted to the same
-    /// trajectories.
+    /// Advantages of all samples, with mean zero and deviation one, against a baseline fitted to the same trajectories.
     fn of_all(&self, rollouts: &Rollouts) -> Vec<f64> {
         let Rollouts { trajectories, observation_len, .. } = rollouts;
         let returns: Vec<Vec<f64>> =

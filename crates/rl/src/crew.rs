@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 
 use crate::adaptation::Worker;
 
-/// A worker for every thread.
+/// One worker per thread.
 pub(crate) struct Crew {
     pool: ThreadPool,
     workers: Vec<Mutex<Worker>>,
@@ -19,8 +19,8 @@ impl Crew {
         Crew { pool, workers }
     }
 
-    /// `f` of every item, in order of the items. Which thread takes an item changes nothing: workers carry
-    /// nothing from one to the next.
+    /// `f` of every item, in order of the items. It does not matter which thread takes an item: workers carry no state
+    /// from one item to the next.
     pub(crate) fn map<T: Send, R: Send>(
         &self,
         items: &mut [T],

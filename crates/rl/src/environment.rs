@@ -22,7 +22,7 @@ impl Space {
         self.low.len()
     }
 
-    /// A coordinate of an action in units of the bounds, where ±1 are they, clipped to them.
+    /// A coordinate of an action given in units of the bounds, where ±1 are the bounds, and clipped to them.
     pub fn action(&self, coordinate: usize, units: f64) -> f64 {
         let (low, high) = (self.low[coordinate], self.high[coordinate]);
         (low + (units + 1.0) * 0.5 * (high - low)).clamp(low, high)
@@ -34,7 +34,7 @@ impl Space {
     }
 }
 
-/// What a step leads to, beside the observation.
+/// The result of a step, apart from the observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// Reward of the step.
@@ -45,20 +45,20 @@ pub struct Step {
     pub truncated: bool,
 }
 
-/// A family of control tasks, standing at one task of it and in one episode of that.
+/// A family of control tasks; it is always at one of its tasks and in one episode of that task.
 ///
-/// Random numbers come from keys alone: a task, and an episode, are functions of theirs.
+/// Random numbers come from keys alone: each task and each episode is a function of its key.
 pub trait Environment: Send {
-    /// What an observation lies in.
+    /// The space of observations.
     fn observation_space(&self) -> Space;
 
-    /// What an action should lie in; a step clips one that does not.
+    /// The space of actions; a step clips actions outside it.
     fn action_space(&self) -> Space;
 
     /// Steps after which an episode is truncated.
     fn horizon(&self) -> usize;
 
-    /// Draws the task that the next episodes are of.
+    /// Draws the task of the next episodes.
     fn set_task(&mut self, key: Key);
 
     /// Starts an episode and writes its first observation.

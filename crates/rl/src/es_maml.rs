@@ -6,8 +6,9 @@
 //!
 //! No derivative is taken, not even of the policy.
 //!
-//! Departures: the paper's code normalises returns; here the differences of a sum are divided by their standard
-//! deviation, in both loops. A task is drawn for every perturbation, not one for all of them; F of the two signs is on the same one.
+//! Departures: the paper's code normalises returns; here the differences in a sum are divided by their standard
+//! deviation, in both loops. A new task is drawn for every perturbation instead of one for all of them; the F values of
+//! its two signs are on the same task.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,17 +24,17 @@ use crate::{Environment, MakeEnvironment, Policy, Space};
 pub struct EsMaml {
     /// σ of both loops.
     pub sigma: f64,
-    /// n, perturbations of an adaptation.
+    /// n, the perturbations of an adaptation.
     pub queries: usize,
     /// α.
     pub inner_rate: f64,
-    /// m, antithetic pairs of an outer step.
+    /// m, the antithetic pairs of an outer step.
     pub perturbations: usize,
     /// η.
     pub outer_rate: f64,
     /// Adaptation steps in training.
     pub steps: usize,
-    /// Element type of parameters and policies. θ moves in double precision, and is rounded to it after each step.
+    /// Element type of parameters and policies. θ is updated in double precision and rounded to it after each step.
     pub dtype: Dtype,
 }
 
@@ -76,7 +77,7 @@ pub struct EsTrainer {
     pool: ThreadPool,
 }
 
-/// What one thread needs: environments for `n + 1` policies that act side by side.
+/// The resources of one thread: environments for `n + 1` policies that act side by side.
 struct Arena {
     workspace: Workspace,
     environments: Vec<Box<dyn Environment>>,
@@ -85,7 +86,7 @@ struct Arena {
 }
 
 impl EsTrainer {
-    /// A run at its start. Panics when the environment's spaces are not the policy's.
+    /// A run at its start. Panics when the environment's spaces do not match the policy's.
     #[track_caller]
     pub fn new(
         settings: EsMaml,
@@ -96,8 +97,12 @@ impl EsTrainer {
     ) -> EsTrainer {
         let environment = make();
         let spaces = [environment.observation_space().len(), environment.action_space().len()];
-        assert_eq!(spaces, [policy.observations(), policy.actions()], "spaces of the policy");
-        // Every policy has parameters of its own, and one state.
+        assert_eq!(
+            spaces,
+            [policy.observations(), policy.actions()],
+            "spaces differ from the policy's"
+        );
+        // Every policy has its own parameters, and a single state.
         let one = Graph::new();
         let params = policy.parameters().map_named(|name, shape| one.input(name, shape));
         let state = one.input("observation", &[1, policy.observations()]);
@@ -138,7 +143,7 @@ impl EsTrainer {
         }
     }
 
-    /// Returns of an episode under each of some policies, at most `n + 1` of them.
+    /// Returns of one episode under each of the policies, of which there are at most `n + 1`.
     fn returns(&self, arena: &mut Arena, policies: &[Vec<f64>], episode: Key) -> Vec<f64> {
         let Arena { workspace, environments, bounds, steps } = arena;
         let places = environments.len();
@@ -172,7 +177,7 @@ impl EsTrainer {
         sums
     }
 
-    /// Parameters of several policies behind one another, tensor by tensor; the first one fills up.
+    /// Parameters of several policies, stacked tensor by tensor; the first policy fills the unused places.
     fn stack(&self, policies: &[Vec<f64>], places: usize) -> Vec<Tensor> {
         let mut first = 0;
         let one = |shape: &Vec<usize>| {
@@ -199,7 +204,7 @@ impl EsTrainer {
         (adapted, returns[0])
     }
 
-    /// `U` as often as trained with, then f.
+    /// `U` as many times as in training, then f.
     fn adapted_return(&self, arena: &mut Arena, theta: &[f64], key: Key) -> f64 {
         let mut phi = theta.to_vec();
         for step in 0..self.settings.steps {
@@ -239,7 +244,7 @@ impl EsTrainer {
         }
     }
 
-    /// Return on test tasks after 0 to `steps` adaptations: a row for every task. Nothing when `stop` turns true before the
+    /// Return on test tasks after 0 to `steps` adaptations: one row per task. `None` when `stop` turns true before the
     /// last adaptation of the last task has begun.
     pub fn test(&self, tasks: usize, steps: usize, stop: &AtomicBool) -> Option<Vec<Vec<f64>>> {
         let theta = self.flat();
@@ -358,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_estimate_climbs_a_slope() {
-        // f(θ) = ⟨c, θ⟩: Σ ⟨c, g⟩ g goes along c.
+        // f(θ) = ⟨c, θ⟩: Σ ⟨c, g⟩ g points along c.
         let c = [1.0, -2.0, 0.5];
         let noise = directions(Key::new(1), 4000, 3);
         let differences: Vec<f64> =

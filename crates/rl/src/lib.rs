@@ -6,15 +6,15 @@
 //! | file | what is there |
 //! |---|---|
 //! | `environment.rs`, `navigation.rs` | the trait, in the Gymnasium convention, and the tasks |
-//! | `locomotion/` | robots that run, in MuJoCo, which is loaded where it is there |
+//! | `locomotion/` | running robots in MuJoCo, which is loaded if it is installed |
 //! | `policy.rs` | the Gaussian policy |
-//! | `sampler.rs` | trajectories, all of a task's at a time |
+//! | `sampler.rs` | trajectories of a task, all advanced one step at a time |
 //! | `baseline.rs`, `batch.rs` | returns, linear baseline, advantages |
 //! | `programs.rs` | all derivatives, compiled |
 //! | `method.rs`, `adaptation.rs` | the inner loop, and products with its derivative |
 //! | `trpo.rs`, `trainer.rs` | the outer loop |
-//! | `es_maml.rs` | evolution in place of gradients |
-//! | `picture.rs` | paths and learning curves as SVG |
+//! | `es_maml.rs` | evolution instead of gradients |
+//! | `picture.rs` | navigation paths as SVG |
 
 mod adaptation;
 mod baseline;

@@ -1,12 +1,12 @@
-//! The inner loop, and what of it the outer gradient goes through.
+//! The inner loop, and how the outer gradient flows through it.
 //!
-//! In every method the inner loop is the policy gradient on trajectories of its own, drawn by the policy that
-//! the step starts from:
+//! In every method the inner loop is the policy gradient on its own trajectories, drawn by the policy that the step
+//! starts from:
 //!
 //! φ_0 = θ     φ_{k+1} = φ_k − α M ∇L_k(φ_k)     L_k(φ) = −1/n Σ A_i log π_φ(a_i | s_i)
 //!
 //! with M the projection to the parameters that adapt. The trajectories, and so the advantages A, are data: no
-//! derivative flows through how they were drawn. With `J = Π_k (I − α M H_k)` and `H_k = ∇²L_k(φ_k)` the outer
+//! derivative flows through how they were drawn. With `J = Π_k (I − α M H_k)` and `H_k = ∇²L_k(φ_k)`, the outer
 //! gradient of an outer loss L_Q at φ_K is `Jᵀ ∇L_Q(φ_K)`.
 
 /// A meta-learning method.
@@ -16,26 +16,26 @@ pub enum Method {
     Maml,
     /// The same, section 5.2: J is taken to be the identity.
     Fomaml,
-    /// Raghu et al. 2020, arXiv 1909.09157: the head alone adapts, `log σ` included; J is exact.
+    /// Raghu et al. 2020, arXiv 1909.09157: only the head adapts, including `log σ`; J is exact.
     Anil,
     /// Nichol, Achiam, Schulman 2018, arXiv 1803.02999: the outer "gradient" is θ − φ_K.
     Reptile,
-    /// Kim, Park, Choi 2020, arXiv 2006.04298, as far as its abstract tells: in training, a window of inner
-    /// steps shares one gradient, and so its trajectories and its Hessian: `J = Π_j (I − αW H_j)`.
+    /// Kim, Park, Choi 2020, arXiv 2006.04298, as far as its abstract describes it: in training, a window of inner
+    /// steps shares one gradient, hence its trajectories and its Hessian: `J = Π_j (I − αW H_j)`.
     MultiStep {
         /// Steps W that share a gradient.
         window: usize,
     },
 }
 
-/// How a task is adapted to.
+/// How to adapt to a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InnerLoop {
     /// The method.
     pub method: Method,
     /// α.
     pub rate: f64,
-    /// Inner steps K in training; with none θ is trained on all tasks together.
+    /// Inner steps K in training; with zero, θ is trained on all tasks together.
     pub steps: usize,
 }
 
@@ -58,7 +58,7 @@ impl Method {
 }
 
 impl InnerLoop {
-    /// Rates of the gradients taken in training, one for each: α times the steps that share it.
+    /// Rates of the gradients taken in training, one per gradient: α times the number of steps that share it.
     pub fn training_rates(&self) -> Vec<f64> {
         let window = match self.method {
             Method::MultiStep { window } => window.max(1),
@@ -68,8 +68,8 @@ impl InnerLoop {
         starts.map(|at| self.rate * window.min(self.steps - at) as f64).collect()
     }
 
-    /// Rate of a step of adaptation after training, where each has a gradient of its own: α at first, then
-    /// α/2, as in the code of Finn et al. 2017.
+    /// Rate of a step of adaptation after training, where each step has its own gradient: α for the first, then α/2, as
+    /// in the code of Finn et al. 2017.
     pub fn test_rate(&self, step: usize) -> f64 {
         if step == 0 { self.rate } else { 0.5 * self.rate }
     }

@@ -1,9 +1,9 @@
-//! A point that finds its way on a plane: Finn, Abbeel, Levine 2017, arXiv 1703.03400, section 5.3.
+//! A point that navigates on a plane: Finn, Abbeel, Levine 2017, arXiv 1703.03400, section 5.3.
 //!
-//! The task is a goal in [−½, ½]². From the origin the point moves by its action, of at most 0.1 in either
-//! direction. The reward is minus the distance to the goal after the step; the episode ends where both
-//! coordinates are within 0.01 of it, or after 100 steps. The observation is the position alone, so that only
-//! rewards tell where the goal is.
+//! The task is a goal in [−½, ½]². The point starts at the origin and moves by its action, at most 0.1 in each
+//! direction. The reward is minus the distance to the goal after the step; the episode ends when both coordinates are
+//! within 0.01 of the goal, or after 100 steps. The observation is the position alone, so that only the rewards reveal
+//! the goal.
 //!
 //! Departures from the paper's text, as in its code: the reward is minus the distance, not its square.
 
@@ -12,12 +12,12 @@ use rand::RngExt;
 
 use crate::{Environment, Space, Step};
 
-/// What is observed.
+/// What a policy observes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// The state alone: in navigation the position.
+    /// The state alone: in navigation, the position.
     Position,
-    /// The state, then the goal: what an oracle sees.
+    /// The state and the goal: what an oracle sees.
     Goal,
 }
 
@@ -32,19 +32,19 @@ pub struct Navigation2d {
 
 /// Coordinates of goals are at most this far from the origin.
 const REACH: f64 = 0.5;
-/// Longest move in either direction.
+/// Longest move along either axis.
 const STRIDE: f64 = 0.1;
-/// At most this far from the goal in either direction, the point has arrived.
+/// The point has arrived when it is at most this far from the goal along either axis.
 const NEAR: f64 = 0.01;
 const HORIZON: usize = 100;
 
 impl Navigation2d {
-    /// At the origin, with the goal there too until a task is set.
+    /// A point at the origin, whose goal is there too until a task is set.
     pub fn new(sight: Sight) -> Navigation2d {
         Navigation2d { sight, goal: [0.0; 2], position: [0.0; 2], steps: 0 }
     }
 
-    /// Where the goal is.
+    /// The current goal.
     pub fn goal(&self) -> [f64; 2] {
         self.goal
     }
@@ -128,7 +128,7 @@ mod tests {
             if step.terminated {
                 break;
             }
-            // A stride at most in either direction.
+            // At most one stride in either direction.
             assert!(seen.iter().take(2).all(|x| x.abs() <= 0.5), "{seen:?}");
         }
         assert!(last.is_some_and(|step| step.terminated && !step.truncated), "{last:?}");
@@ -141,7 +141,7 @@ mod tests {
         let mut seen = [0.0; 2];
         point.reset(Key::new(2), &mut seen);
         for step in 1..=HORIZON {
-            // Away from every goal; only so far at a time.
+            // Away from every goal, but only one stride at a time.
             let end = point.step(&[-3.0, -3.0], &mut seen);
             assert_eq!((end.terminated, end.truncated), (false, step == HORIZON), "step {step}");
         }

@@ -5,15 +5,15 @@ use std::fmt::Write;
 /// Paths of a point on one task of navigation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskPaths {
-    /// Where it should go.
+    /// The goal.
     pub goal: [f64; 2],
-    /// Its paths before adaptation.
+    /// Paths before adaptation.
     pub before: Vec<Vec<[f64; 2]>>,
-    /// Its paths after.
+    /// Paths after adaptation.
     pub after: Vec<Vec<[f64; 2]>>,
 }
 
-/// Side of one task's frame, in pixels, and what of the plane it shows.
+/// Side of one task's frame in pixels, and the part of the plane it shows.
 const SIDE: f64 = 240.0;
 const REACH: f64 = 0.9;
 const GREY: &str = "#9a9a9a";

@@ -5,7 +5,7 @@ use innerloop_nn::{
     Activation, Init, Layout, Mlp, Model, NormStatistics, ParamSpec, Vars, initialise,
 };
 
-/// The parameter with `log σ`. It belongs to the head: methods that adapt the head alone adapt it.
+/// The parameter `log σ`. It belongs to the head: methods that adapt only the head adapt it too.
 pub const LOG_STD: &str = "head.log_std";
 
 /// Smallest standard deviation, as in the code of Finn et al. 2017.
@@ -13,7 +13,7 @@ const LEAST_STD: f64 = 1e-6;
 
 /// `π_θ(a | s) = N(a; μ_θ(s), diag σ²)`, with σ the same in every state.
 ///
-/// Actions are in units of the environment's bounds: ±1 is as far as it goes.
+/// Actions are in units of the environment's bounds: ±1 are the bounds.
 pub struct Policy {
     mean: Mlp,
     activation: Activation,
@@ -32,8 +32,8 @@ pub struct Gaussian<'g> {
 }
 
 impl Policy {
-    /// A policy of the given numbers of coordinates. Weights start as Glorot and Bengio's uniform, biases
-    /// and `log σ` at zero.
+    /// A policy with the given numbers of coordinates. Weights start from Glorot and Bengio's uniform distribution,
+    /// biases and `log σ` at zero.
     pub fn new(
         observations: usize,
         hidden: &[usize],
@@ -70,12 +70,12 @@ impl Policy {
         self.specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect()
     }
 
-    /// Number of parameters' elements.
+    /// Total number of elements of the parameters.
     pub fn len(&self) -> usize {
         self.specs.iter().map(|spec| volume(&spec.shape)).sum()
     }
 
-    /// True without parameters, which no policy is.
+    /// True without parameters, which never happens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -99,8 +99,8 @@ impl Policy {
         params[LOG_STD].iter().map(|log_std| log_std.max(LEAST_STD.ln())).collect()
     }
 
-    /// The mean of [`Policy::distribution`] where weights are given as `[in, out]`: rows of few states meet them as
-    /// they lie, where others are packed at every product.
+    /// The mean of [`Policy::distribution`] with weights given as `[in, out]`: small batches of states use them in
+    /// place, whereas the other layout is packed for every product.
     pub(crate) fn mean_by_columns<'g>(&self, params: &Vars<'g>, states: Var<'g>) -> Var<'g> {
         let layers = self.mean.parameters().chunks_exact(2);
         let last = layers.len() - 1;

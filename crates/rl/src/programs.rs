@@ -1,7 +1,7 @@
-//! The compiled programs: all derivatives a method needs, on a chunk of samples at a time.
+//! The compiled programs: all derivatives that a method needs, one chunk of samples at a time.
 //!
-//! Losses and their derivatives are sums over samples, so that a batch of any size runs chunk by chunk, small
-//! enough to stay in a core's cache. What a chunk contributes is added up in double precision, in order.
+//! Losses and their derivatives are sums over samples, so that a batch of any size runs chunk by chunk, with chunks
+//! small enough to stay in a core's cache. The chunks' contributions are added up in double precision, in order.
 
 use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Var, Workspace, grad_params, hvp, jvp, vjp,
@@ -24,11 +24,19 @@ pub(crate) struct Programs {
     pub(crate) hessian_product: Program,
     pub(crate) surrogate: Program,
     pub(crate) surrogate_gradient: Program,
-    pub(crate) clipped_gradient: Program,
-    pub(crate) fisher_product: Program,
+    clipped_gradient: Option<Program>,
+    fisher_product: Option<Program>,
 }
 
-/// What the programs of one thread run in.
+/// What an outer step needs beside the surrogate and its gradient.
+pub(crate) struct StepPrograms {
+    /// The Fisher product, of TRPO.
+    pub(crate) fisher: bool,
+    /// ε of the clipped surrogate, of PPO.
+    pub(crate) clip: Option<f64>,
+}
+
+/// The memory that one thread's programs run in.
 pub(crate) struct Memory {
     workspace: Workspace,
     outputs: Params<Tensor>,
@@ -42,9 +50,9 @@ struct Traced<'g> {
     now: Gaussian<'g>,
     old: Gaussian<'g>,
     actions: Var<'g>,
-    /// `A_i / n`, and zero in rows without a sample.
+    /// `A_i / n`, and zero in padding rows.
     advantages: Var<'g>,
-    /// `1 / n`, and zero in rows without a sample.
+    /// `1 / n`, and zero in padding rows.
     weights: Var<'g>,
 }
 
@@ -109,8 +117,13 @@ impl<'g> Traced<'g> {
 }
 
 impl Programs {
-    /// Compiles for rollouts of `rollout_rows` trajectories at a time. `clip` is PPO's ε.
-    pub(crate) fn new(policy: &Policy, rollout_rows: usize, clip: f64, dtype: Dtype) -> Programs {
+    /// Compiles for rollouts of `rollout_rows` trajectories at a time.
+    pub(crate) fn new(
+        policy: &Policy,
+        rollout_rows: usize,
+        step: StepPrograms,
+        dtype: Dtype,
+    ) -> Programs {
         let graph = Graph::new();
         let traced = Traced::new(&graph, policy);
         let gradient = |loss| grad_params(loss, &traced.params);
@@ -125,8 +138,10 @@ impl Programs {
             hessian_product: compile(&hvp(loss, params, direction, params)),
             surrogate: compile(&[traced.surrogate(), traced.divergence()]),
             surrogate_gradient: compile(gradient(traced.surrogate()).values()),
-            clipped_gradient: compile(gradient(traced.clipped(clip)).values()),
-            fisher_product: compile(traced.fisher_product().values()),
+            clipped_gradient: step
+                .clip
+                .map(|epsilon| compile(gradient(traced.clipped(epsilon)).values())),
+            fisher_product: step.fisher.then(|| compile(traced.fisher_product().values())),
             forward: {
                 let graph = Graph::new();
                 let params = policy
@@ -146,13 +161,24 @@ impl Programs {
             &self.hessian_product,
             &self.surrogate,
             &self.surrogate_gradient,
-            &self.clipped_gradient,
-            &self.fisher_product,
         ];
+        let of_step = [&self.clipped_gradient, &self.fisher_product];
+        let all: Vec<&Program> =
+            all.into_iter().chain(of_step.into_iter().filter_map(Option::as_ref)).collect();
         Memory {
             workspace: Workspace::new(&all, self.dtype, Isa::detect()),
             outputs: self.shapes.map(|shape| Tensor::zeros(self.dtype, shape)),
         }
+    }
+
+    /// The gradient of PPO's clipped surrogate. Panics where the outer step has none.
+    pub(crate) fn clipped_gradient(&self) -> &Program {
+        self.clipped_gradient.as_ref().expect("compiled for PPO")
+    }
+
+    /// The Fisher product. Panics where the outer step has none.
+    pub(crate) fn fisher_product(&self) -> &Program {
+        self.fisher_product.as_ref().expect("compiled for TRPO")
     }
 
     /// Element type of parameters.
@@ -160,17 +186,17 @@ impl Programs {
         self.dtype
     }
 
-    /// Trajectories that go on together.
+    /// Number of trajectories that run together.
     pub(crate) fn rollout_rows(&self) -> usize {
         self.rollout_rows
     }
 
-    /// All parameters one behind another.
+    /// All parameters, flattened into one vector.
     pub(crate) fn flat(&self, params: &Params<Tensor>) -> Vec<f64> {
         params.values().iter().flat_map(Tensor::iter).collect()
     }
 
-    /// Parameters from their elements one behind another.
+    /// Parameters from a flat vector.
     pub(crate) fn params(&self, flat: &[f64]) -> Params<Tensor> {
         let mut rest = flat;
         let params = self.shapes.map(|shape| {
@@ -178,11 +204,11 @@ impl Programs {
             rest = behind;
             Tensor::from_f64(shape, own.to_vec()).cast(self.dtype)
         });
-        assert!(rest.is_empty(), "{} elements too many", rest.len());
+        assert!(rest.is_empty(), "{} surplus elements", rest.len());
         params
     }
 
-    /// Parameters as [`Programs::forward`] takes them.
+    /// Parameters in the form [`Programs::forward`] takes.
     pub(crate) fn for_rollouts(&self, params: &Params<Tensor>) -> Params<Tensor> {
         params.map(|tensor| match tensor.shape().len() {
             2 => tensor.permuted(&[1, 0]),
@@ -190,7 +216,7 @@ impl Programs {
         })
     }
 
-    /// Mean `[rows, a]` in the states.
+    /// The mean `[rows, a]` for the states.
     pub(crate) fn forward(
         &self,
         memory: &mut Memory,
@@ -221,7 +247,7 @@ impl Programs {
         sums
     }
 
-    /// A gradient, or a product with a direction, of a batch, all elements one behind another.
+    /// A gradient, or a product with a direction, for a batch, flattened.
     pub(crate) fn vector(
         &self,
         program: &Program,
@@ -268,7 +294,7 @@ impl Programs {
     }
 }
 
-/// A weight's shape turned round; any other's as it is.
+/// The shape of a weight transposed; other shapes unchanged.
 fn by_columns(shape: &[usize]) -> Shape {
     shape.iter().rev().copied().collect()
 }
@@ -284,7 +310,7 @@ fn add<T: Copy + Into<f64>>(sums: &mut [f64], values: &[T]) {
     sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += value.into());
 }
 
-/// Rows of a chunk's arrays.
+/// Number of rows in a chunk's arrays.
 pub(crate) fn rows() -> usize {
     ROWS
 }

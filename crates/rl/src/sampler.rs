@@ -6,7 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use crate::programs::{Memory, Programs};
 use crate::{Environment, MakeEnvironment, Policy, Space};
 
-/// One episode, or what of it was seen. Arrays have a row for every step.
+/// One episode, or the part of it that was seen. Arrays have one row per step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trajectory {
     /// States acted in, `[steps · observations]`.
@@ -47,7 +47,7 @@ impl Rollouts {
     }
 }
 
-/// Environments of one thread, and the arrays that go with them.
+/// The environments of one thread, and the arrays that go with them.
 pub(crate) struct Sampler {
     environments: Vec<Box<dyn Environment>>,
     bounds: Space,
@@ -70,7 +70,7 @@ impl Sampler {
         }
     }
 
-    /// `n` episodes of the task with this key; their randomness is that of `episodes`.
+    /// `n` episodes of the task with this key; their randomness comes from `episodes`.
     pub(crate) fn sample(
         &mut self,
         programs: &Programs,
@@ -97,7 +97,7 @@ impl Sampler {
         rollouts
     }
 
-    /// An episode for every key, all a step at a time.
+    /// One episode per key, all advanced one step at a time.
     fn together(
         &mut self,
         programs: &Programs,

@@ -9,7 +9,7 @@ use innerloop_meta::outer::Optimizer;
 use innerloop_nn::Activation;
 
 use crate::adaptation::{Shared, Task, Worker};
-use crate::programs::Programs;
+use crate::programs::{Programs, StepPrograms};
 use crate::trainer::{MetaRl, Outer, Settings};
 use crate::{
     Advantage, Environment, EsMaml, EsTrainer, InnerLoop, MakeEnvironment, Method, Navigation2d,
@@ -23,7 +23,7 @@ fn environment() -> MakeEnvironment {
     Box::new(|| Box::new(Navigation2d::new(Sight::Position)))
 }
 
-/// A smooth policy, so that differences are good ones.
+/// A smooth policy, so that differences are accurate.
 fn policy() -> Policy {
     Policy::new(2, &[5, 4], 2, Activation::Tanh)
 }
@@ -37,7 +37,8 @@ struct Case {
 
 fn case(method: Method, steps: usize) -> Case {
     let policy = policy();
-    let programs = Programs::new(&policy, EPISODES, 0.2, Dtype::F64);
+    let step = StepPrograms { fisher: true, clip: Some(0.2) };
+    let programs = Programs::new(&policy, EPISODES, step, Dtype::F64);
     let theta = policy.initial(Key::new(3), Dtype::F64);
     let inner = InnerLoop { method, rate: 0.4, steps };
     let mask =
@@ -149,7 +150,7 @@ fn the_fisher_product_is_the_hessian_of_the_divergence() {
         let other = task.fisher_product(shared, &mut worker.memory, &u);
         let name = format!("{method:?}, {steps} steps");
         close(&format!("{name}, symmetry"), dot(&product, &u), dot(&other, &v), 1e-10);
-        // The divergence and its gradient vanish at θ: D(h v) = ½ h² vᵀ A v + O(h⁴) in D(h v) + D(−h v).
+        // The divergence and its gradient vanish at θ, so D(h v) + D(−h v) = h² vᵀ A v + O(h⁴).
         let h = 1e-3;
         let even = |case: &mut Case, h: f64| case.moved(&v, h)[1] + case.moved(&v, -h)[1];
         let (small, large) = (even(&mut case, h), even(&mut case, 2.0 * h));
@@ -162,7 +163,7 @@ fn the_fisher_product_is_the_hessian_of_the_divergence() {
 fn a_wrong_product_is_noticed() {
     let mut case = case(Method::Maml, 1);
     let v = case.direction(2);
-    // Without the way through the inner step, as a first-order method has it.
+    // Without the derivative of the inner step, as in a first-order method.
     case.shared.method = Method::Fomaml;
     let Case { task, shared, worker, .. } = &mut case;
     let product = task.fisher_product(shared, &mut worker.memory, &v);
@@ -202,7 +203,7 @@ fn ppo_starts_along_the_surrogate_and_stops_at_the_clip() {
     for (a, b) in at_start.iter().zip(&clipped) {
         assert!((a - b).abs() <= 1e-12, "{a:e} {b:e}");
     }
-    // Far away ratios are out of bounds on one side or the other.
+    // Far away, ratios are out of bounds on one side or the other.
     let far: Vec<f64> = theta.iter().map(|t| t + 0.5).collect();
     let far = shared.programs.params(&far);
     task.readapt(shared, &mut worker.memory, &far);
@@ -261,7 +262,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
-/// Navigation that turns `stop` true as the `at`-th episode begins.
+/// Navigation that sets `stop` as the `at`-th episode begins.
 struct Stopping {
     point: Navigation2d,
     at: usize,
@@ -298,8 +299,8 @@ impl Environment for Stopping {
     }
 }
 
-/// A test that is stopped as its `at`-th episode begins ends with the adaptation step that this one belongs to: episodes
-/// begun, and whether that was all of them. One thread, three tasks, two steps.
+/// A test that is stopped as its `at`-th episode begins ends with the adaptation step that this episode belongs to.
+/// Returns the number of episodes begun, and whether those were all. One thread, three tasks, two steps.
 fn stopped_test(evolution: bool, at: usize) -> (usize, bool) {
     let (begun, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (episodes, heard) = (begun.clone(), stop.clone());
@@ -321,7 +322,7 @@ fn stopped_test(evolution: bool, at: usize) -> (usize, bool) {
 #[test]
 fn a_test_stops_between_two_steps() {
     for evolution in [false, true] {
-        // Four episodes a step, twelve a task.
+        // Four episodes per step, twelve per task.
         for (at, ends) in [(1, 4), (4, 4), (5, 8), (12, 12), (17, 20), (32, 32)] {
             assert_eq!(stopped_test(evolution, at), (ends, false), "evolution: {evolution}");
         }

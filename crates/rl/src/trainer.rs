@@ -18,7 +18,7 @@ use rayon::ThreadPool;
 
 use crate::adaptation::{Shared, Task, Worker};
 use crate::crew::Crew;
-use crate::programs::Programs;
+use crate::programs::{Programs, StepPrograms};
 use crate::{Advantage, InnerLoop, MakeEnvironment, Method, Policy, Rollouts, Trpo};
 
 /// How θ moves.
@@ -26,37 +26,37 @@ use crate::{Advantage, InnerLoop, MakeEnvironment, Method, Policy, Rollouts, Trp
 pub enum Outer {
     /// Within a trust region of the adapted policies.
     Trpo(Trpo),
-    /// Several steps on the clipped surrogate of the same trajectories, each through the inner loop anew:
-    /// Schulman et al. 2017, arXiv 1707.06347, with the adapted policy in the place of the policy.
+    /// Several steps on the clipped surrogate of the same trajectories, each going through the inner loop anew:
+    /// Schulman et al. 2017, arXiv 1707.06347, with the adapted policy in place of the policy.
     Ppo {
         /// ε.
         clip: f64,
         /// Steps on the same trajectories.
         epochs: usize,
-        /// What takes them.
+        /// The optimizer that takes them.
         optimizer: Optimizer,
         /// Their rate.
         rate: f64,
     },
     /// One step along the meta-gradient.
     Plain {
-        /// What takes it.
+        /// The optimizer that takes it.
         optimizer: Optimizer,
         /// Its rate.
         rate: f64,
     },
 }
 
-/// All that fixes the numbers of a run, beside environment and policy.
+/// Everything that determines the results of a run, apart from environment and policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Source of all random numbers.
     pub seed: u64,
     /// Element type of parameters and programs.
     pub dtype: Dtype,
-    /// Tasks of an outer step.
+    /// Tasks per outer step.
     pub meta_batch_size: usize,
-    /// Episodes of a task for each inner step, and for the outer one.
+    /// Episodes per task for each inner step, and for the outer step.
     pub trajectories: usize,
     /// Returns and advantages.
     pub advantage: Advantage,
@@ -71,13 +71,13 @@ pub struct Settings {
 pub struct Report {
     /// Iterations done, this one included.
     pub iteration: u64,
-    /// Mean return over tasks after every inner gradient, none first.
+    /// Mean return over tasks, first before any inner gradient, then after each.
     pub returns: Vec<f64>,
     /// Steps acted in environments.
     pub environment_steps: usize,
     /// Norm of the meta-gradient.
     pub gradient_norm: f64,
-    /// What TRPO did, where it takes the outer step.
+    /// What TRPO did, if it takes the outer step.
     pub trust: Option<Trust>,
 }
 
@@ -88,11 +88,11 @@ pub struct Trust {
     pub losses: [f64; 2],
     /// Mean divergence of the adapted policies after it from those before.
     pub divergence: f64,
-    /// Share of the whole step that the line search took; 0 where θ stayed.
+    /// Fraction of the full step that the line search took; 0 where θ stayed.
     pub share: f64,
 }
 
-/// What went wrong in an iteration; θ is as it was.
+/// What went wrong in an iteration; θ is unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diverged {
     /// What stopped being finite.
@@ -107,7 +107,7 @@ pub struct MetaRl {
     policy: Policy,
     /// Initial parameters θ of the policy.
     pub theta: Params<Tensor>,
-    /// State of the outer optimizer, where there is one.
+    /// State of the outer optimizer, if there is one.
     pub optimizer: OptimizerState,
     /// Iterations done.
     pub iteration: u64,
@@ -116,7 +116,7 @@ pub struct MetaRl {
 }
 
 impl MetaRl {
-    /// A run at its start. Panics when the environment's spaces are not the policy's.
+    /// A run at its start. Panics when the environment's spaces do not match the policy's.
     #[track_caller]
     pub fn new(
         settings: Settings,
@@ -126,12 +126,17 @@ impl MetaRl {
     ) -> MetaRl {
         let environment = make();
         let spaces = [environment.observation_space().len(), environment.action_space().len()];
-        assert_eq!(spaces, [policy.observations(), policy.actions()], "spaces of the policy");
-        let clip = match settings.outer {
-            Outer::Ppo { clip, .. } => clip,
-            Outer::Trpo(_) | Outer::Plain { .. } => 0.2,
+        assert_eq!(
+            spaces,
+            [policy.observations(), policy.actions()],
+            "spaces differ from the policy's"
+        );
+        let step = match settings.outer {
+            Outer::Trpo(_) => StepPrograms { fisher: true, clip: None },
+            Outer::Ppo { clip, .. } => StepPrograms { fisher: false, clip: Some(clip) },
+            Outer::Plain { .. } => StepPrograms { fisher: false, clip: None },
         };
-        let programs = Programs::new(&policy, settings.trajectories, clip, settings.dtype);
+        let programs = Programs::new(&policy, settings.trajectories, step, settings.dtype);
         let theta = policy.initial(Key::new(settings.seed), settings.dtype);
         let of = |name: &str| f64::from(settings.inner.method.adapts(name));
         let mask = theta.iter().flat_map(|(name, t)| std::iter::repeat_n(of(name), t.len()));
@@ -168,7 +173,7 @@ impl MetaRl {
         self.crew.threads()
     }
 
-    /// One outer iteration. On an error nothing has changed.
+    /// Runs one outer iteration. On an error nothing has changed.
     pub fn step(&mut self) -> Result<Report, Diverged> {
         let mut tasks = self.gather();
         let n = tasks.len() as f64;
@@ -227,7 +232,7 @@ impl MetaRl {
         Trust { losses: [loss, step.loss], divergence: step.divergence, share: step.share }
     }
 
-    /// The tasks of the current iteration, sampled and adapted to.
+    /// The tasks of the current iteration, sampled and adapted.
     fn gather(&self) -> Vec<Task> {
         let key = Key::new(self.settings.seed).with_stream("train");
         let mut tasks: Vec<Task> = Vec::new();
@@ -288,9 +293,8 @@ impl MetaRl {
         optimizer.step(&mut self.theta, &gradient, rate, &mut self.optimizer);
     }
 
-    /// Mean return on tasks that training has not seen, after 0 to `steps` policy-gradient steps on
-    /// `trajectories` episodes each: a row for every task. Nothing when `stop` turns true before the last step of the last
-    /// task has begun.
+    /// Mean return on tasks that training has not seen, after 0 to `steps` policy-gradient steps on `trajectories`
+    /// episodes each: one row per task. `None` when `stop` turns true before the last step of the last task has begun.
     pub fn test(
         &self,
         tasks: usize,
@@ -307,7 +311,7 @@ impl MetaRl {
         rows.iter().all(|row| row.len() == steps + 1).then_some(rows)
     }
 
-    /// Key of a test task: the same tasks whatever is trained.
+    /// Key of a test task: the tasks are the same whatever is trained.
     pub fn test_key(seed: u64, task: usize) -> Key {
         Key::new(seed).with_stream("test").at(0, task as u64)
     }
@@ -324,7 +328,7 @@ impl MetaRl {
         all
     }
 
-    /// Adaptation after training: every step has trajectories and a gradient of its own. None begins once `stop` is true.
+    /// Adaptation after training: every step has its own trajectories and gradient. No step begins once `stop` is true.
     fn adapt(
         &self,
         worker: &mut Worker,

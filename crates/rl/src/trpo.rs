@@ -2,7 +2,7 @@
 //!
 //! x ≈ A⁻¹ g by conjugate gradients     s = √(2δ / xᵀ A x)     θ ← θ − s βʲ x
 //!
-//! with A the Hessian of the mean divergence plus damping, and the least j for which the loss falls and the
+//! with A the Hessian of the mean divergence plus damping, and j the smallest number for which the loss falls and the
 //! divergence stays within δ. For MAML, loss and divergence are those of the adapted policies as functions of θ.
 
 /// Settings; the defaults are those of Finn et al. 2017.
@@ -16,7 +16,7 @@ pub struct Trpo {
     pub damping: f64,
     /// β in (0, 1).
     pub backtrack: f64,
-    /// Steps tried, the whole one included.
+    /// Number of step sizes tried, including the full step.
     pub tries: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for Trpo {
     }
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrpoStep {
     /// Where it leads.
@@ -35,13 +35,13 @@ pub struct TrpoStep {
     pub loss: f64,
     /// Mean divergence there.
     pub divergence: f64,
-    /// `βʲ`; zero where no step was good enough and θ stays.
+    /// `βʲ`; zero if no step was good enough and θ stays.
     pub share: f64,
 }
 
 impl Trpo {
-    /// A step from θ, where the loss is `loss` and its gradient `gradient`. `product` multiplies by the
-    /// Hessian of the divergence, `evaluate` gives loss and divergence at another θ.
+    /// A step from θ, where the loss is `loss` and its gradient is `gradient`. `product` multiplies by the Hessian of
+    /// the divergence, `evaluate` gives loss and divergence at another θ.
     pub fn step(
         &self,
         theta: &[f64],
@@ -76,8 +76,8 @@ impl Trpo {
     }
 }
 
-/// Approximates `x = A⁻¹ b` for a positive definite A in so many steps, or fewer where the square of the residual
-/// `r = b − A x` falls to 1e-10. Gives x and r.
+/// Approximates `x = A⁻¹ b` for a positive definite A in at most `steps` steps, fewer when the square of the residual
+/// `r = b − A x` falls to 1e-10. Returns x and r.
 pub fn conjugate_gradients(
     mut product: impl FnMut(&[f64]) -> Vec<f64>,
     b: &[f64],

@@ -1,8 +1,9 @@
-//! Episodes drawn, and memory of image sets: `cargo bench -p innerloop-tasks --bench episodes [-- filter]`.
+//! Drawing episodes, and the memory of image sets: `cargo bench -p innerloop-tasks --bench episodes [-- filter]`.
 //!
-//! Real sets are those in the folder that `INNERLOOP_DATA` names; what is not there is left out. `max alloc` is what the
-//! reading thread takes at most; images in folders and archives are decoded on others, whose memory it does not count.
-//! The made miniImageNet has all 60,000 images of 84x84, each of one colour: 1.18 GiB of pixels. Set `INNERLOOP_CACHE=` (empty) to time decoding.
+//! Real sets are read from the folder that `INNERLOOP_DATA` names; missing ones are skipped. `max alloc` is the peak
+//! allocation of the reading thread; images in folders and archives are decoded on other threads, whose memory is not
+//! counted. The artificial miniImageNet has all 60,000 images of 84x84, each of one colour: 1.18 GiB of pixels. Set
+//! `INNERLOOP_CACHE=` (empty) to time decoding.
 
 use std::fs;
 use std::hint::black_box;
@@ -30,7 +31,7 @@ fn main() {
 /// Sets on disk.
 const SETS: [&str; 3] = ["omniglot", "cifar_fs", "double_mnist"];
 
-/// 5-way 1-shot tasks with 15 queries a class.
+/// 5-way 1-shot tasks with 15 queries per class.
 fn family(name: &str) -> Option<Box<dyn TaskFamily>> {
     let dir = PathBuf::from(std::env::var_os("INNERLOOP_DATA")?);
     match name {
@@ -59,7 +60,7 @@ fn sample_5w1s(bencher: Bencher<'_, '_>, name: &str) {
     });
 }
 
-/// Start-up: reading, and decoding where there is something to decode.
+/// Start-up: reading, and decoding where needed.
 #[divan::bench(args = SETS, sample_count = 5, sample_size = 1)]
 fn load(bencher: Bencher<'_, '_>, name: &str) {
     if family(name).is_some() {
@@ -67,7 +68,7 @@ fn load(bencher: Bencher<'_, '_>, name: &str) {
     }
 }
 
-/// A whole made miniImageNet of 60,000 images.
+/// A whole artificial miniImageNet of 60,000 images.
 #[divan::bench(args = ["images", "zip", "rows", "labels"], sample_count = 1, sample_size = 1)]
 fn load_mini_imagenet(bencher: Bencher<'_, '_>, layout: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -119,7 +120,7 @@ fn make_zip(place: &Path) -> io::Result<()> {
     zip.finish()?.flush()
 }
 
-/// As NumPy writes them: arrays, and the rows of each class or the label of each image.
+/// Pickles as NumPy writes them: arrays, and the rows of each class or the label of each image.
 fn make_pickles(dir: &Path, rows: bool) -> io::Result<()> {
     for (part, first, end) in PARTS {
         let name = match (rows, part) {

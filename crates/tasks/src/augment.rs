@@ -1,4 +1,5 @@
-//! Random changes of training images: each image of each training task is changed anew, support and query alike.
+//! Random changes of training images: each image of each training task is changed independently, support and query
+//! alike.
 
 use std::fmt;
 
@@ -9,16 +10,16 @@ use crate::random::below;
 /// Which changes are made. None by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Augmentation {
-    /// A shift by up to an eighth of the side each way (4 of 32 pixels), what comes in black: a random crop after
-    /// padding.
+    /// A shift by up to an eighth of the side in each direction (4 of 32 pixels), filled with black: a random crop
+    /// after padding.
     pub crop: bool,
-    /// Left and right exchanged, every other time.
+    /// A left-right flip, with probability ½.
     pub flip: bool,
-    /// Turned by 0, 90, 180 or 270 degrees.
+    /// A rotation by 0, 90, 180 or 270 degrees.
     pub rotate: bool,
 }
 
-/// `; training images: crop, flip` after other settings; nothing where nothing is changed.
+/// `; training images: crop, flip`, to follow other settings; empty where nothing is changed.
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [("crop", self.crop), ("flip", self.flip), ("rotate", self.rotate)];
@@ -30,10 +31,10 @@ impl fmt::Display for Augmentation {
     }
 }
 
-/// One change, drawn.
+/// One change, as drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// Rows and columns the image moves down and right.
+    /// Rows down and columns right by which the image moves.
     pub(crate) shift: [isize; 2],
     pub(crate) flip: bool,
     /// Quarter turns counter-clockwise, before the other changes.
@@ -41,7 +42,7 @@ pub(crate) struct Change {
 }
 
 impl Augmentation {
-    /// Draws nothing for a change that is not made.
+    /// Draws no random numbers for a change that is turned off.
     pub(crate) fn draw(self, rng: &mut impl Rng, [h, w, _]: [usize; 3]) -> Change {
         let mut within = |most: usize| below(rng, 2 * most + 1) as isize - most as isize;
         let shift = if self.crop { [within(h / 8), within(w / 8)] } else { [0, 0] };

@@ -1,4 +1,4 @@
-//! What an episode's pixels give away without learning.
+//! What an episode's pixels reveal without learning.
 //!
 //! prediction(q) = argminₖ distance(q, mean of the support of class k)
 
@@ -16,7 +16,7 @@ pub enum Distance {
     Euclidean,
 }
 
-/// Query accuracy, 0 to 1, of the nearest class mean on raw inputs on each of the tasks `0..tasks` of a split: the
+/// Query accuracy, 0 to 1, of the nearest class mean on raw inputs, on each of the tasks `0..tasks` of a split: the
 /// number a learner has to beat, and a check that a loader is right. Fails for a family without classes, and where the
 /// split cannot fill a task.
 pub fn nearest_mean(
@@ -58,7 +58,7 @@ fn accuracy(episode: &Episode, ways: usize, size: usize, distance: Distance) -> 
     let squares: Vec<f32> = sums.chunks_exact(size).map(|mean| dot(mean, mean)).collect();
     let correct = rows(&episode.query_x, &episode.query_y, size)
         .filter(|(x, label)| {
-            // Up to what does not depend on the class.
+            // Distances up to what does not depend on the class.
             let far = |(mean, square): (&[f32], &f32)| match distance {
                 Distance::Cosine => -dot(x, mean) / square.max(f32::MIN_POSITIVE).sqrt(),
                 Distance::Euclidean => square - 2.0 * dot(x, mean),

@@ -10,11 +10,11 @@
 //! checksum               CRC-32 of all before it, u32
 //! ```
 //!
-//! Numbers are little-endian. A file whose key or checksum is another's is decoded anew and replaced. An archive's list has
-//! the CRC-32 of every file, so that other contents are noticed whatever the clock says. In a folder a file whose
-//! contents changed, but neither its size nor its time of modification, is taken for what it was: to know, every file
-//! would have to be read, as `data verify` does and as a run does that finds the cache deleted. The cache never
-//! makes a run fail: what cannot be written is noted on standard error.
+//! Numbers are little-endian. A file with another key or a wrong checksum is decoded again and replaced. An archive's
+//! list has the CRC-32 of every file, so that changed contents are noticed whatever the clock says. In a folder, a
+//! changed file with the same size and time of modification goes unnoticed: detecting it would mean reading every file,
+//! as `data verify` does, and as a run does after the cache is deleted. The cache never makes a run fail: a failure to
+//! write it is noted on standard error.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -28,29 +28,29 @@ use crate::Class;
 use crate::files::{Tree, stamp};
 use crate::picture::{Form, Listed};
 
-/// Environment variable that names the folder; empty, nothing is kept.
+/// Environment variable that names the folder; if it is empty, nothing is kept.
 const VARIABLE: &str = "INNERLOOP_CACHE";
 /// Fewer images are decoded in less than about 0.3 seconds.
 const WORTHWHILE: usize = 10_000;
 const MAGIC: &[u8; 16] = b"innerloop images";
-/// To be raised with every change of this format or of how images are decoded.
+/// Raise this with every change of the format or of how images are decoded.
 const VERSION: u32 = 2;
 
-/// Whether images decoded in an earlier run will do.
+/// Whether images decoded in an earlier run may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// They will; what is decoded is kept.
+    /// They may; newly decoded images are kept.
     Kept,
-    /// They will not: the files themselves are to be seen.
+    /// They may not: the files themselves must be read.
     Anew,
 }
 
-/// How files became bytes. What one made is never taken for what another would make of the same files.
+/// How files are decoded. Images from one decoding are never used for another of the same files.
 #[derive(Clone, Copy)]
 pub(crate) enum Decoding {
-    /// That of [`crate::picture`].
+    /// The decoding of [`crate::picture`].
     Picture(Form),
-    /// Omniglot's, which has one form alone.
+    /// Omniglot's, which has only one form.
     Omniglot,
 }
 
@@ -63,13 +63,13 @@ impl Decoding {
     }
 }
 
-/// Files, those of each class among them, and how they become bytes.
+/// Files, which of them belong to each class, and how they are decoded.
 pub(crate) type Sources<'a> = (&'a Tree, &'a [Listed], Decoding);
 
 /// Extents of an image, and the classes.
 pub(crate) type Images = ([usize; 3], Vec<Class>);
 
-/// The images of some sources: those that are kept, if they will do, or else those that `decode` makes.
+/// The images of some sources: kept ones, if they may be used, or else those that `decode` makes.
 pub(crate) fn load<E>(
     sources: Sources<'_>,
     reading: Reading,
@@ -85,7 +85,7 @@ pub(crate) fn load<E>(
     images
 }
 
-/// The folder, for a set of so many images, if it is worthwhile and there is one.
+/// The cache folder for a set of `images` images, if caching is worthwhile and there is a folder.
 fn folder(images: usize) -> Option<PathBuf> {
     if images < WORTHWHILE {
         return None;
@@ -97,7 +97,7 @@ fn folder(images: usize) -> Option<PathBuf> {
 }
 
 /// The images kept in a folder, or else those that `decode` makes, which are then kept. The second value says why they
-/// could not be.
+/// could not be kept.
 pub(crate) fn through<E>(
     folder: &Path,
     sources: Sources<'_>,
@@ -110,7 +110,7 @@ pub(crate) fn through<E>(
     }
     let decoded = decode();
     let Ok((shape, classes)) = &decoded else { return (decoded, None) };
-    // Sources that changed meanwhile are not known to be what was decoded.
+    // If sources changed in the meantime, it is unknown what was decoded.
     let is_unchanged =
         identify(sources, stamp(sources.0.place()).ok()).is_ok_and(|(_, now)| now == key);
     let kept = match is_unchanged {
@@ -127,8 +127,8 @@ pub(crate) fn through<E>(
     (decoded, note)
 }
 
-/// The cache file's name, which follows from where the sources lie, and the key, which follows from what they are. An
-/// archive is told by a stamp and by its list of contents.
+/// The cache file's name, which follows from where the sources lie, and the key, which follows from their state. An
+/// archive is identified by a stamp and by its list of contents.
 fn identify(
     (tree, classes, decoding): Sources<'_>,
     archive: Option<[u8; 24]>,
@@ -139,7 +139,7 @@ fn identify(
     let name: String =
         Sha256::digest(&place).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let mut hash = Sha256::new();
-    // Each part with its length, so that no two lists of parts are the same bytes.
+    // Each part with its length, so that different lists of parts never give the same bytes.
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
@@ -169,7 +169,7 @@ fn identify(
 
 fn write(path: &Path, key: &[u8; 32], shape: [usize; 3], classes: &[Class]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // Takes the place of what was there when it is whole; removed if anything fails.
+    // Replaces the old file once it is complete; removed if anything fails.
     let mut file = NamedTempFile::new_in(folder)?;
     let inner = BufWriter::new(file.as_file_mut());
     let mut out = Summed { inner, sum: Hasher::new(), done: 0 };
@@ -192,7 +192,7 @@ fn write(path: &Path, key: &[u8; 32], shape: [usize; 3], classes: &[Class]) -> i
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// The images, if the file is whole and has this key.
+/// The images, if the file is intact and has this key.
 fn read(path: &Path, key: &[u8; 32]) -> io::Result<Images> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -209,7 +209,7 @@ fn read(path: &Path, key: &[u8; 32]) -> io::Result<Images> {
     let mut total = 0_u64;
     for _ in 0..input.number()? {
         let size = input.number()?;
-        // What a damaged file claims is not believed.
+        // Sizes claimed by a damaged file are not trusted.
         ensure(size as u64 <= length)?;
         let name = String::from_utf8(input.vec(size)?).map_err(io::Error::other)?;
         let size = u64::from_le_bytes(input.array()?);
@@ -230,7 +230,7 @@ fn ensure(holds: bool) -> io::Result<()> {
     if holds { Ok(()) } else { Err(io::Error::other("not what is looked for")) }
 }
 
-/// A file whose bytes are counted and summed up as they pass.
+/// A file whose bytes are counted and checksummed as they pass.
 struct Summed<T> {
     inner: T,
     sum: Hasher,

@@ -19,26 +19,26 @@ pub struct Class {
 pub struct SplitLists {
     /// Classes to meta-train on.
     pub train: Vec<usize>,
-    /// Classes to choose models by.
+    /// Classes for model selection.
     pub validation: Vec<usize>,
-    /// Classes of the reported numbers.
+    /// Classes for the reported numbers.
     pub test: Vec<usize>,
 }
 
-/// A division by size: which classes, or tasks, are in which split follows from the seed alone.
+/// A division by size: the seed alone determines which classes, or tasks, are in which split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares {
-    /// Share of all that is for training.
+    /// Share for training.
     pub train: f64,
-    /// Share of all that is for validation; the rest is for test.
+    /// Share for validation; the rest is for test.
     pub validation: f64,
-    /// Seed of the order in which they are dealt out.
+    /// Seed of the order in which classes or tasks are dealt out.
     pub seed: u64,
 }
 
 impl SplitLists {
-    /// The numbers below `n`, shuffled and dealt out, each list ascending. Sizes are rounded to the nearest
-    /// number. Fails when a share is not between 0 and 1, or both are more than 1 together.
+    /// The numbers below `n`, shuffled and dealt out, each list ascending. Sizes are rounded to the nearest integer.
+    /// Fails when a share is not between 0 and 1, or when the two add up to more than 1.
     pub fn by_shares(n: usize, shares: Shares) -> Result<SplitLists, Error> {
         let Shares { train, validation, seed } = shares;
         let legal = train >= 0.0 && validation >= 0.0 && train + validation <= 1.0;
@@ -70,8 +70,8 @@ impl SplitLists {
     }
 }
 
-/// Labelled images of one size that episodes are drawn from: stored ones ([`ImageClasses`]), or ones made
-/// when asked for.
+/// Labelled images of one size that episodes are drawn from: stored ones ([`ImageClasses`]), or ones generated on
+/// demand.
 pub trait ImageSet: Send + Sync {
     /// Extents of an image: `[h, w, c]`.
     fn shape(&self) -> [usize; 3];
@@ -85,12 +85,12 @@ pub trait ImageSet: Send + Sync {
     /// Number of samples of a class.
     fn samples(&self, class: usize) -> usize;
 
-    /// One image, `[h, w, c]` row-major, 0 to 255: always the same for the same numbers. A set that makes its
-    /// images makes them in `space`, which is overwritten.
+    /// One image, `[h, w, c]` row-major, 0 to 255: always the same for the same arguments. A set that generates its
+    /// images does so in `space`, which is overwritten.
     fn image<'a>(&'a self, class: usize, sample: usize, space: &'a mut Vec<u8>) -> &'a [u8];
 }
 
-/// A data set of images of one size, one byte a value, with class-disjoint splits.
+/// A data set of images of one size, one byte per value, with class-disjoint splits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageClasses {
     shape: [usize; 3],
@@ -99,8 +99,8 @@ pub struct ImageClasses {
 }
 
 impl ImageClasses {
-    /// A data set of `[h, w, c]` images. Fails when a class does not hold whole images, when a split
-    /// names a class that is not there, or when two splits share a class.
+    /// A data set of `[h, w, c]` images. Fails when a class does not hold whole images, when a split names a class that
+    /// does not exist, or when two splits share a class.
     pub fn new(
         shape: [usize; 3],
         classes: Vec<Class>,

@@ -15,18 +15,18 @@ use crate::{Error, TrainingClasses};
 /// | `query_x` | `[m, h, w, c]` | `[m, d_in]` |
 /// | `query_y` | `[m]` | `[m, d_out]` |
 ///
-/// The rows of a class are contiguous and labels ascend: `0, 0, …, 1, 1, …`. Which class of the family
-/// carries which label is random per task. Training episodes of [`crate::Joint`] are no tasks: their rows have the labels
-/// of all training classes, in random order.
+/// The rows of a class are contiguous and labels ascend: `0, 0, …, 1, 1, …`. Which class of the family gets which label
+/// is random per task. Training episodes of [`crate::Joint`] are not tasks: their rows are labelled among all training
+/// classes and are in random order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
     /// Inputs to adapt on.
     pub support_x: Tensor,
     /// Targets to adapt on.
     pub support_y: Tensor,
-    /// Inputs to judge by.
+    /// Inputs to evaluate on.
     pub query_x: Tensor,
-    /// Targets to judge by.
+    /// Targets to evaluate on.
     pub query_y: Tensor,
 }
 
@@ -38,17 +38,17 @@ impl Episode {
         Episode { support_x, support_y, query_x, query_y }
     }
 
-    /// Panics, naming both shapes, when the episode was not made for `spec`.
+    /// Panics, giving both shapes, when the episode was not made for `spec`.
     #[track_caller]
     pub(crate) fn assert_fits(&self, spec: &EpisodeSpec) {
         let found = [&self.support_x, &self.support_y, &self.query_x, &self.query_y];
         for (tensor, shape) in found.into_iter().zip(spec.shapes()) {
-            assert_eq!(tensor.shape(), shape, "episode tensor of another shape than its family's");
+            assert_eq!(tensor.shape(), shape, "episode tensor differs in shape from its family's");
         }
     }
 }
 
-/// What is to be predicted.
+/// What to predict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// One of this many classes (the "ways").
@@ -62,7 +62,7 @@ pub enum Target {
 pub struct EpisodeSpec {
     /// One example: `[h, w, c]` or `[d_in]`.
     pub x: Shape,
-    /// What is to be predicted.
+    /// What to predict.
     pub target: Target,
     /// Rows of the support set, all classes together.
     pub support: usize,
@@ -81,7 +81,7 @@ impl EpisodeSpec {
         ]
     }
 
-    /// Classes of a task, or numbers in a target.
+    /// Number of classes of a task, or of values in a target.
     pub fn outputs(&self) -> usize {
         match self.target {
             Target::Classes(n) | Target::Values(n) => n,
@@ -102,7 +102,7 @@ impl EpisodeSpec {
     }
 }
 
-/// Which tasks: those to meta-train on, to choose a model by, or to report.
+/// A group of tasks: for meta-training, for model selection, or for reporting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     /// Meta-training.
@@ -128,8 +128,8 @@ impl fmt::Display for Split {
     }
 }
 
-/// Examples of an episode: of each class, where there are classes. Training may differ from evaluation: Reptile trains
-/// with more shots than it is tested with.
+/// Examples of an episode; per class, where there are classes. Training may differ from evaluation: Reptile trains with
+/// more shots than it is tested with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Support examples in validation and test.
@@ -194,7 +194,7 @@ impl FewShot {
 impl fmt::Display for FewShot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FewShot { ways, sizes: Sizes { shots, query, train_shots, train_query } } = self;
-        write!(f, "{ways}-way {shots}-shot, {query} queries a class")?;
+        write!(f, "{ways}-way {shots}-shot, {query} queries per class")?;
         if (shots, query) != (train_shots, train_query) {
             write!(f, " (training: {train_shots}-shot, {train_query} queries)")?;
         }
@@ -210,23 +210,22 @@ pub trait TaskFamily: Send + Sync {
     /// Shapes of this split's episodes.
     fn spec(&self, split: Split) -> EpisodeSpec;
 
-    /// Draws the task that `key` names and overwrites `episode` with it. The result depends on the
-    /// family, the split and the key alone. Panics when `episode` was not made for
-    /// [`spec`](TaskFamily::spec)`(split)`.
+    /// Draws the task that `key` names into `episode`, overwriting it. The result depends only on the family, the split
+    /// and the key. Panics when `episode` was not made for [`spec`](TaskFamily::spec)`(split)`.
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode);
 
-    /// Whether a split can fill its episodes; to be asked before the first is drawn from the validation split, which
-    /// may have fewer classes than a task takes. The other splits are checked when the family is made.
+    /// Whether a split can fill its episodes. Call it before drawing from the validation split, which may have fewer
+    /// classes than a task needs. The other splits are checked when the family is created.
     fn check(&self, _split: Split) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The training classes, where a network can learn to tell all of them apart at once; by default nothing.
+    /// The training classes, if a network can learn to tell all of them apart at once; `None` by default.
     fn training_classes(&self) -> Option<&dyn TrainingClasses> {
         None
     }
 
-    /// One line for people: sizes and source.
+    /// A one-line summary for people: sizes and source.
     fn describe(&self) -> String;
 }
 

@@ -1,4 +1,4 @@
-//! What data can do wrong.
+//! What can go wrong with data.
 
 /// The kind of an [`Error`], for callers that react to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -34,8 +34,8 @@ impl fmt::Display for Rotations {
     }
 }
 
-/// N-way K-shot classification tasks over an [`ImageSet`]. Classes of a task are distinct, its
-/// support and query samples are disjoint. Rotated images are rendered while sampling, not stored.
+/// N-way K-shot classification tasks over an [`ImageSet`]. The classes of a task are distinct, its support and query
+/// samples disjoint. Rotated images are rendered while sampling, not stored.
 pub struct ImageTasks<D = ImageClasses> {
     name: String,
     data: D,
@@ -45,9 +45,9 @@ pub struct ImageTasks<D = ImageClasses> {
 }
 
 impl<D: ImageSet> ImageTasks<D> {
-    /// Checks that the training and the test split can fill the episodes: enough classes, enough samples of each, square
-    /// images if they are to be rotated. For validation [`check`](TaskFamily::check) tells: of Double MNIST's classes 20
-    /// are for tests and 16 for validation, so its published 20-way tasks do without.
+    /// Checks that the training and the test split can fill the episodes: enough classes, enough samples of each,
+    /// square images if they are to be rotated. [`check`](TaskFamily::check) does the same for validation: Double MNIST
+    /// has 20 classes for test and 16 for validation, so its published 20-way tasks do without a validation split.
     pub fn new(
         name: impl Into<String>,
         data: D,
@@ -63,7 +63,7 @@ impl<D: ImageSet> ImageTasks<D> {
         Ok(tasks)
     }
 
-    /// The same tasks with changed training images. Fails for quarter turns of images that are not square.
+    /// The same tasks with augmented training images. Fails for quarter turns of images that are not square.
     pub fn augmented(mut self, augmentation: Augmentation) -> Result<ImageTasks<D>, Error> {
         self.augmentation = augmentation;
         self.check_square()?;
@@ -75,7 +75,7 @@ impl<D: ImageSet> ImageTasks<D> {
         &self.data
     }
 
-    /// Number of classes of a split, rotations counted.
+    /// Number of classes of a split, including rotations.
     pub fn n_classes(&self, split: Split) -> usize {
         self.data.splits().of(split).len() * self.turns(split)
     }
@@ -99,7 +99,7 @@ impl<D: ImageSet> ImageTasks<D> {
         }
     }
 
-    /// Writes a training image, turned, as the augmentation changes it.
+    /// Writes a training image, turned and then augmented.
     fn render_changed(&self, image: &[u8], turn: usize, rng: &mut impl Rng, pixels: &mut [f32]) {
         let shape = self.data.shape();
         let change = self.augmentation.draw(rng, shape);
@@ -228,7 +228,7 @@ fn rows<'a>(
     x.as_f32_mut().chunks_exact_mut(size).zip(y.as_f32_mut())
 }
 
-/// `count` different numbers below `n`, every ordered choice equally likely.
+/// `count` distinct numbers below `n`, every ordered choice equally likely.
 fn distinct(rng: &mut impl Rng, n: usize, count: usize) -> Vec<usize> {
     let mut chosen = Vec::with_capacity(count);
     // Floyd's algorithm draws each set with equal chance, in a biased order.
@@ -242,8 +242,7 @@ fn distinct(rng: &mut impl Rng, n: usize, count: usize) -> Vec<usize> {
     chosen
 }
 
-/// Writes an image, turned counter-clockwise by `turn` quarters, as values from 0 to 1. A turned image
-/// is square.
+/// Writes an image, turned counter-clockwise by `turn` quarters, as values from 0 to 1. A turned image must be square.
 fn render(image: &[u8], [h, w, c]: [usize; 3], turn: usize, out: &mut [f32]) {
     let value = |byte: u8| f32::from(byte) / 255.0;
     if turn == 0 {

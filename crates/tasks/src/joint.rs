@@ -6,9 +6,9 @@ use rand::Rng;
 use crate::random::below;
 use crate::{Episode, EpisodeSpec, Error, ErrorKind, Split, Target, TaskFamily};
 
-/// The training classes of a family, labelled from 0 on, whichever task they are in.
+/// The training classes of a family, labelled from 0 on, the same in every task.
 pub trait TrainingClasses {
-    /// How many there are.
+    /// Number of classes.
     fn count(&self) -> usize;
 
     /// Draws an example of a class and overwrites `x` with it.
@@ -16,7 +16,7 @@ pub trait TrainingClasses {
 }
 
 /// A family whose training episodes are minibatches: as many examples as in an episode, each of a class drawn from all
-/// training classes. Its validation and test tasks are those of the family.
+/// training classes. Its validation and test tasks are those of the wrapped family.
 pub struct Joint {
     family: Box<dyn TaskFamily>,
     classes: usize,

@@ -59,7 +59,7 @@ pub use picture::{Fit, Form};
 pub use preview::{ContactSheet, contact_sheet};
 pub use views::draw_view;
 
-/// Expects a failure of this kind whose message holds all these words, in order.
+/// Asserts a failure of this kind whose message contains all these words, in order.
 #[cfg(test)]
 #[track_caller]
 fn check_failure<T: std::fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, words: &[&str]) {

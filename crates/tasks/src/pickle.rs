@@ -1,7 +1,7 @@
 //! Python pickles of dictionaries with NumPy arrays of bytes.
 //!
-//! A pickled array is read as what NumPy restores it from: a version, the shape, the kind of its elements, whether
-//! columns come first, and the bytes.
+//! A pickled array is read from the state that NumPy restores it from: a version, the shape, the kind of its elements,
+//! whether columns come first, and the bytes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::files::cannot_read;
 
 pub(crate) type Dictionary = BTreeMap<HashableValue, Value>;
 
-/// The dictionary in a file; `corrupt` makes an error of what was found instead.
+/// The dictionary in a file; `corrupt` makes an error from a description of what was found instead.
 pub(crate) fn dictionary(
     path: &Path,
     corrupt: &impl Fn(String) -> Error,
@@ -55,7 +55,7 @@ pub(crate) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A whole number, 0 or more.
+/// A non-negative integer.
 pub(crate) fn index(value: &Value) -> Option<usize> {
     match value {
         Value::I64(number) => usize::try_from(*number).ok(),
@@ -63,14 +63,14 @@ pub(crate) fn index(value: &Value) -> Option<usize> {
     }
 }
 
-/// An array of bytes, rows first.
+/// An array of bytes in row-major order.
 pub(crate) struct Array {
     pub(crate) shape: Vec<usize>,
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Array {
-    /// Itself, if its shape is `[n, h, w, 3]`.
+    /// The array itself, if its shape is `[n, h, w, 3]`.
     pub(crate) fn of_colour_images(self) -> Option<Array> {
         matches!(self.shape.as_slice(), [_, _, _, 3]).then_some(self)
     }
@@ -81,7 +81,7 @@ impl Array {
     }
 }
 
-/// The array that a state of NumPy's restores.
+/// The array restored from a NumPy state.
 pub(crate) fn array(value: Value) -> Option<Array> {
     let Value::Tuple(state) = value else { return None };
     let [_, Value::Tuple(shape), _, Value::Bool(false), Value::Bytes(bytes)] =

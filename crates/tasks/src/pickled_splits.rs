@@ -1,4 +1,4 @@
-//! Splits as pickles, one each.
+//! Data sets with one pickle per split.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use serde_pickle::Value;
 use crate::pickle::{self, Array, array, take};
 use crate::{Class, Error, ErrorKind, Split, SplitLists, picture};
 
-/// The three files, if any of them is in the folder. Fails when not all are. Each part has one name or several, of which
-/// `name` makes that of the file.
+/// The three files, if any of them is in the folder. Fails when some are missing. Each part has one or several names,
+/// from which `name` makes the file's name.
 pub(crate) fn find(
     folder: &Path,
     parts: [&[&str]; 3],
@@ -47,12 +47,12 @@ pub(crate) fn read(
         *end = classes.len();
     }
     let (mut names, mut images) = (BTreeSet::new(), BTreeSet::new());
-    // Numbers may begin again in each file, but a class with the images of another is the same.
+    // Numbers may start over in each file, but a class with the same images as another is the same class.
     if let Some(twice) =
         classes.iter().find(|c| !(names.insert(&c.name) && images.insert(&c.pixels)))
     {
         let message = format!(
-            "class {} is in two of the pickles beside {}: expected classes of their own in each, or scores measure \
+            "class {} is in two of the pickles beside {}: expected disjoint classes, or scores measure \
              memory",
             twice.name,
             files[0].display()
@@ -69,7 +69,7 @@ pub(crate) fn read(
 }
 
 /// MetaOptNet's pickles: dictionaries with `data`, an array `[n, h, w, 3]` of bytes, and `labels`, a number for each
-/// image. Classes are named by file and number, since nothing says what the numbers mean.
+/// image. Classes are named by file and number, since the meaning of the numbers is not stored.
 pub(crate) fn read_labelled(
     files: &[PathBuf; 3],
     side: usize,
@@ -96,14 +96,14 @@ fn labelled(path: &Path) -> Result<(Array, BTreeMap<usize, Vec<usize>>), Error> 
     let mut dictionary = pickle::dictionary(path, &corrupt)?;
     let images = take(&mut dictionary, "data").and_then(array);
     let Some(images) = images.and_then(Array::of_colour_images) else {
-        return Err(corrupt("data is missing or no such array".into()));
+        return Err(corrupt("data is missing or not such an array".into()));
     };
     let labels = match take(&mut dictionary, "labels") {
         Some(Value::List(labels)) if labels.len() == images.count() => labels,
         Some(Value::List(labels)) => {
             return Err(corrupt(format!("{} labels of {} images", labels.len(), images.count())));
         }
-        _ => return Err(corrupt("labels is missing or no list".into())),
+        _ => return Err(corrupt("labels is missing or not a list".into())),
     };
     let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (row, label) in labels.iter().enumerate() {

@@ -13,28 +13,28 @@ use crate::files::Tree;
 use crate::pickle::Array;
 use crate::{Class, Error, ErrorKind};
 
-/// Images are not larger than this on a side: what a damaged header claims is not believed.
+/// Images are not larger than this on a side: larger sizes come from damaged headers.
 const LARGEST_SIDE: u32 = 1 << 15;
 /// Images moved out of an array before it is cut.
 const ROWS_PER_CUT: usize = 256;
 
-/// How images become alike.
+/// How images are brought to one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
-    /// Side of the square images are resized to, with the Lanczos filter; nothing leaves them as they are.
+    /// Side of the square that images are resized to, with the Lanczos filter; `None` leaves them as they are.
     pub side: Option<usize>,
     /// What to do with images that are not square when they are resized.
     pub fit: Fit,
-    /// 1 for grey, 3 for red, green, blue; nothing leaves them as they are. Transparency is left out.
+    /// 1 for grey, 3 for red, green, blue; `None` leaves them as they are. Transparency is dropped.
     pub channels: Option<usize>,
 }
 
-/// From an oblong image to a square one.
+/// How an oblong image becomes square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fit {
-    /// The middle is kept; proportions stay.
+    /// Keep the middle, and the proportions.
     Crop,
-    /// Everything is kept; proportions change, as customary with miniImageNet.
+    /// Keep everything and change the proportions, as is customary with miniImageNet.
     Stretch,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn decode_all(tree: &Tree, classes: &[Listed], form: Form) -> Result<
     Ok((shape, append_all(tree, classes, shape.iter().product(), append)?))
 }
 
-/// The classes, of whose files `append` puts each at the end of a class's pixels, as so many bytes.
+/// The classes: for each of their files, `append` adds a fixed number of bytes to the class's pixels.
 pub(crate) fn append_all(
     tree: &Tree,
     classes: &[Listed],
@@ -95,7 +95,7 @@ pub(crate) fn append_all(
         class.files.iter().try_for_each(|&file| append(tree, file, &mut pixels))?;
         Ok(Class { name: class.name.clone(), pixels })
     };
-    // One contiguous share per thread: the first error is the same whatever the number of threads.
+    // One contiguous share per thread: the first error does not depend on the number of threads.
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = classes.len().div_ceil(threads).max(1);
     let decode = |mut tree: Tree, share: &[Listed]| -> Result<Vec<Class>, Error> {
@@ -130,10 +130,10 @@ fn mixed(
     Error::new(ErrorKind::Shape, message)
 }
 
-/// Images `[n, h, w, 3]` as classes, each with a name and its rows, stretched to a side where they have another.
+/// Images `[n, h, w, 3]` as classes, each with a name and its rows, stretched to a side if they have another one.
 ///
-/// They are moved from the last to the first, and the array is cut as they go: what lies in memory is never much more
-/// than all of them once.
+/// They are moved from the last to the first, and the array is cut as they go, so that memory never holds much more
+/// than one copy of all images.
 pub(crate) fn sort_out(
     images: Array,
     side: usize,
@@ -166,7 +166,7 @@ pub(crate) fn sort_out(
     classes
 }
 
-/// An image of shape `[h, w, 3]`, stretched to a side where it has another.
+/// An image of shape `[h, w, 3]`, stretched to a side if it has another one.
 fn stretched(image: &[u8], [h, w]: [usize; 2], side: usize) -> Cow<'_, [u8]> {
     if [h, w] == [side; 2] {
         return image.into();
@@ -188,7 +188,7 @@ fn decode(tree: &mut Tree, file: usize, form: Form) -> Result<([usize; 3], Vec<u
         Error::new(ErrorKind::Corrupt, message)
     };
     let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()));
-    // By what is inside: endings of names are often wrong.
+    // By the contents: file extensions are often wrong.
     match image::guess_format(&bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => reader.set_format(format),
         Ok(other) => return Err(corrupt(&format!("it is {other:?}"))),

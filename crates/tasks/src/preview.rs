@@ -1,4 +1,4 @@
-//! Episodes as one picture, to look at before training on them.
+//! Episodes as one picture, for a look at them before training.
 
 use crate::{Episode, Error, ErrorKind, Split, Target, TaskFamily, episode_key};
 
@@ -21,9 +21,9 @@ pub struct ContactSheet {
     pub pixels: Vec<u8>,
 }
 
-/// The first tasks of a split, one below the other. A row is a class, its support left and its queries
-/// right of the line. Grey images are shown dark on light, so that ink looks like ink. Fails for a
-/// family whose examples are not images of classes; panics for no tasks.
+/// The first tasks of a split, one below the other. Each row is a class, with its support left and its queries right of
+/// the line. Grey images are shown dark on light, so that ink looks like ink. Fails for a family whose examples are not
+/// images of classes; panics if `tasks` is zero.
 #[track_caller]
 pub fn contact_sheet(
     family: &dyn TaskFamily,

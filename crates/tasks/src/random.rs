@@ -1,4 +1,4 @@
-//! Distributions the families draw from.
+//! Distributions that the families draw from.
 
 use std::f64::consts::TAU;
 

@@ -2,9 +2,9 @@
 //!
 //! out(i) = Σₛ in(s) k((s + ½)/r − (i + ½)) / Σₛ k(…)     k(t) = sinc(t) sinc(t/3), |t| < 3
 //!
-//! with r the ratio of the sizes: the filter is widened by r, so that it is also the low-pass filter.
-//! Rows and columns are filtered one after the other, the result is cut to 0..=255. This is what
-//! Pillow's `LANCZOS` does, the filter learn2learn resizes Omniglot with.
+//! where r is the ratio of the sizes: the filter is widened by r, so that it also acts as the low-pass filter. Rows and
+//! columns are filtered one after the other, and the result is clamped to 0..=255. This is what Pillow's `LANCZOS`
+//! does, the filter with which learn2learn resizes Omniglot.
 
 use std::f64::consts::PI;
 

@@ -1,24 +1,24 @@
 //! Two views of the same images, for objectives that compare a network's outputs on both.
 //!
 //! The changes are those of SHOT's released code, which are SimCLR's (Chen et al. 2020, arXiv 2002.05709, appendix A):
-//! a crop of 8 to 100 % of the area, 3:4 to 4:3, at its former size again; a flip every other time; in four of
-//! five views brightness, contrast and saturation times 0.2 to 1.8; in one of two a Gaussian blur over 3×3 with a
-//! deviation of 0.1 to 2 pixels; one in five grey. As there, one draw holds for all images of a view.
+//! a crop of 8 to 100 % of the area, 3:4 to 4:3, resized to the original size; a flip with probability ½; in four of
+//! five views, brightness, contrast and saturation times 0.2 to 1.8; in one of two, a Gaussian blur over 3×3 with a
+//! deviation of 0.1 to 2 pixels; one in five grey. As there, one draw is used for all images of a view.
 //!
 //! Departures: the hue stays; brightness comes before contrast and saturation, not in random order; and views are not
-//! standardised with ImageNet's means, which nothing else of training sees.
+//! standardised with ImageNet's means, as no other part of training uses them.
 
 use innerloop_engine::{Key, Tensor};
 use rand::Rng;
 
 use crate::random::{below, uniform};
 
-/// What each channel adds to an image's grey, as for television (ITU-R BT.601).
+/// The weight of each channel in an image's grey, as in television (ITU-R BT.601).
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// Writes a view of images `[n, h, w, c]`, values 0 to 1, to `view`, which has their shape.
 pub fn draw_view(images: &Tensor, key: Key, view: &mut Tensor) {
-    let &[_, h, w, c] = images.shape() else { panic!("{:?} are no images", images.shape()) };
+    let &[_, h, w, c] = images.shape() else { panic!("{:?} are not images", images.shape()) };
     assert_eq!(images.shape(), view.shape(), "a view has the images' shape");
     let change = Change::draw(&mut key.rng(), [h, w]);
     let from = images.as_f32().chunks_exact(h * w * c);
@@ -63,7 +63,7 @@ struct Tint {
 impl Change {
     fn draw(rng: &mut impl Rng, [h, w]: [usize; 2]) -> Change {
         let mut crop = ([0, 0], [h, w]);
-        // What never fits stays whole.
+        // If no size fits, the image stays whole.
         for _ in 0..10 {
             let area = uniform(rng, 0.08, 1.0) * (h * w) as f64;
             let ratio = uniform(rng, (3.0_f64 / 4.0).ln(), (4.0_f64 / 3.0).ln()).exp();
@@ -89,9 +89,9 @@ impl Change {
         }
     }
 
-    /// The crop, between whose pixels values are linear, flipped.
+    /// The crop, interpolated linearly between pixels, and flipped.
     fn crop(&self, image: &[f32], out: &mut [f32], [h, w, c]: [usize; 3]) {
-        // First pixel of two and how far the place lies towards the second.
+        // The first of two pixels, and how far the position lies towards the second.
         let place = |i: usize, n: usize, axis: usize| {
             let size = self.size[axis] as f64;
             let x = ((i as f64 + 0.5) * size / n as f64 - 0.5).clamp(0.0, size - 1.0);
@@ -127,7 +127,7 @@ impl Tint {
     }
 }
 
-/// The grey of a pixel of three channels; of others their mean.
+/// The grey of a pixel of three channels; the mean for other numbers of channels.
 fn grey(pixel: &[f32]) -> f32 {
     match pixel.len() {
         3 => pixel.iter().zip(LUMA).map(|(x, share)| x * share).sum(),

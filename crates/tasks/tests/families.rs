@@ -1,4 +1,4 @@
-//! What every family promises.
+//! Properties that every family guarantees.
 
 use innerloop_tasks::{
     Class, Episode, FewShot, ImageClasses, ImageTasks, Rotations, Sinusoid, Sizes, Split,
@@ -84,7 +84,7 @@ fn labels_are_whole_and_in_order() {
 }
 
 #[test]
-#[should_panic(expected = "another shape than its family's")]
+#[should_panic(expected = "differs in shape from its family's")]
 fn an_episode_of_another_split_is_a_bug() {
     let family = Strokes {
         few_shot: FewShot { ways: 4, sizes: Sizes { train_shots: 3, ..Sizes::new(1, 5) } },

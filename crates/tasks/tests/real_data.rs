@@ -1,5 +1,5 @@
-//! Real data sets, where they are: the environment variable `INNERLOOP_DATA` names the folder that holds
-//! `mnist/`, `cifar-fs/` and so on.
+//! Real data sets, if present: the environment variable `INNERLOOP_DATA` names the folder that holds `mnist/`,
+//! `cifar-fs/` and so on.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use innerloop_tasks::{
     TaskFamily, mini_imagenet, nearest_mean,
 };
 
-/// The folder of data sets if it holds `name`.
+/// The folder of data sets, if it holds `name`.
 fn data(test: &str, name: &str) -> Option<PathBuf> {
     let Some(data) = std::env::var_os("INNERLOOP_DATA").map(PathBuf::from) else {
         eprintln!("{test} skipped: INNERLOOP_DATA is not set");
@@ -66,7 +66,7 @@ fn cifar_splits_score_as_expected() {
     {
         assert!(report.contains(part), "{part}: {report}");
     }
-    // Of pixels from 0 to 1, computed independently with NumPy and Pillow (± 0.5); and of pixels about their
+    // On pixels from 0 to 1, computed independently with NumPy and Pillow (± 0.5); and on pixels centred on their
     // middle, where the cosine tells more from one image and less from five.
     for (split, shots, from_zero, centred) in [
         (CifarSplit::Fs, 1, 29.7, 31.1),

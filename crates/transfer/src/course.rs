@@ -1,4 +1,4 @@
-//! A method, compiled; trials that it trains.
+//! A method, compiled, and the trials that it trains.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use crate::{Frozen, L2tWw, Matching, Samples, Stage, Transfer};
 pub enum Method {
     /// Alone.
     Scratch,
-    /// Alone, with the source's network, from the source's weights; the head is new.
+    /// Alone, with the source's architecture, starting from the source's weights; the head is new.
     FineTune,
-    /// Beside the source, every channel and pair matched alike.
+    /// With the source's help, all channels and pairs matched equally.
     Uniform,
-    /// Beside the source; meta-networks learn what to match and where.
+    /// With the source's help; meta-networks learn what to match and where.
     L2tWw,
     /// The same with first-order meta-gradients, which are zero: a control.
     FirstOrder,
 }
 
 impl Method {
-    /// Whether the target learns beside the source.
+    /// Whether the target learns with the source's help.
     pub fn matches(self) -> bool {
         !matches!(self, Method::Scratch | Method::FineTune)
     }
 }
 
-/// How long, on what and how fast.
+/// How long, on what and how fast to train.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Iterations of a trial.
+    /// Iterations per trial.
     pub iterations: u64,
-    /// Examples of a batch.
+    /// Examples per batch.
     pub batch_size: usize,
-    /// α at the start; it falls to zero along half a cosine.
+    /// α at the start; it decays to zero along half a cosine.
     pub lr: f64,
     /// μ.
     pub momentum: f64,
@@ -50,13 +50,13 @@ pub struct Settings {
     pub weight_decay: f64,
     /// T.
     pub transfer_steps: usize,
-    /// Which of those share a gradient.
+    /// How transfer steps share gradients.
     pub sharing: Sharing,
     /// How the meta-gradient is computed.
     pub strategy: Strategy,
     /// Rate of the meta-networks' Adam.
     pub meta_lr: f64,
-    /// Its weight decay, coupled.
+    /// Its weight decay, added to the gradient.
     pub meta_weight_decay: f64,
 }
 
@@ -66,7 +66,7 @@ impl Settings {
         L2tWw { lr, momentum, weight_decay, sharing, meta_gradient }
     }
 
-    /// The rule of the target's own step, which no one differentiates.
+    /// The rule of the target's own step, which is not differentiated.
     fn own_step(&self) -> L2tWw {
         self.rule(Sharing::None, MetaGradient::Displacement)
     }
@@ -82,7 +82,7 @@ pub struct Course {
     frozen: Frozen,
 }
 
-/// A target on its way.
+/// A target in training.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Iterations done.
@@ -93,11 +93,11 @@ pub struct Trial {
     pub running: Params<Tensor>,
     /// Moments of the meta-networks' Adam.
     pub optimizer: OptimizerState,
-    /// Orders the batches.
+    /// Determines the order of the batches.
     pub key: Key,
 }
 
-/// What some iterations gave.
+/// Averages over some iterations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
     /// Mean loss of the target's own steps: cross-entropy, and the transfer loss where there is one.
@@ -108,16 +108,16 @@ pub struct Progress {
     pub gradient_norm: Option<f64>,
 }
 
-/// A loss that is no number.
+/// A loss that is not finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Diverged {
-    /// Iteration it came up in.
+    /// The iteration in which it appeared.
     pub iteration: u64,
     /// The loss.
     pub loss: f64,
 }
 
-/// What meta-networks make of a pair, on average.
+/// What the meta-networks make of a pair, on average.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matched {
     /// Source and target layer.
@@ -132,7 +132,7 @@ pub struct Matched {
 const MOMENTUM: f64 = 0.1;
 
 impl Course {
-    /// Compiles a method for images `[h, w, c]`. `matching` is used where the method matches.
+    /// Compiles a method for images `[h, w, c]`. `matching` is used only by methods that match.
     pub fn new(
         method: Method,
         target: Arc<dyn Staged>,
@@ -178,19 +178,19 @@ impl Course {
         self.problem.specs()
     }
 
-    /// What the meta-gradient is computed with, if there is one.
+    /// The learner that computes the meta-gradient, if there is one.
     pub fn outer(&self) -> Option<&Learner> {
         self.outer.as_ref()
     }
 
-    /// Bytes of the memory that a trial works in.
+    /// Bytes of memory that a trial works in.
     pub fn workspace_bytes(&self) -> usize {
         let learners = [Some(&self.joint), self.outer.as_ref()].into_iter().flatten();
         learners.map(|learner| learner.worker(Dtype::F32).bytes()).sum()
     }
 
-    /// A fresh trial. `source`, weights and running statistics by name, is where fine-tuning starts; its head, the last
-    /// two parameters, is left out.
+    /// A fresh trial. Fine-tuning starts from `source`, weights and running statistics by name, except for its head,
+    /// which is the last two parameters.
     pub fn trial(&self, key: Key, source: Option<&Params<Tensor>>) -> Trial {
         let specs = self.problem.specs();
         let rule = self.settings.own_step();
@@ -240,7 +240,7 @@ impl Course {
             sum += loss;
             trial.take_over(&result);
             if let Some((outer, worker, result, sums)) = &mut outer {
-                // The trial itself stays where it is: that is the rollback.
+                // The trial itself is not updated: that is the rollback.
                 outer.run(worker, &trial.meta, task, result);
                 sums[0] += result.query_loss;
                 sums[1] += norm(&result.gradient);
@@ -261,7 +261,7 @@ impl Course {
         })
     }
 
-    /// Share of samples that a trial labels right.
+    /// Fraction of samples that a trial classifies correctly.
     pub fn accuracy(&self, trial: &Trial, samples: &Samples) -> f64 {
         self.frozen.accuracy(self.values(trial), samples)
     }
@@ -282,7 +282,7 @@ impl Course {
             .merge(&trial.running)
     }
 
-    /// What a trial's meta-networks make of samples.
+    /// What a trial's meta-networks make of the samples.
     pub fn matched(&self, trial: &Trial, samples: &Samples) -> Vec<Matched> {
         let matching = &self.problem.matching;
         let graph = Graph::new();
@@ -330,7 +330,7 @@ impl Trial {
         self.meta.omega.values_mut()[at].set(0, rate);
     }
 
-    /// Takes the step whose results these are.
+    /// Adopts the step with these results.
     fn take_over(&mut self, result: &TaskResult) {
         let MetaState { omega, inner_state, .. } = &mut self.meta;
         for (name, value) in result.fast.iter() {
@@ -342,7 +342,7 @@ impl Trial {
         self.follow(&result.statistics);
     }
 
-    /// Moves the running statistics towards those of a step, the first row. Variances are biased ones.
+    /// Moves the running statistics towards those of a step, in the first row. Variances are biased.
     fn follow(&mut self, statistics: &Params<Tensor>) {
         for (running, of_steps) in self.running.values_mut().iter_mut().zip(statistics.values()) {
             for i in 0..running.len() {
@@ -358,7 +358,7 @@ impl fmt::Display for Diverged {
     }
 }
 
-/// Copies single-precision numbers into a tensor of the same shape.
+/// Copies single-precision values into a tensor of the same shape.
 fn copy(to: &mut Tensor, from: &Tensor) {
     to.as_f32_mut().copy_from_slice(from.as_f32());
 }

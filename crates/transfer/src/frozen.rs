@@ -5,10 +5,10 @@ use innerloop_nn::{NormStatistics, Staged};
 
 use crate::Samples;
 
-/// Examples of one run of the program.
+/// Examples per run of the program.
 const CHUNK: usize = 50;
 
-/// A network compiled to be used.
+/// A network compiled for inference.
 pub struct Frozen {
     program: Program,
     parameters: usize,
@@ -16,7 +16,7 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// Compiles a network for images `[h, w, c]`; with `maps` it gives those of its stages, else logits.
+    /// Compiles a network for images `[h, w, c]`; it gives the maps of its stages if `maps` is set, else logits.
     pub fn new(network: &dyn Staged, image: [usize; 3], maps: bool) -> Frozen {
         let graph = Graph::new();
         let specs = network.parameters().iter();
@@ -30,8 +30,8 @@ impl Frozen {
         Frozen { program: Program::compile(&graph, &outputs), parameters, image }
     }
 
-    /// What the network makes of images, one tensor for each output, a row an image. `values` are the parameters and
-    /// then the statistics, in the network's order.
+    /// The network's outputs for images, one tensor per output, one row per image. `values` are the parameters and then
+    /// the statistics, in the network's order.
     #[track_caller]
     pub fn run<'a>(
         &self,
@@ -40,7 +40,7 @@ impl Frozen {
     ) -> Vec<Tensor> {
         let mut workspace = self.program.workspace(Dtype::F32);
         let values: Vec<&Tensor> = values.collect();
-        assert_eq!(values.len(), self.parameters, "parameters and statistics of the network");
+        assert_eq!(values.len(), self.parameters, "one value per parameter and statistic");
         let n = images.shape()[0];
         let size = self.image.iter().product::<usize>();
         let [h, w, c] = self.image;
@@ -50,10 +50,10 @@ impl Frozen {
         let mut rows: Vec<Vec<f32>> = vec![Vec::new(); shapes.len()];
         for first in (0..n).step_by(CHUNK) {
             let here = CHUNK.min(n - first);
-            // Rows beyond the last image keep what was there; they are not read.
+            // Rows beyond the last image keep their old contents, which are not read.
             chunk.as_f32_mut()[..here * size]
                 .copy_from_slice(&images.as_f32()[first * size..(first + here) * size]);
-            // A run may write over its inputs, so each has all of them set.
+            // A run may overwrite its inputs, so all of them are set for each run.
             for (input, value) in values.iter().copied().chain([&chunk]).enumerate() {
                 workspace.set(input, value);
             }
@@ -69,7 +69,7 @@ impl Frozen {
         shapes.iter().zip(rows).map(shaped).collect()
     }
 
-    /// Share of the examples whose largest logit is that of their label; a logit that is no number is wrong.
+    /// Fraction of the examples whose largest logit is that of their label; a NaN logit counts as wrong.
     pub fn accuracy<'a>(&self, values: impl Iterator<Item = &'a Tensor>, of: &Samples) -> f64 {
         let logits = self.run(values, &of.arrays[0]).remove(0);
         let classes = logits.shape()[1];

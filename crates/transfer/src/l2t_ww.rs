@@ -1,44 +1,44 @@
 //! L2T-ww: Jang, Lee, Hwang, Shin 2019 (Learning What and Where to Transfer), arXiv 1905.05901, Algorithm 1.
 //!
-//! An iteration, on one batch:
+//! One iteration, on one batch:
 //!
-//! 1. the target takes a step on cross-entropy plus transfer loss: its training proper;
-//! 2. from there φ₀ it takes T steps on the transfer loss alone, then one on cross-entropy: φ_{T+1};
-//! 3. G = ∇_η L_CE(φ_{T+1}), through all T + 1 steps, moves the meta-networks η;
-//! 4. the target goes back to φ₀, velocity and statistics included.
+//! 1. the target takes a step on cross-entropy plus transfer loss, which is its actual training;
+//! 2. from there, φ₀, it takes T steps on the transfer loss alone, then one on cross-entropy: φ_{T+1};
+//! 3. G = ∇_η L_CE(φ_{T+1}), through all T + 1 steps, updates the meta-networks η;
+//! 4. the target returns to φ₀, including velocity and statistics.
 //!
 //! A step is SGD with momentum μ and weight decay κ, as PyTorch defines it: `v ← μv + g + κφ, φ ← φ − αv`. Momentum and
-//! decay are differentiated too: the velocity is inner state, which begins as the target's own.
+//! decay are differentiated too: the velocity is inner state, which starts as the target's own.
 //!
 //! With multi-step estimation (Kim, Park, Choi 2020, arXiv 2006.04298; a reconstruction, see
-//! [`innerloop_meta::algorithms::MultiStep`]) steps of the transfer loss share gradients in windows; the step on
+//! [`innerloop_meta::algorithms::MultiStep`]) steps on the transfer loss share gradients in windows; the step on
 //! cross-entropy has its own. Within a window, decay and velocity, which are linear, are followed step by step.
 //!
-//! Held to be independent of η, the steps give no gradient at all: [`MetaGradient::FirstOrder`] leaves
-//! `∂L_CE/∂η = 0`.
+//! If the inner gradients are held constant, they do not depend on η, and no meta-gradient remains:
+//! [`MetaGradient::FirstOrder`] leaves `∂L_CE/∂η = 0`.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor};
 use innerloop_meta::{Algorithm, InnerStep, MetaGradient, Moved, Sharing};
 
 use crate::META_PREFIX;
 
-/// The inner loop's rule.
+/// The inner loop's update rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct L2tWw {
-    /// Initial α; the one in use is the meta-parameter [`L2tWw::RATE`].
+    /// Initial α; the current one is the meta-parameter [`L2tWw::RATE`].
     pub lr: f64,
     /// μ.
     pub momentum: f64,
     /// κ.
     pub weight_decay: f64,
-    /// Which steps share a gradient.
+    /// How steps share gradients.
     pub sharing: Sharing,
     /// What the meta-networks descend along.
     pub meta_gradient: MetaGradient,
 }
 
 impl L2tWw {
-    /// Name of α among the meta-parameters; a schedule moves it, no gradient.
+    /// Name of α among the meta-parameters; it follows a schedule, not a gradient.
     pub const RATE: &str = "inner_lr";
 }
 

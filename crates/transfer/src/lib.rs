@@ -6,9 +6,9 @@
 //! | `matching.rs` | matching convolutions and meta-networks: the transfer loss |
 //! | `problem.rs` | the losses of a step, as an [`innerloop_meta::Problem`] |
 //! | `l2t_ww.rs` | the inner loop, as an [`innerloop_meta::Algorithm`] |
-//! | `course.rs` | a method, compiled; trials that it trains |
+//! | `course.rs` | a method, compiled, and the trials that it trains |
 //! | `frozen.rs` | a network with given statistics: accuracy, and the source's maps |
-//! | `samples.rs` | labelled images with the source's maps of them |
+//! | `samples.rs` | labelled images with the source's maps for them |
 //! | `picture.rs` | what was matched, as SVG |
 
 mod course;

@@ -1,4 +1,4 @@
-//! What is matched, where and how much: Jang, Lee, Hwang, Shin 2019, arXiv 1905.05901, section 2.
+//! What to match, where and how strongly: Jang, Lee, Hwang, Shin 2019, arXiv 1905.05901, section 2.
 //!
 //! For a source layer m and a target layer n, on an example x with maps `S_m(x)` and `T_n(x)`:
 //!
@@ -9,15 +9,15 @@
 //! L_transfer = β Σ_mn mean over x of λ Σ_c w_c d_c
 //! ```
 //!
-//! Source maps are resized to the target's extents. `W`, `b` and `v` start at zero and `a` at one, so that every
-//! channel and every pair counts alike at first: uniform matching.
+//! Source maps are resized to the target's extents. `W`, `b` and `v` start at zero and `a` at one, so that all channels
+//! and pairs initially count the same: uniform matching.
 
 use innerloop_engine::{Var, Window};
 use innerloop_nn::{Init, Layout, ParamSpec, resize_bilinear};
 
 use crate::Vars;
 
-/// Names of the meta-networks' parameters begin so.
+/// Prefix of the names of the meta-networks' parameters.
 pub const META_PREFIX: &str = "meta.";
 
 /// Pairs of layers that may be matched.
@@ -33,7 +33,7 @@ pub struct Matching {
     pub strength: f64,
 }
 
-/// What the meta-networks say of a pair.
+/// The meta-networks' output for a pair.
 pub struct Say<'g> {
     /// `λ`, `[n, 1]`.
     pub pair: Var<'g>,
@@ -42,19 +42,19 @@ pub struct Say<'g> {
 }
 
 impl Matching {
-    /// Nothing to match.
+    /// No pairs to match.
     pub fn none() -> Matching {
         Matching { pairs: Vec::new(), source: Vec::new(), target: Vec::new(), strength: 0.0 }
     }
 
-    /// Every source layer with every target layer.
+    /// Every source layer paired with every target layer.
     pub fn all(source: &[[usize; 3]], target: &[[usize; 3]], strength: f64) -> Matching {
         let with = |m| (0..target.len()).map(move |n| [m, n]);
         let pairs = (0..source.len()).flat_map(with).collect();
         Matching { pairs, source: source.to_vec(), target: target.to_vec(), strength }
     }
 
-    /// Matching convolutions, which the target learns, then the meta-networks.
+    /// Matching convolutions, which are learned with the target, then the meta-networks.
     pub fn parameters(&self) -> Vec<ParamSpec> {
         let spec = |name: String, shape: Vec<usize>, init: Init| {
             let layout = if shape.len() == 4 { Layout::Conv } else { Layout::Same };
@@ -80,7 +80,7 @@ impl Matching {
         self.pairs.iter().flat_map(of_pair).chain(self.pairs.iter().flat_map(of_meta)).collect()
     }
 
-    /// What the meta-networks say of a pair on examples with these source maps.
+    /// The meta-networks' output for a pair, on examples with these source maps.
     pub fn say<'g>(&self, params: &Vars<'g>, [m, n]: [usize; 2], maps: Var<'g>) -> Say<'g> {
         let shape = maps.shape();
         let (examples, c) = (shape[0], shape[3]);

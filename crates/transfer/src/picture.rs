@@ -8,9 +8,9 @@ const CELL: f64 = 96.0;
 const MARGIN: f64 = 76.0;
 const GAP: f64 = 10.0;
 
-/// A cell for each pair, source layers down, target layers across: the darker, the larger its weight λ, which is written
-/// in it; below, bars with the weight of each channel of the source layer in falling order, the line marking where all
-/// are when they count alike.
+/// One cell per pair, source layers down, target layers across: the darker, the larger its weight λ, which is written
+/// in it. Below are bars with the weight of each channel of the source layer in decreasing order; the line marks where
+/// all of them would be with equal weights.
 pub fn matched(all: &[Matched]) -> String {
     let count = |axis: usize| all.iter().map(|one| one.pair[axis] + 1).max().unwrap_or(0);
     let (rows, columns) = (count(0), count(1));

@@ -1,7 +1,7 @@
-//! The losses of a step, traced.
+//! The losses of a step, as traced.
 //!
-//! A support set is a batch: images, labels, and the source's maps of the images. The query set is images and labels,
-//! in training those of the same batch.
+//! The support set is a batch: images, labels, and the source's maps for the images. The query set is images and
+//! labels; in training they are those of the same batch.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{Matching, Vars};
 pub enum Stage {
     /// The target's own training: steps on cross-entropy plus the transfer loss.
     Joint,
-    /// What the meta-networks are trained through: steps on the transfer loss alone, and a last one on cross-entropy.
+    /// The steps that train the meta-networks: some on the transfer loss alone, and a last one on cross-entropy.
     Apart,
 }
 
@@ -27,11 +27,11 @@ pub struct Transfer {
     pub target: Arc<dyn Staged>,
     /// Extents `[h, w, c]` of an image.
     pub image: [usize; 3],
-    /// Examples of a batch.
+    /// Examples per batch.
     pub batch: usize,
     /// What is matched; without pairs the target learns alone.
     pub matching: Matching,
-    /// Which steps.
+    /// Which steps it describes.
     pub stage: Stage,
 }
 
@@ -62,7 +62,7 @@ impl Problem for Transfer {
         Params::new()
     }
 
-    /// Of the target's own steps alone: what the others see is rolled back with the weights.
+    /// Statistics of the target's own steps only: those of the other steps are rolled back with the weights.
     fn statistics(&self) -> Params<Shape> {
         match self.stage {
             Stage::Joint => self.target.statistics(),

@@ -1,4 +1,4 @@
-//! Labelled images with the source's maps of them.
+//! Labelled images with the source's maps for them.
 
 use innerloop_engine::{Tensor, volume};
 
@@ -12,7 +12,7 @@ impl Samples {
     /// Images and labels.
     #[track_caller]
     pub fn new(images: Tensor, labels: Tensor) -> Samples {
-        assert_eq!(labels.shape(), &images.shape()[..1], "a label for every image");
+        assert_eq!(labels.shape(), &images.shape()[..1], "one label per image");
         Samples { arrays: vec![images, labels] }
     }
 
@@ -26,7 +26,7 @@ impl Samples {
         self.len() == 0
     }
 
-    /// Copies the examples at these places into arrays of as many rows.
+    /// Copies the examples at these positions into arrays with the same number of rows.
     pub fn gather(&self, rows: &[usize], into: &mut [Tensor]) {
         for (to, from) in into.iter_mut().zip(&self.arrays) {
             let n = volume(&from.shape()[1..]);

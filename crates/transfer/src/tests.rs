@@ -46,7 +46,7 @@ fn batch(problem: &Transfer) -> Vec<Tensor> {
     arrays
 }
 
-/// Meta-networks away from where they start, and a velocity that is not zero.
+/// Meta-networks away from their initial values, and a nonzero velocity.
 fn state(problem: &Transfer, rule: &L2tWw, steps: usize) -> MetaState {
     let theta = initialise(&problem.specs(), Key::new(3), Dtype::F64);
     let mut meta = MetaState::new(problem, rule, steps, theta);
@@ -94,7 +94,7 @@ fn slopes(problem: &Transfer, rule: &L2tWw, steps: usize, how: Strategy) -> [f64
         there.omega = there.omega.overlay(&moved);
         run(problem, rule, steps, how, &there).query_loss
     };
-    // Small, since gradients jump where a ReLU changes its mind.
+    // Small, because gradients jump where a ReLU switches.
     let h = 1e-6;
     let difference = (8.0 * (loss(h) - loss(-h)) - (loss(2.0 * h) - loss(-2.0 * h))) / (12.0 * h);
     [slope, difference]
@@ -355,7 +355,7 @@ fn predictions_do_not_depend_on_the_images_beside() {
     });
     let all = || values.values().iter().chain(statistics.values());
     let frozen = Frozen::new(&network, IMAGE, true);
-    // More than are run together, twice over.
+    // More than run together, twice over.
     let images = random(Key::new(3), &[130, IMAGE[0], IMAGE[1], IMAGE[2]], 1.0).cast(Dtype::F32);
     let together = frozen.run(all(), &images);
     let size = IMAGE.iter().product::<usize>();

@@ -7,10 +7,10 @@ use serde_json::json;
 /// Times whole meta-iterations on built-in workloads.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Names of workloads; W1 to W5 without any. `--list` shows them all
+    /// Names of workloads; W1 to W5 if none is given. `--list` shows them all
     #[arg(long = "workload", value_name = "NAME")]
     workloads: Vec<String>,
-    /// Iterations to time; without it as many as suit the workload
+    /// Iterations to time [default: as many as suit the workload]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: Option<u32>,
     /// Threads; 0 for one per core
@@ -63,7 +63,7 @@ impl Bench {
         for workload in chosen {
             let repetitions = self.repetitions.map_or(workload.repetitions, |n| n as usize);
             let timing = workload.run(repetitions, self.threads)?;
-            // Only now, so that its memory does not count with the workload's.
+            // Only now, so that its memory does not count towards the workload's.
             let peak_gflops = match peak {
                 Some(known) => known,
                 None => *peak.insert(bench::product_peak(self.threads)?),

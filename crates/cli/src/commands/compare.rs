@@ -11,35 +11,35 @@ use super::{score, seconds};
 
 /// Runs several methods on the same tasks, seeds and budget, and writes compare.md, compare.json and curves.svg.
 ///
-/// Presets and files are run as they are. Methods named by --methods stand on one base: its data, network and
-/// meta-batch, with settings that suit each method (the preset of the same stem, such as omniglot-5w1s-anil
-/// beside omniglot-5w1s-maml, if there is one). Runs that are finished in the folder are not run again.
+/// Presets and files are run as they are. Methods named by --methods share one base: its data, network and meta-batch,
+/// with settings that suit each method (the preset of the same stem, such as omniglot-5w1s-anil beside
+/// omniglot-5w1s-maml, if there is one). Runs already finished in the folder are not repeated.
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// Presets' names or paths to .toml files, each a row
+    /// Preset names or paths to .toml files, each a row
     configs: Vec<String>,
-    /// Methods on the base, as algorithm.name has them, or shot; `all` for every one
+    /// Methods on the base, named as in algorithm.name, or shot; `all` for every method
     #[arg(long, value_name = "METHOD,...", value_delimiter = ',')]
     methods: Vec<String>,
-    /// What the methods stand on: a preset's name or a path to a .toml file
+    /// The base of the methods: a preset name or a path to a .toml file
     #[arg(long, default_value = presets::DEFAULT)]
     base: String,
-    /// Seeds, each a run of every method
+    /// Seeds; every method runs once per seed
     #[arg(long, value_name = "SEED,...", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u64).range(..1 << 63))]
     seeds: Vec<u64>,
-    /// Training time of each run, such as 30s or 10m, validation not counted [default: as configured]
+    /// Training time of each run, such as 30s or 10m, excluding validation [default: as configured]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     budget: Option<f64>,
-    /// Outer iterations of each run, in place of a time
+    /// Outer iterations of each run, instead of a time budget
     #[arg(long, value_name = "N", conflicts_with = "budget", value_parser = clap::value_parser!(u32).range(1..))]
     iterations: Option<u32>,
-    /// Threads of a run; 0 for one per core [default: as configured]
+    /// Threads per run; 0 for one per core [default: as configured]
     #[arg(long)]
     threads: Option<usize>,
-    /// Overrides one setting of all that have it, such as model.filters=32; may be repeated
+    /// Overrides one setting in every configuration that has it, such as model.filters=32; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Folder of the comparison
+    /// Folder for the comparison
     #[arg(long)]
     out: PathBuf,
 }
@@ -70,7 +70,7 @@ impl Compare {
     }
 }
 
-/// The table's most important columns, for a terminal.
+/// The table's most important columns, for the terminal.
 fn print_table(table: &Table) {
     let wide = table.rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(6);
     say!(

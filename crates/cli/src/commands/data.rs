@@ -21,9 +21,9 @@ pub(crate) enum Data {
 
 #[derive(Args)]
 pub(crate) struct VerifySet {
-    /// A family's name (see `data list`), or a preset or .toml file
+    /// A family's name (see `data list`), a preset or a .toml file
     set: String,
-    /// Folder the data set lies in [default: tasks.data, else $INNERLOOP_DATA, else data]
+    /// Folder of the data set [default: tasks.data, else $INNERLOOP_DATA, else data]
     #[arg(long)]
     data: Option<String>,
     /// Overrides one setting, such as tasks.file=own.csv; may be repeated
@@ -35,10 +35,10 @@ pub(crate) struct VerifySet {
 pub(crate) struct Preview {
     #[command(flatten)]
     source: Source,
-    /// Where the PNG goes
+    /// Path of the PNG file
     #[arg(long, default_value = "preview.png")]
     out: PathBuf,
-    /// Tasks on the sheet
+    /// Number of tasks on the sheet
     #[arg(long, default_value_t = 4)]
     tasks: usize,
 }

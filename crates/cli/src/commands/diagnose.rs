@@ -7,14 +7,14 @@ use innerloop::lab::diagnose::{Average, Diagnosis, Point, Settings, diagnose};
 
 use super::evaluate::SplitName;
 
-/// Shows what the inner loop of a run meets: gradients, curvature, eigenvalues of the Hessian, straightness of the
+/// Shows what the inner loop of a run encounters: gradients, curvature, eigenvalues of the Hessian, straightness of the
 /// path, and how close approximations come to the exact meta-gradient.
 ///
-/// It looks at the start of the run, at its snapshots (train with --set run.snapshot_every=N), and at its last
-/// checkpoint, and writes diagnose.json and diagnose.svg.
+/// It examines the start of the run, its snapshots (train with --set run.snapshot_every=N) and its last checkpoint, and
+/// writes diagnose.json and diagnose.svg.
 #[derive(Args)]
 pub(crate) struct Diagnose {
-    /// Folder of a run
+    /// Folder of the run
     run: PathBuf,
     /// Tasks to average over
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
@@ -22,7 +22,7 @@ pub(crate) struct Diagnose {
     /// Inner steps [default: as trained]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: Option<u32>,
-    /// Where the tasks are from; training tasks are none that training has seen
+    /// Split to draw tasks from; those from train are new, not ones seen in training
     #[arg(long, value_enum, default_value = "train")]
     split: SplitName,
     /// Hessian-vector products for the eigenvalues
@@ -31,7 +31,7 @@ pub(crate) struct Diagnose {
     /// Threads; 0 for one per core [default: as configured]
     #[arg(long)]
     threads: Option<usize>,
-    /// Folder for the results [default: the run's]
+    /// Folder for the results [default: that of the run]
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ fn print(found: &Diagnosis) {
     }
 }
 
-/// All that is printed of a checkpoint, and more.
+/// Everything that is printed for a checkpoint, and more.
 fn shown(point: &Point) -> impl Iterator<Item = Average> {
     let steps = point.steps.iter().flat_map(|step| step.values().copied());
     let approximations = point.approximations.iter().flat_map(|of| [of.cosine, of.ratio]);
@@ -116,7 +116,7 @@ fn row(first: &str, (point, k): (&Point, usize), last: &[Average], tasks: usize)
     say!("{first:>9}{cells}");
 }
 
-/// `1.234 ± 0.056`, in few characters at any size; with the number of tasks where some were left out.
+/// `1.234 ± 0.056`, kept short at any magnitude; with the number of tasks if some were left out.
 fn short(Average { mean, ci95, tasks }: Average, of: usize) -> String {
     if !mean.is_finite() {
         return "undefined".into();

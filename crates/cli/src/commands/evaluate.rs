@@ -12,7 +12,7 @@ use super::{print_accuracies, print_report, print_returns};
 
 #[derive(Args)]
 pub(crate) struct Evaluate {
-    /// Folder of a run
+    /// Folder of the run
     run: PathBuf,
     /// Number of tasks [default: as configured]
     #[arg(long)]
@@ -26,7 +26,7 @@ pub(crate) struct Evaluate {
     /// Which checkpoint to evaluate
     #[arg(long, value_enum, default_value = "best")]
     checkpoint: CheckpointName,
-    /// Threads, which change no number; 0 for one per core [default: as configured]
+    /// Threads, which do not affect the results; 0 for one per core [default: as configured]
     #[arg(long)]
     threads: Option<usize>,
     /// Print the result as JSON
@@ -104,7 +104,7 @@ impl Evaluate {
         Ok(())
     }
 
-    /// As `run.threads` is bounded.
+    /// Bounded like `run.threads`.
     fn threads(&self) -> anyhow::Result<Option<usize>> {
         if let Some(threads) = self.threads {
             ensure!(
@@ -119,7 +119,7 @@ impl Evaluate {
     fn run_rl(self) -> anyhow::Result<()> {
         ensure!(
             matches!(self.split, SplitName::Test),
-            "runs of reinforcement learning have test tasks alone; leave --split out"
+            "runs of reinforcement learning have test tasks only; leave --split out"
         );
         let (config, learner) = rl::open(&self.run, self.threads()?)?;
         let tasks = self.tasks.unwrap_or(config.evaluation.tasks);
@@ -130,7 +130,7 @@ impl Evaluate {
         let returns = rl::evaluate(&learner, tasks, steps, trajectories)?;
         if self.json {
             let result = serde_json::json!({
-                "algorithm": config.algorithm.name, "seed": config.seed, "tasks": tasks,
+                "algorithm": config.algorithm.name.name(), "seed": config.seed, "tasks": tasks,
                 "trajectories": trajectories, "iteration": learner.iteration(), "returns": returns
             });
             say!("{}", serde_json::to_string_pretty(&result)?);

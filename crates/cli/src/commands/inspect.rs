@@ -11,7 +11,7 @@ use super::Source;
 pub(crate) struct Inspect {
     #[command(flatten)]
     source: Source,
-    /// Print the programs' graphs, a node a line
+    /// Print the programs' graphs, one node per line
     #[arg(long)]
     graph: bool,
 }

@@ -9,7 +9,7 @@ use super::{Precision, verify::StrategyName};
 
 #[derive(Args)]
 pub(crate) struct Metagrad {
-    /// A preset's name or a path to a .toml file
+    /// A preset name or a path to a .toml file
     #[arg(long)]
     config: String,
     /// Weights: safetensors in PyTorch's layouts under the parameters' names, or a run's checkpoint
@@ -18,7 +18,7 @@ pub(crate) struct Metagrad {
     /// Episode: safetensors with support_x, support_y, query_x, query_y; images [n, c, h, w]
     #[arg(long)]
     episode: PathBuf,
-    /// Where the meta-gradient and the losses go
+    /// File to write the meta-gradient and the losses to
     #[arg(long)]
     out: PathBuf,
     /// Precision to compute in

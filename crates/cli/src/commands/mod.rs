@@ -1,6 +1,6 @@
-//! One file a command.
+//! One file per command.
 
-/// Prints a line as `println!` does, for which a reader that has seen enough, such as `head`, is no error.
+/// Prints a line like `println!`, but does not fail when the reader, such as `head`, has seen enough.
 macro_rules! say {
     ($($line:tt)*) => { $crate::commands::print_line(format_args!($($line)*)) };
 }
@@ -31,9 +31,9 @@ pub(crate) enum Command {
     Evaluate(evaluate::Evaluate),
     /// Run several methods on the same tasks, seeds and budget; one table and learning curves
     Compare(compare::Compare),
-    /// Show what a run's inner loop meets: curvature, eigenvalues, quality of approximations
+    /// Show what a run's inner loop encounters: curvature, eigenvalues, quality of approximations
     Diagnose(diagnose::Diagnose),
-    /// Run shipped experiments and print what was published beside what is measured
+    /// Run shipped experiments and print published next to measured results
     Reproduce(reproduce::Reproduce),
     /// Write the meta-gradient of given weights and one given episode
     Metagrad(metagrad::Metagrad),
@@ -68,7 +68,7 @@ impl Command {
 /// Where a configuration comes from.
 #[derive(Args)]
 pub(crate) struct Source {
-    /// A preset's name or a path to a .toml file
+    /// A preset name or a path to a .toml file
     #[arg(default_value = presets::DEFAULT)]
     config: String,
     /// Overrides one setting, such as outer.lr=5e-4; may be repeated
@@ -107,7 +107,8 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Behind `say!`. When standard output is closed the command goes on: a run is worth more than its lines.
+/// The function behind `say!`. When standard output is closed the command continues: a run is worth more than its
+/// output.
 pub(crate) fn print_line(line: fmt::Arguments<'_>) {
     match writeln!(io::stdout(), "{line}") {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
@@ -128,7 +129,7 @@ pub(crate) fn score(measure: Measure, estimate: Estimate) -> String {
     }
 }
 
-/// Name of what is measured, for headings.
+/// Name of the measure, for headings.
 pub(crate) fn measured(measure: Measure) -> &'static str {
     match measure {
         Measure::Accuracy => "accuracy",
@@ -136,7 +137,7 @@ pub(crate) fn measured(measure: Measure) -> &'static str {
     }
 }
 
-/// A line for every number of inner steps.
+/// One line for every number of inner steps.
 pub(crate) fn print_report(report: &Report) {
     say!("{:>12}  {:<20}  query loss", "inner steps", measured(report.measure));
     for (k, (estimate, loss)) in report.scores.iter().zip(&report.losses).enumerate() {
@@ -149,7 +150,7 @@ pub(crate) fn print_report(report: &Report) {
     }
 }
 
-/// A row for every method of meta-transfer.
+/// One row for every method of meta-transfer.
 pub(crate) fn print_accuracies(outcome: &transfer::Outcome) {
     let trials = outcome.trials;
     say!("{} iterations, {trials} trials; seed {}", outcome.iterations, outcome.seed);
@@ -176,7 +177,7 @@ pub(crate) fn print_accuracies(outcome: &transfer::Outcome) {
     }
 }
 
-/// Mean return of test tasks, a line for every number of policy-gradient steps.
+/// Mean return on test tasks, one line for every number of policy-gradient steps.
 pub(crate) fn print_returns(returns: &[Estimate], tasks: usize, trajectories: usize) {
     say!(
         "{:>14}  mean return, {tasks} test tasks, {trajectories} episodes a step",

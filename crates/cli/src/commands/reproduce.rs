@@ -11,18 +11,18 @@ use super::compare::Progress;
 use super::train::{Show, stop_at_interrupt};
 use super::{score, seconds};
 
-/// Runs shipped experiments with their published settings, and prints published numbers beside measured ones.
+/// Runs shipped experiments with their published settings, and prints published numbers next to measured ones.
 ///
-/// With a budget of time a run has fewer iterations, and its number is not the experiment's; the output says so.
-/// Without a name it lists the experiments and what the folder holds of them.
+/// With a time budget a run has fewer iterations, and its result does not count as a reproduction; the output says so.
+/// Without a name, lists the experiments and what the folder holds of them.
 #[derive(Args)]
 pub(crate) struct Reproduce {
     /// Names of experiments, paths to .toml files with a table [published], or `all`
     experiments: Vec<String>,
-    /// Training time of each, such as 10m, validation not counted [default: all iterations]
+    /// Training time of each, such as 10m, excluding validation [default: all iterations]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     budget: Option<f64>,
-    /// Folder of the runs; one that is not finished goes on
+    /// Folder of the runs; unfinished ones are resumed
     #[arg(long, default_value = "runs/reproduce")]
     out: PathBuf,
     /// Threads; 0 for one per core [default: as configured]
@@ -76,7 +76,7 @@ impl Reproduce {
         Ok(())
     }
 
-    /// The experiment's own configuration with what is set here.
+    /// The experiment's own configuration with the overrides given here.
     fn config(&self, experiment: &Shipped) -> anyhow::Result<Config> {
         let sets = self.sets.iter().cloned();
         let threads = self.threads.map(|threads| format!("run.threads={threads}"));
@@ -97,7 +97,7 @@ impl Reproduce {
             let folder = self.folder(name);
             let config = RunDir::open(&folder).and_then(|dir| dir.config());
             let mut config = config.unwrap_or_else(|_| experiment.config.clone());
-            // A scaled run has its own number of iterations, and validates by it.
+            // A scaled run has its own number of iterations, which also determines when it validates.
             config.outer.iterations = experiment.config.outer.iterations;
             config.evaluation.validate_every = experiment.config.evaluation.validate_every;
             row(&experiment.reproduction(&config, &Run::read(&folder, config.seed)?));

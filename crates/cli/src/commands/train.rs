@@ -22,7 +22,7 @@ pub(crate) struct Train {
     /// Folder of the run [default: runs/<configuration's name>]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in the folder
+    /// Resume the run in the folder
     #[arg(long)]
     resume: bool,
 }
@@ -34,7 +34,7 @@ impl Train {
             name.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
         let out = match &self.out {
             Some(out) => out.clone(),
-            // A fresh folder, so that the same command can be given again.
+            // A fresh folder, so that the same command can be repeated.
             None if self.resume => PathBuf::from("runs").join(name),
             None => fresh(&name),
         };
@@ -109,16 +109,16 @@ fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> an
     Ok(())
 }
 
-/// Turns true at the first interrupt; the second one ends the process.
+/// Sets the flag at the first interrupt; the second one ends the process.
 pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let heard = stop.clone();
     ctrlc::set_handler(move || {
         if heard.swap(true, Ordering::Relaxed) {
-            // Asked twice: leave at once; the last checkpoint is whole.
+            // Asked twice: exit at once; the last checkpoint is intact.
             std::process::exit(130);
         }
-        eprintln!("stopping after this iteration or task; once more to leave at once");
+        eprintln!("stopping after this iteration or task; interrupt again to exit at once");
     })?;
     Ok(stop)
 }
@@ -149,7 +149,7 @@ fn train_transfer(
     Ok(())
 }
 
-/// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that holds no run.
+/// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, … that does not hold a run.
 fn fresh(name: &str) -> PathBuf {
     let folder = |n: usize| {
         PathBuf::from("runs").join(if n == 1 { name.to_string() } else { format!("{name}-{n}") })
@@ -189,12 +189,15 @@ fn print_outcome(outcome: &Outcome) {
     if let Some(nearest) = outcome.nearest_mean {
         say!("  nearest mean {}", score(Measure::Accuracy, nearest));
     }
+    if let Some(nearest) = outcome.nearest_mean_of_features {
+        say!("  nearest mean of its features {}", score(Measure::Accuracy, nearest));
+    }
     if let Some(bytes) = outcome.peak_memory {
         say!("peak memory of the process {} MiB", bytes >> 20);
     }
 }
 
-/// Progress for a person: a bar on a terminal, a line now and then elsewhere.
+/// Progress for a person: a bar on a terminal, occasional lines elsewhere.
 pub(super) struct Show {
     pub(super) bar: ProgressBar,
     terminal: bool,

@@ -10,15 +10,15 @@ use super::Precision;
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// A case: safetensors as described in docs/verify.md
+    /// Case file: safetensors as described in docs/verify.md
     file: PathBuf,
     /// Precision to compute in
     #[arg(long, value_enum, default_value = "f64")]
     dtype: Precision,
-    /// How second derivatives are computed [default: both ways]
+    /// How second derivatives are computed [default: both strategies]
     #[arg(long, value_enum)]
     strategy: Option<StrategyName>,
-    /// Write innerloop's own results here, under the file's names
+    /// Write innerloop's own results to this file, under the case's names
     #[arg(long)]
     out: Option<PathBuf>,
 }

@@ -1,11 +1,11 @@
-//! Runs the built command in a folder of its own.
+//! Runs the built command in a temporary folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// What a call of the command gave.
+/// The outcome of a call of the command.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -13,7 +13,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Of a process that has ended. Whatever happened, it did not panic.
+    /// The outcome of a process that has ended. Whatever happened, it must not have panicked.
     #[track_caller]
     pub(crate) fn of(output: Output) -> Ran {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command prints UTF-8");
@@ -22,14 +22,14 @@ impl Ran {
         Ran { code: output.status.code().expect("the command ends by itself"), stdout, stderr }
     }
 
-    /// The call ended well; its standard output.
+    /// The call succeeded; returns its standard output.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
     }
 
-    /// The call ended with this exit code and said these parts.
+    /// The call failed with this exit code, and its message contains these parts.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "{}{}", self.stdout, self.stderr);
@@ -40,7 +40,7 @@ impl Ran {
     }
 }
 
-/// A folder to call the command in.
+/// A folder to run the command in.
 pub(crate) struct Place {
     folder: TempDir,
 }
@@ -68,7 +68,7 @@ impl Place {
         Ran::of(self.command(arguments).output().unwrap())
     }
 
-    /// `train` of a preset cut down to a few iterations, with more arguments.
+    /// `train` of a preset reduced to a few iterations, with additional arguments.
     #[track_caller]
     pub(crate) fn train(&self, preset: &str, more: &[&str]) -> Ran {
         self.run(&tiny(preset, more))
@@ -80,7 +80,7 @@ pub(crate) fn tiny<'a>(preset: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["train", preset], &small(preset)[..], more].concat()
 }
 
-/// Settings that cut a preset down to a few iterations.
+/// Settings that reduce a preset to a few iterations.
 pub(crate) fn small(preset: &str) -> Vec<&'static str> {
     let mut sets = vec![
         "tasks.query=2",

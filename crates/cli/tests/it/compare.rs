@@ -1,4 +1,4 @@
-//! Compare: what it writes, what it does not run again, and runs that fail.
+//! Compare: what it writes, what it does not repeat, and runs that fail.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ fn methods_stand_side_by_side() {
             assert_eq!(run["curve"].as_array().unwrap().len(), 10);
         }
     }
-    // Of 3 tasks: a gradient of the support and of the query loss, and of MAML a Hessian-vector product.
+    // Of 3 tasks: a gradient of the support loss and one of the query loss; for MAML also a Hessian-vector product.
     let counts = |i: usize| (&rows[i]["gradients"], &rows[i]["hessian_products"]);
     assert_eq!(counts(0), (&6.into(), &3.into()));
     assert_eq!(counts(1), (&6.into(), &0.into()));
@@ -90,7 +90,7 @@ fn a_time_is_a_budget_too() {
         assert!(result["iterations"].as_u64() <= result["iterations_configured"].as_u64());
         assert_eq!(row["runs"][0]["status"], "finished");
     }
-    // The number of iterations that was measured stands.
+    // The measured number of iterations stays fixed.
     assert!(!compare(&place, &time).ok().contains("run 1 of 2"));
 }
 
@@ -112,7 +112,7 @@ fn a_diverged_run_is_a_row() {
     let text = fs::read_to_string(place.path("c/compare.md")).unwrap();
     assert!(text.contains("diverged (seed 1)"), "{text}");
     assert!(!compare(&place, &run).ok().contains("run 1 of 2"), "it would diverge again");
-    // While the time of an iteration is measured, too.
+    // Also while the time of an iteration is being measured.
     let run = ["mad.toml", "--budget", "1s", "--out", "timed"];
     let timed =
         |shown: String| assert!(shown.contains("mad, seed 1: training diverged"), "{shown}");

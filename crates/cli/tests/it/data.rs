@@ -47,7 +47,7 @@ fn a_preview_is_a_picture() {
         png,
         "the same seed draws the same tasks"
     );
-    // What was there is replaced, not written over: another name of it keeps it.
+    // An existing file is replaced, not overwritten: another link to it keeps the old contents.
     fs::write(place.path("old.png"), "old").unwrap();
     fs::hard_link(place.path("old.png"), place.path("kept.png")).unwrap();
     place.run(&[&arguments[..6], &["old.png"], &sets[..]].concat()).ok();

@@ -40,7 +40,7 @@ fn a_run_is_diagnosed_from_start_to_end() {
     }
     let svg = fs::read_to_string(place.path("run/diagnose.svg")).unwrap();
     assert!(svg.contains("meta-gradients: direction") && !svg.contains("NaN"));
-    // The tasks are named by the seed, and how many threads take them changes nothing.
+    // The seed determines the tasks, and the number of threads changes nothing.
     let more = ["--tasks", "5", "--lanczos", "8", "--threads", "1", "--out", "again"];
     place.run(&[&["diagnose", "run"], &more[..]].concat()).ok();
     assert_eq!(found(&place, "again"), of);

@@ -66,7 +66,7 @@ fn checkpoint_is_5() {
         fs::write(&best, &whole[..size]).unwrap();
         place
             .run(&["evaluate", "run"])
-            .fails(5, &["best.safetensors", "no whole safetensors file"]);
+            .fails(5, &["best.safetensors", "not an intact safetensors file"]);
     }
     // A checkpoint of another network.
     place.train("sinusoid-maml", &["--out", "wide", "--set", "model.hidden=[8]"]).ok();
@@ -98,7 +98,7 @@ fn writing_is_7() {
     let case = case.to_str().unwrap();
     place.run(&["verify", case, "--out", "file/g"]).fails(7, &["cannot write file/g", advice]);
     assert_eq!(fs::read(place.path("file")).unwrap(), b"kept");
-    // A file in the place of the folder is a wrong call.
+    // A file in place of the folder is a usage error.
     place
         .train("sinusoid-maml", &["--out", "file"])
         .fails(2, &["file is a file, expected a folder"]);

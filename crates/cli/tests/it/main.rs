@@ -1,4 +1,4 @@
-//! The command as a user meets it: what it prints, what it leaves on disk, and how it ends.
+//! The command as a user meets it: what it prints, what it leaves on disk, and how it exits.
 
 mod bench;
 mod command;

@@ -1,4 +1,4 @@
-//! Reproduce: published numbers beside measured ones, and what is no reproduction.
+//! Reproduce: published numbers next to measured ones, and what does not count as a reproduction.
 
 use std::fs;
 

@@ -38,7 +38,7 @@ fn navigation_is_trained_and_evaluated() {
     let alone = place.run(&["evaluate", "run", "--threads", "1"]).ok();
     assert_eq!(table(&alone), table(&shown), "threads change no number");
     place.run(&train).fails(2, &["already holds a run"]);
-    place.run(&["evaluate", "run", "--split", "train"]).fails(2, &["test tasks alone"]);
+    place.run(&["evaluate", "run", "--split", "train"]).fails(2, &["test tasks only"]);
     place.run(&["inspect", "nav2d-maml"]).fails(2, &["only train and evaluate take"]);
     place
         .run(&["train", "nav2d-maml", "--set", "algorithm.name=reptile", "--out", "other"])

@@ -1,4 +1,4 @@
-//! Stopped from outside, a run can go on.
+//! A run stopped from outside can be resumed.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -19,7 +19,8 @@ fn begun(stdout: &mut BufReader<ChildStdout>) {
     }
 }
 
-/// Starts a command that would not end for long, and stops it after a wait: its exit code and standard error.
+/// Starts a command that would run for a long time, and stops it after a wait; returns its exit code and standard
+/// error.
 fn interrupted(
     mut command: Command,
     wait: impl FnOnce(&mut BufReader<ChildStdout>),
@@ -58,7 +59,7 @@ fn an_interrupted_comparison_keeps_what_is_there() {
 #[test]
 fn an_interrupt_saves_and_the_run_goes_on() {
     let place = Place::new();
-    // More iterations than anybody waits for: only the signal ends this run.
+    // More iterations than anyone would wait for: only the signal ends this run.
     let endless =
         ["--out", "run", "--set", "outer.iterations=100000000", "--set", "run.minutes=600"];
     let endless = [&endless[..], &["--set", "evaluation.validate_every=0"]].concat();
@@ -69,7 +70,7 @@ fn an_interrupt_saves_and_the_run_goes_on() {
 
     let stopped_at = open(&place.path("run"), Which::Last).unwrap().iteration;
     assert!(stopped_at >= 1);
-    // Of the time allowed nothing is left, so that only the evaluation is.
+    // None of the allowed time is left, so that only the evaluation remains.
     let resume =
         [&endless[..4], &["--set", "run.minutes=1e-9", "--resume"], &endless[6..]].concat();
     place.run(&tiny("sinusoid-maml", &resume)).ok();
@@ -80,13 +81,13 @@ fn an_interrupt_saves_and_the_run_goes_on() {
 #[test]
 fn an_interrupt_ends_the_final_evaluation_of_reinforcement_learning() {
     let place = Place::new();
-    // More test tasks than anybody waits for: only the signal ends this run.
+    // More test tasks than anyone would wait for: only the signal ends this run.
     let arguments = [
         ["train", "nav2d-maml", "--out", "run"],
         ["--set", "outer.iterations=1", "--set", "outer.meta_batch_size=1"],
         ["--set", "rl.trajectories=2", "--set", "evaluation.tasks=20000"],
     ];
-    // The only checkpoint comes when training is over.
+    // The only checkpoint is written when training is over.
     let last = place.path("run/last.safetensors");
     let trained = |_: &mut BufReader<ChildStdout>| {
         let start = Instant::now();

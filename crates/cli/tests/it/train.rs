@@ -20,8 +20,8 @@ Commands:
   train      Train a preset or a configuration; without one, MAML on characters drawn on the fly
   evaluate   Evaluate a trained run on tasks of a split, after every number of inner steps
   compare    Run several methods on the same tasks, seeds and budget; one table and learning curves
-  diagnose   Show what a run's inner loop meets: curvature, eigenvalues, quality of approximations
-  reproduce  Run shipped experiments and print what was published beside what is measured
+  diagnose   Show what a run's inner loop encounters: curvature, eigenvalues, quality of approximations
+  reproduce  Run shipped experiments and print published next to measured results
   metagrad   Write the meta-gradient of given weights and one given episode
   verify     Recompute another framework's reference case and compare
   inspect    Show a configuration's parameters, programs, work and memory

@@ -47,13 +47,13 @@ fn targets_are_trained_and_evaluated() {
     let rows = |text: &str| -> Vec<String> {
         text.lines().filter(|line| line.contains('±')).map(String::from).collect()
     };
-    // Method, accuracy, spread: what follows is time.
+    // Method, accuracy, spread; the rest is time.
     let [first, again] = [rows(&shown), rows(&place.run(&["evaluate", "run"]).ok())];
     assert_eq!((first.len(), &first), (5, &again));
     let json = place.run(&["evaluate", "run", "--json"]).ok();
     let found: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(found["methods"][3]["method"], "l2t_ww");
-    // Held gradients leave nothing.
+    // Held gradients leave no meta-gradient.
     assert_eq!(found["methods"][4]["gradient_norm"], 0.0);
     assert!(found["methods"][3]["gradient_norm"].as_f64().unwrap() > 0.0);
 
@@ -75,7 +75,7 @@ fn what_cannot_be_run_is_refused() {
         place.run(&all)
     };
     with(&["algorithm.window=0"]).fails(3, &["algorithm.window is 0"]);
-    with(&["transfer.classes=3"]).fails(3, &["unknown field `classes`"]);
+    with(&["transfer.classes=3"]).fails(3, &["unknown key `transfer.classes`"]);
     with(&["transfer.family=\"cifar_fs\""]).fails(4, &["cifar"]);
     let weights = "source.weights=\"none.safetensors\"";
     with(&[weights]).fails(3, &["source.iterations does not apply", "leave it out"]);

@@ -3,7 +3,7 @@
 use super::vjp::slope;
 use crate::graph::{Binary, NodeId, Op, Var};
 
-/// Tangent of `y` given the tangents of its operands; nothing stands for zero.
+/// Tangent of `y` given the tangents of its operands; `None` stands for zero.
 pub(super) fn push_forward<'g>(
     y: Var<'g>,
     tangent: impl Fn(Var<'g>) -> Option<Var<'g>>,

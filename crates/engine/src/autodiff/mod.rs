@@ -9,9 +9,9 @@ mod vjp;
 use crate::graph::{Node, NodeId, Var};
 use crate::params::Params;
 
-/// Gradient of the scalar `y` with respect to each of `wrt`, which may be any values of the graph; what
-/// lies before them is held to be independent of them, also if it is one of `wrt` itself: the derivatives
-/// are partial ones. A value that `y` does not depend on gets zeros.
+/// Gradient of the scalar `y` with respect to each of `wrt`, which may be any values of the graph. Each of them counts
+/// as an independent variable, even if one is computed from another: the derivatives are partial. A value that `y` does
+/// not depend on gets zeros.
 ///
 /// The sweep visits only the nodes between `wrt` and `y`.
 #[track_caller]
@@ -33,7 +33,7 @@ pub fn grad_params<'g>(y: Var<'g>, wrt: &Params<Var<'g>>) -> Params<Var<'g>> {
 /// Reverse mode: `Σ_i (∂ys_i/∂wrt_j)ᵀ cotangents_i` for each `wrt_j`.
 #[track_caller]
 pub fn vjp<'g>(ys: &[Var<'g>], cotangents: &[Var<'g>], wrt: &[Var<'g>]) -> Vec<Var<'g>> {
-    assert_eq!(ys.len(), cotangents.len(), "a cotangent for every output");
+    assert_eq!(ys.len(), cotangents.len(), "one cotangent per output");
     let Some(first) = ys.first() else {
         return wrt.iter().map(|x| x.full_like(0.0)).collect();
     };
@@ -49,7 +49,7 @@ pub fn vjp<'g>(ys: &[Var<'g>], cotangents: &[Var<'g>], wrt: &[Var<'g>]) -> Vec<V
         });
     };
     for (y, &g) in ys.iter().zip(cotangents) {
-        assert_eq!(y.shape(), g.shape(), "cotangent of another shape than its output");
+        assert_eq!(y.shape(), g.shape(), "cotangent and output differ in shape");
         add(&mut cotangent[y.id as usize], g);
     }
     let top = ys.iter().map(|y| y.id as usize).max().unwrap_or(0);
@@ -74,15 +74,16 @@ pub fn vjp<'g>(ys: &[Var<'g>], cotangents: &[Var<'g>], wrt: &[Var<'g>]) -> Vec<V
 /// Forward mode: `Σ_j (∂ys_i/∂wrt_j) tangents_j` for each `ys_i`.
 #[track_caller]
 pub fn jvp<'g>(ys: &[Var<'g>], wrt: &[Var<'g>], tangents: &[Var<'g>]) -> Vec<Var<'g>> {
-    assert_eq!(wrt.len(), tangents.len(), "a tangent for every input");
+    assert_eq!(wrt.len(), tangents.len(), "one tangent per input");
     let Some(first) = ys.first() else { return Vec::new() };
     let graph = first.graph();
     let active = depends_on(&graph.nodes(), wrt);
     let ids: Vec<NodeId> = ys.iter().map(|y| y.id).collect();
     let mut tangent: Vec<Option<Var<'g>>> = vec![None; active.len()];
     for (x, &t) in wrt.iter().zip(tangents) {
-        assert_eq!(x.shape(), t.shape(), "tangent of another shape than its input");
-        tangent[x.id as usize] = Some(t);
+        assert_eq!(x.shape(), t.shape(), "tangent and input differ in shape");
+        let so_far = &mut tangent[x.id as usize];
+        *so_far = Some(so_far.map_or(t, |sum| sum + t));
     }
     let order = crate::graph::live(&graph.nodes(), &ids);
     for id in order {

@@ -1,5 +1,5 @@
-//! Every operation: derivatives to order 3 against finite differences, and a walk over the op enum that
-//! finds those without a case.
+//! Every operation: derivatives to order 3 against finite differences, and a check against the op enum that finds
+//! operations without a case.
 
 use std::collections::BTreeSet;
 
@@ -202,7 +202,7 @@ fn literal<'g>(graph: &'g Graph, value: &Tensor) -> Var<'g> {
     graph.concat(&elements, 0).reshape(value.shape())
 }
 
-/// One test a group, so that they run side by side, and one that sees all of them.
+/// One test per group, so that they run in parallel, and one that sees them all.
 macro_rules! groups {
     ($($group:ident),*) => {
         mod derivatives {
@@ -290,4 +290,11 @@ fn the_checker_rejects_a_wrong_rule() {
     assert!(kink.is_err(), "a kink has no derivative");
     let nan = check_derivatives(|v| vec![(v[0] - 9.0).log()], &point, 1, 1e-6);
     assert!(nan.is_err(), "NaN never passes");
+    // Where exp overflows within the steps of the difference, but not at the point itself.
+    for i in 0..100 {
+        let edge = Tensor::from_f64(&[1], vec![709.7735 + 1e-4 * f64::from(i)]);
+        let held =
+            check_derivatives(|v| vec![v[0].stop_gradient().exp() * 1e-2 + v[0]], &[edge], 1, 1e-6);
+        assert!(held.is_err(), "an infinite difference agrees with nothing");
+    }
 }

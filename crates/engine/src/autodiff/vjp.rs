@@ -1,5 +1,5 @@
-//! The table of derivatives, reverse mode. One arm per operation; right-hand sides are ordinary graph
-//! expressions, which is all that higher order needs.
+//! The table of derivatives, reverse mode. One arm per operation. The right-hand sides are ordinary graph expressions,
+//! which is all that higher orders need.
 
 use crate::graph::{Binary, NodeId, Op, Unary, Var};
 
@@ -82,7 +82,7 @@ pub(super) fn pull_back<'g>(y: Var<'g>, g: Var<'g>, mut add: impl FnMut(Var<'g>,
     }
 }
 
-/// dy/dx of an elementwise `y = f(x)`, or nothing where it is zero everywhere.
+/// dy/dx of an elementwise `y = f(x)`, or `None` where it is zero everywhere.
 pub(super) fn slope<'g>(kind: Unary, x: Var<'g>, y: Var<'g>) -> Option<Var<'g>> {
     Some(match kind {
         Unary::Neg => y.full_like(-1.0),
@@ -93,7 +93,7 @@ pub(super) fn slope<'g>(kind: Unary, x: Var<'g>, y: Var<'g>) -> Option<Var<'g>> 
         Unary::Tanh => 1.0 - y * y,
         Unary::Sin => x.cos(),
         Unary::Cos => -x.sin(),
-        // Positive exactly where x is; and y is at hand where x is not needed for anything else.
+        // y is positive exactly where x is, and is available even where nothing else needs x.
         Unary::Relu => y.step(),
         Unary::Step | Unary::Sign => return None,
     })

@@ -1,8 +1,8 @@
-//! One array for writing a part of it and reading the rest.
+//! Splits an array into one part to write and the rest to read.
 
 use std::ops::Range;
 
-/// An array without one place: that place for writing, the rest for reading.
+/// An array minus one place: that place is for writing, the rest for reading.
 pub(super) struct Carved<'a, T> {
     before: &'a [T],
     after: &'a [T],

@@ -1,10 +1,10 @@
 //! exp, ln and tanh in single precision, without branches or calls, so that a loop over them uses wide registers. The
-//! learned rule of the LSTM meta-learner takes a hundred of them for every weight and step.
+//! learned rule of the LSTM meta-learner evaluates a hundred of them per weight and step.
 //!
-//! Errors against the exact value, largest over the numbers that the tests try: 1.0 units in the last place for exp and for
-//! ln, 1.3 for tanh. Subnormal results, infinities and NaN are as in IEEE 754. Products and sums are rounded each by
-//! itself, so that every instruction set gives the same bits. Polynomials are minimax fits of the relative error, made for
-//! this.
+//! Largest errors over the numbers that the tests try, against the exact value: 1.0 units in the last place for exp and
+//! for ln, 1.3 for tanh. Subnormal results, infinities and NaN follow IEEE 754. Every product and sum is rounded
+//! separately, so that all instruction sets give the same bits. The polynomials are minimax fits of the relative error,
+//! made for this module.
 
 /// `1.5 · 2²³`: added to a number below 2²² it leaves the nearest integer in the last bits.
 const ROUND: f32 = 12_582_912.0;
@@ -34,7 +34,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let tail =
         polynomial(r, [0.499_999_94, 0.166_665_2, 0.041_668_393, 0.008_368_781, 0.001_381_446_7]);
     let e = (r * r * tail + r) + 1.0;
-    // In two steps, for the power of a subnormal result is none.
+    // In two steps, because `power_of_two` cannot give the power for a subnormal result.
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
     e * power_of_two(half) * power_of_two(n - half)

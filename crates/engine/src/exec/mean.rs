@@ -1,4 +1,4 @@
-//! Means of tensors outside of programs.
+//! Means of tensors, outside of programs.
 
 use super::kernels::{Isa, accumulate};
 use crate::tensor::{Dtype, Tensor};
@@ -11,19 +11,19 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// With the fastest loops of this machine; the bits are those of any other.
+    /// With the fastest loops of this machine; the bits are the same on every machine.
     pub fn new() -> Mean {
         Mean { isa: Isa::detect(), sums: Vec::new() }
     }
 
-    /// Writes the mean of the parts, all of the length of `out`; of none, not a number.
+    /// Writes the mean of the parts, which all have the length of `out`. The mean of no parts is NaN.
     #[track_caller]
     pub fn of<'a>(&mut self, parts: impl Iterator<Item = &'a Tensor>, out: &mut Tensor) {
         self.sums.clear();
         self.sums.resize(out.len(), 0.0);
         let mut n = 0.0;
         for part in parts {
-            assert_eq!(part.len(), out.len(), "parts of a mean have its length");
+            assert_eq!(part.len(), out.len(), "the parts of a mean have the length of the mean");
             n += 1.0;
             match part.dtype() {
                 Dtype::F32 => accumulate(self.isa, &mut self.sums, part.as_f32()),

@@ -5,8 +5,8 @@ mod carved;
 mod elem;
 mod functions;
 mod kernels;
-mod mean;
 mod run;
+mod sum;
 
 use crate::plan::{Items, KernelStep, Program, Step, Tables};
 use crate::tensor::{Dtype, Tensor};
@@ -14,17 +14,17 @@ use aligned::Aligned;
 use elem::Elem;
 pub use kernels::Isa;
 pub(crate) use kernels::kept_elements;
-pub use mean::Mean;
 use std::sync::Arc;
+pub use sum::Sum;
 
 /// The memory one worker needs to run a program, or several of them in turn: everything is allocated here,
 /// once.
 pub struct Workspace {
     memory: Memory,
     isa: Isa,
-    /// What the programs it was made for read and write.
+    /// Inputs and outputs of the programs it was made for.
     made_for: Vec<Arc<Tables>>,
-    /// The one in work.
+    /// Those of the current program.
     tables: Arc<Tables>,
 }
 
@@ -82,12 +82,12 @@ impl Program {
         Workspace::new(&[self], dtype, isa)
     }
 
-    /// Computes the outputs from the inputs set before. Inputs are overwritten on the way: set all of
-    /// them again before the next run. Allocates nothing.
+    /// Computes the outputs from the inputs set before. A run may overwrite its inputs: set all of them again before
+    /// the next run. Allocates nothing.
     #[track_caller]
     pub fn run(&self, workspace: &mut Workspace) {
         let own = Arc::ptr_eq(&workspace.tables, &self.tables);
-        assert!(own, "the workspace is that of another program");
+        assert!(own, "the workspace belongs to another program");
         match &mut workspace.memory {
             Memory::F32(buffers) => run::run(self, buffers, workspace.isa),
             Memory::F64(buffers) => run::run(self, buffers, workspace.isa),
@@ -96,9 +96,9 @@ impl Program {
 }
 
 impl Workspace {
-    /// Memory that some programs share: as much as the largest of them needs. It is set up for the first;
-    /// [`Workspace::enter`] turns to another. Panics without a program, and when this machine does not have
-    /// the instruction set.
+    /// Memory shared by several programs: as much as the largest of them needs. It starts with the first;
+    /// [`Workspace::enter`] switches to another. Panics without a program, and when this machine does not have the
+    /// instruction set.
     #[track_caller]
     pub fn new(programs: &[&Program], dtype: Dtype, isa: Isa) -> Workspace {
         assert!(isa.available(), "this machine does not have {isa:?}");
@@ -107,12 +107,12 @@ impl Workspace {
             Dtype::F64 => Memory::F64(Buffers::new(programs)),
         };
         let made_for: Vec<_> = programs.iter().map(|program| Arc::clone(&program.tables)).collect();
-        let tables = Arc::clone(made_for.first().expect("a program to make room for"));
+        let tables = Arc::clone(made_for.first().expect("at least one program"));
         Workspace { memory, isa, made_for, tables }
     }
 
-    /// Turns to a program, one of those this memory was made for: its inputs are set and its outputs read
-    /// from now on. The outputs of the one before are lost. Panics when it is none of them.
+    /// Switches to a program, one of those this memory was made for: from now on its inputs are set and its outputs
+    /// read. The outputs of the previous one are lost. Panics when it is none of them.
     #[track_caller]
     pub fn enter(&mut self, program: &Program) {
         let own = self.made_for.iter().find(|tables| Arc::ptr_eq(tables, &program.tables));
@@ -135,16 +135,28 @@ impl Workspace {
         }
     }
 
-    /// Supplies an input for the next run, converted to the workspace's element type. Inputs that no
-    /// output depends on are ignored. Panics when the shape is not the declared one.
+    /// Supplies an input for the next run, converted to the workspace's element type. Inputs that no output depends on
+    /// are ignored. Panics when the shape differs from the declared one.
     #[track_caller]
     pub fn set(&mut self, input: usize, value: &Tensor) {
         let (slot, shape) = &self.tables.inputs[input];
-        assert_eq!(shape, value.shape(), "input {input} has another shape");
+        assert_eq!(shape, value.shape(), "wrong shape for input {input}");
         let Some(slot) = slot else { return };
         match &mut self.memory {
             Memory::F32(buffers) => fill(&mut buffers.arena[slot.range(ALL)], value),
             Memory::F64(buffers) => fill(&mut buffers.arena[slot.range(ALL)], value),
+        }
+    }
+
+    /// Supplies a one-hot vector as an input for the next run. Panics when the input has no such place.
+    #[track_caller]
+    pub fn set_one_hot(&mut self, input: usize, place: usize) {
+        let (slot, shape) = &self.tables.inputs[input];
+        assert!(shape.len() == 1 && place < shape[0], "no place {place} in input {input}");
+        let Some(slot) = slot else { return };
+        match &mut self.memory {
+            Memory::F32(buffers) => one_hot(&mut buffers.arena[slot.range(ALL)], place),
+            Memory::F64(buffers) => one_hot(&mut buffers.arena[slot.range(ALL)], place),
         }
     }
 
@@ -164,7 +176,7 @@ impl Workspace {
     #[track_caller]
     pub fn read(&self, output: usize, into: &mut Tensor) {
         let (slot, shape) = &self.tables.outputs[output];
-        assert_eq!(shape, into.shape(), "output {output} has another shape");
+        assert_eq!(shape, into.shape(), "wrong shape for output {output}");
         self.copy(slot.range(ALL), into);
     }
 
@@ -172,7 +184,7 @@ impl Workspace {
     #[track_caller]
     pub fn read_entry(&self, output: usize, entry: usize, into: &mut Tensor) {
         let (slot, shape) = &self.tables.outputs[output];
-        assert_eq!(shape[1..], *into.shape(), "entries of output {output} have another shape");
+        assert_eq!(shape[1..], *into.shape(), "wrong shape for entries of output {output}");
         assert!(entry < shape[0], "output {output} has {} entries", shape[0]);
         let first = slot.range(ALL).start + entry * into.len();
         self.copy(first..first + into.len(), into);
@@ -212,6 +224,11 @@ impl Workspace {
 
 /// Inputs and outputs are whole values.
 const ALL: Items = Items { first: 0, count: 1 };
+
+fn one_hot<T: Elem>(row: &mut [T], place: usize) {
+    row.fill(T::ZERO);
+    row[place] = T::ONE;
+}
 
 fn fill<T: Elem>(to: &mut [T], from: &Tensor) {
     match from.dtype() {

@@ -39,7 +39,7 @@ fn run_sweep<T: Elem>(sweep: &Sweep, buffers: &mut Buffers<T>, isa: Isa) {
     }
 }
 
-/// Everything of a value that is not read item by item.
+/// All of a value that is not read item by item.
 const ALL: Items = Items { first: 0, count: 1 };
 
 /// Extents of the part of an image value that a step works on.

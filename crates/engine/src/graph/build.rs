@@ -1,5 +1,5 @@
-//! Constructors of elementwise operations, and the folding that keeps graphs small. Those that move elements are in
-//! `shapes.rs`, products and indexing in `products.rs`, pooling in `pooling.rs`.
+//! Constructors of elementwise operations, and the folding that keeps graphs small. `shapes.rs` has those that move
+//! elements, `products.rs` products and indexing, `pooling.rs` pooling.
 //!
 //! Folding assumes finite values: `x · 0` is the constant 0.
 
@@ -9,7 +9,10 @@ use crate::tensor::Shape;
 impl<'g> Var<'g> {
     #[track_caller]
     pub(super) fn assert_same_graph(self, other: Var<'g>) {
-        assert!(std::ptr::eq(self.graph, other.graph), "{self:?} and {other:?} are of two graphs");
+        assert!(
+            std::ptr::eq(self.graph, other.graph),
+            "{self:?} and {other:?} belong to two graphs"
+        );
     }
 
     #[track_caller]
@@ -33,7 +36,7 @@ impl<'g> Var<'g> {
         self.graph.constant(self.id)
     }
 
-    /// Constants go right, other operands in order of their handles, so that `a + b` is `b + a`.
+    /// Constants go right, other operands in order of their handles, so that `a + b` and `b + a` are one node.
     fn ordered(self, other: Var<'g>) -> (Var<'g>, Var<'g>) {
         let swap = match (self.constant().is_some(), other.constant().is_some()) {
             (false, true) => false,
@@ -192,7 +195,7 @@ impl Unary {
             Unary::Tanh => x.tanh(),
             Unary::Sin => x.sin(),
             Unary::Cos => x.cos(),
-            // Written so that a NaN stays one.
+            // Written so that NaN stays NaN.
             Unary::Relu => {
                 if x < 0.0 {
                     0.0

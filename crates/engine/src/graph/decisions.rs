@@ -5,9 +5,9 @@ use super::{Graph, NodeId, Op, Unary, Var, live};
 impl Graph {
     /// The decisions that `outputs` depend on, as values that differ where a decision differs.
     ///
-    /// A gradient is continuous in the inputs except where one of these changes, which is what rounding
-    /// does now and then in single precision. A ReLU gives 0 or 1; a pooling window the position of its
-    /// maximum; a ReLU on top of a pooling both at once, and 0 when it is shut, whatever the position.
+    /// A gradient is continuous in the inputs except where one of these changes, which rounding in single precision
+    /// occasionally causes. A ReLU gives 0 or 1; a pooling window the position of its maximum; a ReLU on top of a
+    /// pooling both at once, and 0 when it is shut, whatever the position.
     pub fn decisions(&self, outputs: &[Var<'_>]) -> Vec<Var<'_>> {
         let nodes = self.nodes();
         let ids: Vec<NodeId> = outputs.iter().map(|v| v.id).collect();

@@ -28,14 +28,14 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct Inner {
     nodes: Vec<Node>,
-    /// Equal nodes are built once: common subexpressions are shared without a pass.
+    /// Equal nodes are built once: common subexpressions are shared without a separate pass.
     known: HashMap<(Op, Shape), NodeId>,
     input_names: Vec<String>,
 }
 
 /// A computation under construction. Values are immutable; [`Var`]s are copyable handles to them.
 ///
-/// A wrong shape while building is a bug of the caller and panics at the offending call.
+/// A wrong shape is a bug of the caller and panics at the offending call.
 ///
 /// ```
 /// use innerloop_engine::{Dtype, Graph, Program, Tensor, grad};

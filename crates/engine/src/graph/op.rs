@@ -113,7 +113,7 @@ pub(crate) enum Op {
     Slice(NodeId, Vec<usize>),
     /// Zeros of the output shape with the operand put at the given index: the adjoint of `Slice`.
     Pad(NodeId, Vec<usize>),
-    /// Operands behind one another along an axis.
+    /// Operands joined along an axis.
     Concat(Vec<NodeId>, usize),
     /// `[.., m, k] · [.., k, n]`, each operand transposed first where flagged; batch axes are equal.
     MatMul {
@@ -216,8 +216,7 @@ impl Op {
         all
     }
 
-    /// Whether a step that works image by image reads all of its second operand: weights, or factors of
-    /// channels.
+    /// Whether a step that works image by image reads all of its second operand: weights, or channel factors.
     pub(crate) fn shares_second(&self) -> bool {
         matches!(self, Op::Conv { .. } | Op::ConvInputGrad { .. } | Op::PoolArgmax { .. })
     }

@@ -1,15 +1,15 @@
-//! Max-pooling and what it commutes with.
+//! Max-pooling and the operations it commutes with.
 //!
-//! Choosing one pixel of each window commutes with everything elementwise, and a sum over all pixels of what
-//! was put back into windows is a sum over the windows. Building graphs so moves work from the pixels of an
-//! image to its windows, of which there are a quarter as many.
+//! Choosing one pixel of each window commutes with every elementwise operation, and a sum over all pixels of what was
+//! put back into windows is a sum over the windows. Building graphs this way moves work from the pixels of an image to
+//! its windows, of which there are a quarter as many.
 
 use std::collections::HashMap;
 
 use super::{Binary, Graph, NodeId, Op, Unary, Var, Window};
 use crate::tensor::{Shape, volume};
 
-/// Elementwise operations that a choice moves through before it is made where it stands.
+/// Elementwise operations that a choice moves through before it is made where it stands instead.
 const MOST: usize = 32;
 
 impl<'g> Var<'g> {
@@ -22,7 +22,7 @@ impl<'g> Var<'g> {
 
     /// Position of the first maximum in each window; its derivative is zero.
     ///
-    /// What is the same all over a window does not move its maximum, except by the sign of a factor, so
+    /// A shift that is constant over a window does not move its maximum, and a scale only does so by its sign, so
     /// shifts and scales of whole channels are left out.
     #[track_caller]
     pub(crate) fn pool_argmax(self, window: Window) -> Var<'g> {
@@ -39,8 +39,8 @@ impl<'g> Var<'g> {
         self.graph.node(Op::PoolArgmax { x: x.id, by: by.id, window }, shape)
     }
 
-    /// The value before shifts and scales that are the same all over a window, and the sign of the scales,
-    /// which may be expanded to its shape.
+    /// The value before shifts and scales that are constant over a window, and the sign of the scales, which may be
+    /// expanded to its shape.
     fn without_channel_affine(self) -> (Var<'g>, Option<Var<'g>>) {
         let var = |id: NodeId| Var { graph: self.graph, id };
         let by_channel = |id: NodeId| match var(id).op() {
@@ -68,8 +68,8 @@ impl<'g> Var<'g> {
         }
     }
 
-    /// A value of the same sign, or nothing if all are positive: reciprocals of roots, as of variances, are.
-    /// Without them, positions of maxima do not wait for statistics.
+    /// A value of the same sign, or `None` if all are positive, as reciprocals of roots (of variances) are. Without
+    /// such factors, positions of maxima need not wait for statistics.
     fn direction(self) -> Option<Var<'g>> {
         let var = |id: NodeId| Var { graph: self.graph, id };
         match self.op() {
@@ -97,7 +97,7 @@ impl<'g> Var<'g> {
 
     pub(crate) fn pool_pick(self, at: Var<'g>, window: Window) -> Var<'g> {
         let shape = self.pooled(window);
-        // Only positions that a maximum has are known to lie inside the image.
+        // Only the positions of maxima are known to lie inside the image.
         if matches!(
             self.op(),
             Op::Unary(..) | Op::Binary(..) | Op::StopGradient(_) | Op::PoolPut { .. }
@@ -128,8 +128,8 @@ impl<'g> Var<'g> {
         self.graph.node(Op::PoolSpread { g: self.id, window }, shape)
     }
 
-    /// A value over windows whose sum over all of them is that of this one over all pixels, if this one is
-    /// zero but for what was put into windows: `Σ put(g)·y = Σ g·pick(y)`.
+    /// A value over windows whose sum over all of them equals the sum of this one over all pixels, if this one is zero
+    /// except for what was put into windows: `Σ put(g)·y = Σ g·pick(y)`.
     pub(super) fn summed_in_windows(self) -> Option<Var<'g>> {
         self.in_windows().map(|(value, _)| value)
     }
@@ -169,7 +169,7 @@ struct Choice<'g> {
 }
 
 impl<'g> Choice<'g> {
-    /// The choice from a value, or nothing where that would take more operations than are saved.
+    /// The choice from a value, or `None` where that would take more operations than it saves.
     fn of(&mut self, x: Var<'g>) -> Option<Var<'g>> {
         if let Some(&known) = self.known.get(&x.id) {
             return Some(known);
@@ -210,8 +210,8 @@ impl<'g> Choice<'g> {
     }
 }
 
-/// Whether a value, aligned at the innermost axis with `[n, h, w, c]`, is one for each channel: as many images as
-/// channels have as many values.
+/// Whether a value, aligned at the innermost axis with `[n, h, w, c]`, has one element per channel. With as many images
+/// as channels, the number of elements alone does not tell.
 fn is_of_channels(shape: &[usize], channels: usize) -> bool {
     volume(shape) == channels && shape.last().copied().unwrap_or(1) == channels
 }

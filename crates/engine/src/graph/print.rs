@@ -1,10 +1,10 @@
-//! The printed form of a graph: one node a line, operands by number.
+//! The printed form of a graph: one node per line, operands by number.
 
 use super::{Graph, NodeId};
 use std::fmt::Write;
 
 impl Graph {
-    /// The nodes that the outputs need, one a line: number, shape, operation, operands.
+    /// The nodes that the outputs need, one per line: number, shape, operation, operands.
     pub fn print(&self, outputs: &[super::Var<'_>]) -> String {
         let nodes = self.nodes();
         let ids: Vec<NodeId> = outputs.iter().map(|v| v.id).collect();

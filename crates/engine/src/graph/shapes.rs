@@ -5,7 +5,7 @@ use super::{Binary, Graph, Op, Unary, Var};
 use crate::tensor::{Shape, volume};
 
 impl Graph {
-    /// Values behind one another along `axis`; all other extents are equal.
+    /// Joins values along `axis`; all other extents are equal.
     #[track_caller]
     pub fn concat<'g>(&'g self, parts: &[Var<'g>], axis: usize) -> Var<'g> {
         let mut shape = parts.first().expect("concat of at least one value").shape();
@@ -77,7 +77,7 @@ impl<'g> Var<'g> {
         if volume(&from) == volume(shape) {
             return self.reshape(shape);
         }
-        // Repeating what is repeated already repeats the original.
+        // Repeating a repeated value repeats the original.
         let original = match self.graph.nodes()[self.id as usize].op {
             Op::Expand(x) => x,
             _ => self.id,
@@ -96,7 +96,7 @@ impl<'g> Var<'g> {
         if let Some(value) = self.constant() {
             return self.graph.full(shape, value * (volume(&from) / volume(shape)) as f64);
         }
-        // What is the same for all that is summed goes outside: Σ a·b = b Σ a.
+        // Factors that are the same for everything summed go outside: Σ a·b = b Σ a.
         let op = self.graph.nodes()[self.id as usize].op.clone();
         let var = |id| Var { graph: self.graph, id };
         match op {

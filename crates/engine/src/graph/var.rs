@@ -1,4 +1,4 @@
-//! The handle algorithms are written with.
+//! The handle that algorithms are written with.
 
 use std::fmt;
 use std::ops::{Add, Div, Mul, Neg, Sub};

@@ -1,4 +1,4 @@
-//! Places for values: first come, best fit, reuse after the last reader.
+//! Places for values: first come first served, best fit, reuse after the last reader.
 //!
 //! Values that outlive their sweep lie in the arena for as long as there are readers. What a sweep needs
 //! only for the items in work lies in a region of its own, laid out the same way step by step, which is
@@ -14,7 +14,7 @@ use crate::exec::kept_elements;
 use crate::graph::{NodeId, Op};
 use crate::tensor::volume;
 
-/// Places start at multiples of this many elements: a cache line in single precision.
+/// Places start at multiples of this many elements: one cache line in single precision.
 const ALIGN: usize = 16;
 
 /// Free stretches of the arena, in order.
@@ -71,7 +71,7 @@ impl Free {
 /// stays in the second-level cache with room for packed weights.
 const CHUNK_ELEMENTS: usize = 128 << 10;
 
-/// Steps that run together: a sweep, or one step of those that do not work item by item.
+/// Steps that run together: a sweep, or a single step that does not work item by item.
 struct Unit {
     group: usize,
     items: usize,
@@ -108,7 +108,7 @@ fn results(steps: &[(Vec<Access>, Vec<Access>)]) -> impl Iterator<Item = (usize,
 }
 
 impl Planner<'_> {
-    /// Gives every stored value its place and writes the steps down.
+    /// Assigns every stored value its place and writes the steps down.
     pub(super) fn finish(self, outputs: &[NodeId], n_inputs: usize) -> Program {
         let units = self.units();
         let places = self.place(&units, outputs);
@@ -228,8 +228,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether a value lives only for a chunk in a sweep: computed there, and not kept, or computed there
-    /// again.
+    /// Whether a value lives only for a chunk in a sweep: computed there and not kept, or recomputed there.
     fn is_local(&self, id: NodeId, unit: &Unit) -> bool {
         let at = id as usize;
         self.items[at] > 1
@@ -333,7 +332,7 @@ impl Planner<'_> {
         values
     }
 
-    /// Lays out what a unit needs for itself. Returns the region of its local values as well.
+    /// Lays out what a unit needs for itself. Also returns the region of its local values.
     fn place_unit(
         &self,
         unit: &Unit,
@@ -352,7 +351,7 @@ impl Planner<'_> {
                 }
             }
         }
-        // Offsets per item first: the chunk follows from what an item needs.
+        // Offsets per item first: the chunk size follows from what an item needs.
         let mut items = Free::default();
         let mut local: HashMap<NodeId, usize> = HashMap::new();
         for (at, (reads, results)) in steps.iter().enumerate() {

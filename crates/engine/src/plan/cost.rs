@@ -7,14 +7,14 @@ use crate::tensor::volume;
 /// Counts for one run of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Floating-point operations of convolutions and matrix products; a multiply-add counts two. A convolution by Winograd's
-    /// algorithm counts as the direct one, of which it takes a quarter of the products.
+    /// Floating-point operations of convolutions and matrix products; a multiply-add counts as two. A Winograd
+    /// convolution counts like the direct one, though it takes a quarter of the products.
     pub product_flops: u64,
     /// Elementwise operations and sums.
     pub elementwise_ops: u64,
-    /// Elements that steps read from and write to memory, other than what lives for a chunk of a sweep.
+    /// Elements that steps read from and write to memory, except values that live only for a chunk of a sweep.
     pub moved_elements: u64,
-    /// Elements of the arena: the most that is alive at once, with what packing wastes.
+    /// Elements of the arena: the most that is alive at once, plus what packing wastes.
     pub arena_elements: u64,
     /// Loops and kernels.
     pub steps: u64,
@@ -25,7 +25,7 @@ impl Cost {
         let mut cost = Cost { arena_elements: arena as u64, ..Cost::default() };
         for (items, step) in sweeps.iter().flat_map(|s| s.steps.iter().map(|step| (s.items, step)))
         {
-            // What lives for a chunk only stays in the cache.
+            // Values that live only for a chunk stay in the cache.
             let moved = |slot: Slot| match slot.reach {
                 Reach::Whole => slot.len as u64,
                 Reach::Stored => (slot.len * items) as u64,

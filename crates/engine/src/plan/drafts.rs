@@ -1,4 +1,4 @@
-//! From the values of a sweep to its steps: kernels, and elementwise loops, as few as the dependences allow.
+//! From the values of a sweep to its steps: kernels, and as few elementwise loops as the dependences allow.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::graph::NodeId;
 use crate::tensor::volume;
 
 impl Planner<'_> {
-    /// The steps of a sweep: kernels, and loops as few as the dependences allow.
+    /// The steps of a sweep: kernels, and as few loops as the dependences allow.
     pub(super) fn drafts(&self, group: &Group) -> Vec<Draft> {
         let mut steps =
             Drafts { planner: self, group, drafts: Vec::new(), step_of: HashSet::new() };
@@ -32,7 +32,7 @@ pub(super) fn aligned(dims: [usize; 3], per_item: usize) -> bool {
     }
 }
 
-/// The steps of a sweep while they are gathered, each with the values it computes.
+/// The steps of a sweep while they are being gathered, each with the values it computes.
 struct Drafts<'a, 'b> {
     planner: &'a Planner<'b>,
     group: &'a Group,

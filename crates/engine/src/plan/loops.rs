@@ -1,5 +1,5 @@
-//! Elementwise loops: one pass over a domain, tile by tile, everything in between kept in registers of
-//! one tile each.
+//! Elementwise loops: one pass over a domain, tile by tile, with everything in between kept in registers of one tile
+//! each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,10 +10,10 @@ use crate::graph::{Binary, NodeId, Op, Unary};
 /// Elements of a register: 2 KiB in single precision, so that a dozen stay in the first-level cache.
 pub(crate) const TILE: usize = 512;
 
-/// Elements of a value that is not in the second-level cache when it is read again: a megabyte in single precision.
+/// A value of this many elements has left the second-level cache when it is read again: a megabyte in single precision.
 const FAR: usize = 1 << 18;
 
-/// Where a tile lies that an instruction reads or writes.
+/// Where the tile lies that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Register(usize),
@@ -51,8 +51,8 @@ pub(crate) struct Store {
     pub(crate) to: Slot,
 }
 
-/// A sum over the axes whose stride is zero, gathered in double precision from `acc` on. What is summed
-/// over the batch is complete at the end of the sweep, the rest with every chunk.
+/// A sum over the axes whose stride is zero, gathered in double precision from `acc` on. Sums over the batch are
+/// complete at the end of the sweep, the rest with every chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sum {
     pub(crate) from: Place,
@@ -78,14 +78,14 @@ pub(crate) struct LoopPlan {
     pub(crate) stores: Vec<Store>,
     pub(crate) sums: Vec<Sum>,
     pub(crate) registers: usize,
-    /// Values over the domain that are too large for the second-level cache: the next tile of them is fetched
-    /// while one is worked on.
+    /// Values over the domain that are too large for the second-level cache: their next tile is prefetched while one is
+    /// being worked on.
     pub(crate) far: Vec<Slot>,
     /// Values read from and written to memory per element of the domain.
     pub(crate) traffic: usize,
 }
 
-/// Instructions an elementwise function counts for.
+/// How many instructions an elementwise function counts as.
 pub(super) fn weight(kind: Unary) -> usize {
     match kind {
         Unary::Neg | Unary::Relu | Unary::Step | Unary::Sign => 1,
@@ -150,7 +150,7 @@ impl Builder {
         reads
     }
 
-    /// Fixes registers and tile size, for a batch of so many items, so many at a time.
+    /// Fixes registers and tile size for a batch of `items`, of which a chunk is processed at a time.
     pub(super) fn finish(
         &self,
         planner: &Planner<'_>,
@@ -210,8 +210,7 @@ impl Builder {
         plan
     }
 
-    /// Products that are added to something by their only reader, and that reader: both are one
-    /// instruction.
+    /// Products that are added to something by their only reader, and that reader: the two form one instruction.
     fn products(&self, planner: &Planner<'_>) -> HashMap<NodeId, NodeId> {
         let mut readers: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
         for &id in self.inside.iter().chain(&self.sums) {
@@ -224,7 +223,7 @@ impl Builder {
             let is_product = matches!(planner.nodes[id as usize].op, Op::Binary(Binary::Mul, ..));
             let Some(&[reader]) = readers.get(&id).map(Vec::as_slice) else { continue };
             let is_sum = matches!(planner.nodes[reader as usize].op, Op::Binary(Binary::Add, ..));
-            // An addition takes in one product only.
+            // An addition can absorb only one product.
             let taken = products.values().any(|&other| other == reader);
             if is_product && is_sum && !taken && !self.stored.contains(&id) {
                 products.insert(id, reader);
@@ -233,7 +232,7 @@ impl Builder {
         products
     }
 
-    /// For every node the last one inside the loop that reads it; values summed at the end stay.
+    /// For every node, the last one inside the loop that reads it; values summed at the end stay.
     fn last_uses(&self, planner: &Planner<'_>) -> BTreeMap<NodeId, NodeId> {
         let products = self.products(planner);
         let mut last: BTreeMap<NodeId, NodeId> = BTreeMap::new();
@@ -290,7 +289,7 @@ impl Emit<'_, '_> {
         let base = |x: NodeId| self.planner.base_of(x);
         let loaded = match &node.op {
             Op::Const(bits) => {
-                // Laid out once before the first tile, so its register is never handed on.
+                // Laid out once before the first tile, so its register is never reused.
                 plan.registers += 1;
                 plan.loads.push(Load::Constant(f64::from_bits(*bits), plan.registers - 1));
                 plan.registers - 1

@@ -3,10 +3,10 @@
 //! - Elementwise values are not stored unless something other than an elementwise loop reads them, or
 //!   recomputing them would cost more than storing (`RECOMPUTE_LIMIT`). Each loop computes a stored
 //!   value or a sum together with everything elementwise it is made of, tile by tile.
-//! - Steps that work image by image are gathered into sweeps over the batch (`sweeps.rs`): a few images at
-//!   a time pass through all of a sweep's steps, so that what lies between stays in the cache and needs
-//!   room for those few images only. Sums over the batch end a sweep: what depends on one is in a later
-//!   sweep, which reads the values it needs from memory, or computes the cheap ones again.
+//! - Steps that work image by image are gathered into sweeps over the batch (`sweeps.rs`): a few images at a time pass
+//!   through all of a sweep's steps, so that intermediate values stay in the cache and need room for those few images
+//!   only. Sums over the batch end a sweep: what depends on one is in a later sweep, which reads the values it needs
+//!   from memory or recomputes the cheap ones.
 //! - Every value gets a place in the arena that is reused after its last reader.
 
 mod arena;
@@ -32,9 +32,9 @@ use sweeps::Group;
 pub(crate) enum Reach {
     /// All of it at once.
     Whole,
-    /// The items of the batch in work, in an array that holds all items.
+    /// The current items of the batch, in an array that holds all items.
     Stored,
-    /// The items in work, in an array that holds no others.
+    /// The current items, in an array that holds no others.
     Local,
 }
 
@@ -59,7 +59,7 @@ impl Slot {
         Slot { offset, len, reach: Reach::Whole }
     }
 
-    /// Where the value, or the items in work, lie in the arena.
+    /// Where the value, or its current items, lie in the arena.
     pub(crate) fn range(self, items: Items) -> Range<usize> {
         let (start, len) = match self.reach {
             Reach::Whole => (self.offset, self.len),
@@ -69,7 +69,7 @@ impl Slot {
         start..start + len
     }
 
-    /// Where element 0 of the whole value would lie, given where the items in work do.
+    /// Where element 0 of the whole value would lie, given where the current items lie.
     pub(crate) fn origin(self, items: Items) -> isize {
         match self.reach {
             Reach::Whole | Reach::Stored => self.offset as isize,
@@ -85,7 +85,7 @@ pub(crate) struct KernelStep {
     pub(crate) operands: Vec<(Slot, Shape)>,
     pub(crate) out: Slot,
     pub(crate) shape: Shape,
-    /// Packed weights or sums that last as long as the sweep.
+    /// Packed weights or sums that are kept for the whole sweep.
     pub(crate) kept: Slot,
     /// Whether positions in pooling windows are packed.
     pub(crate) packed: bool,
@@ -97,8 +97,8 @@ pub(crate) enum Step {
     Kernel(KernelStep),
 }
 
-/// Steps that run one after another on a chunk of the batch, then on the next. What does not work item
-/// by item is a sweep of one step over one item.
+/// Steps that run one after another on a chunk of the batch, then on the next. A step that does not work item by item
+/// is a sweep of one step over one item.
 #[derive(Clone, Debug)]
 pub(crate) struct Sweep {
     /// Items of the batch, and how many make a chunk.
@@ -107,10 +107,10 @@ pub(crate) struct Sweep {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Where what goes in and comes out lies.
+/// Where inputs and outputs lie.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    /// Place and shape of each declared input; nothing if no output depends on it.
+    /// Place and shape of each declared input; no place if no output depends on it.
     pub(crate) inputs: Vec<(Option<Slot>, Shape)>,
     pub(crate) outputs: Vec<(Slot, Shape)>,
 }
@@ -128,7 +128,7 @@ pub struct Program {
     cost: Cost,
 }
 
-/// A multiply-used elementwise value is stored when recomputing it takes more instructions than this.
+/// An elementwise value with several readers is stored when recomputing it takes more instructions than this.
 const RECOMPUTE_LIMIT: usize = 6;
 /// Instructions a loop may grow to before another one is opened.
 const LOOP_LIMIT: usize = 96;
@@ -161,7 +161,7 @@ impl Program {
 /// What becomes of a node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Lies where another node lies.
+    /// Shares the place of another node.
     Alias,
     /// Computed inside loops.
     Elementwise,
@@ -185,14 +185,14 @@ struct Planner<'a> {
     /// The node whose storage a node shares.
     base: Vec<NodeId>,
     stored: Vec<bool>,
-    /// Items of the batch a stored value is computed by, one item after another; 1 if all at once.
+    /// Items of the batch that a stored value is computed in, one item after another; 1 if all at once.
     items: Vec<usize>,
-    /// Items of the sweep a stored value is computed in; a sum over the batch has them, and not `items`.
+    /// Items of the sweep a stored value is computed in; unlike `items`, also set for a sum over the batch.
     batch: Vec<usize>,
     /// Whether a value computed item by item outlives its sweep.
     kept: Vec<bool>,
-    /// Whether a value holds positions in pooling windows that nothing but poolings reads: four of them lie
-    /// in the place of one number.
+    /// Whether a value holds positions in pooling windows that nothing but poolings reads; four of them are packed into
+    /// one number.
     packed: Vec<bool>,
     groups: Vec<Group>,
     /// The group in which a stored value is first computed.
@@ -322,7 +322,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Elements that a stored value takes up.
+    /// Elements that a stored value occupies.
     fn elements(&self, id: NodeId) -> usize {
         let n = volume(&self.nodes[id as usize].shape);
         if self.packed[id as usize] { n / 4 } else { n }
@@ -332,7 +332,7 @@ impl<'a> Planner<'a> {
         self.base[id as usize]
     }
 
-    /// Everything elementwise that `id` is made of, up to stored values.
+    /// Collects everything elementwise that `id` is made of, up to stored values.
     fn collect(&self, id: NodeId, cone: &mut Cone) {
         if self.stored[id as usize] {
             cone.leaves.insert(id);
@@ -341,7 +341,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The same for values that are computed inside; chains may be too long for recursion.
+    /// The same for values computed inside; chains may be too long for recursion.
     fn collect_inside(&self, mut pending: Vec<NodeId>, cone: &mut Cone) {
         while let Some(id) = pending.pop() {
             if !cone.inside.insert(id) {
@@ -371,6 +371,6 @@ struct Cone {
     inside: BTreeSet<NodeId>,
     /// Stored values of the loop's domain that are read.
     leaves: BTreeSet<NodeId>,
-    /// Those of `inside` that are repeated smaller values.
+    /// Those nodes of `inside` that repeat smaller values.
     expands: BTreeSet<NodeId>,
 }

@@ -1,4 +1,4 @@
-//! How a smaller array is repeated over a larger one, or a larger one summed into a smaller.
+//! How a smaller array is repeated over a larger one, or a larger one summed into a smaller one.
 
 /// Consecutive axes that are either all kept or all repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Pattern {
         cuts
     }
 
-    /// Whether cutting the large array into that many equal parts cuts the small one into as many.
+    /// Whether cutting the large array into that many equal parts cuts the small one into the same number.
     pub(crate) fn splits_into(&self, parts: usize) -> bool {
         self.runs.first().is_some_and(|run| run.kept && run.len.is_multiple_of(parts))
     }
@@ -79,7 +79,7 @@ impl Pattern {
     }
 }
 
-/// Adds the cuts of a pattern to those of a loop; nothing when more than two would be needed.
+/// Adds the cuts of a pattern to those of a loop; `None` when more than two would be needed.
 pub(crate) fn union(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let mut all: Vec<usize> = a.iter().chain(b).copied().collect();
     all.sort_unstable_by(|x, y| y.cmp(x));

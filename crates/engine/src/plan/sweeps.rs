@@ -1,9 +1,9 @@
 //! Which steps share a sweep over the batch.
 //!
-//! Steps are taken in order and each goes to the first sweep it can join: not before a value it needs item
-//! by item, and after any it needs as a whole. A value needed in a later sweep than its own is kept in
-//! memory, or computed there again if it is cheap and needs less memory that way: the convolution of an
-//! image with few channels, gradients put back into pooling windows, elementwise values.
+//! Steps are taken in order, and each joins the first sweep it can: not before any value it needs item by item, and
+//! after any value it needs as a whole. A value needed in a later sweep than its own is kept in memory, or recomputed
+//! there if it is cheap and needs less memory that way: the convolution of an image with few channels, gradients put
+//! back into pooling windows, elementwise values.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ const CHEAP_DEPTH: usize = 32;
 const SMALL: usize = 3 << 19;
 /// Instructions per element up to which an elementwise value is cheaper to repeat than to keep.
 const CHEAP_WORK: usize = 12;
-/// Values looked at to find what repeating one takes; chains of cheap values are not cheap.
+/// Values examined to find the cost of a recomputation; long chains of cheap values are not cheap.
 const AGAIN_LIMIT: usize = 32;
 
 /// The values one sweep computes, in order.
@@ -27,7 +27,7 @@ pub(super) struct Group {
     /// Items of its batch; 1 for steps that do not work item by item.
     pub(super) items: usize,
     pub(super) roots: Vec<NodeId>,
-    /// The same as a set.
+    /// The same values as a set.
     pub(super) members: HashSet<NodeId>,
 }
 
@@ -44,7 +44,7 @@ impl Group {
     }
 }
 
-/// A stored value that a step reads, and whether the items in work suffice.
+/// A stored value that a step reads, and whether the current items suffice.
 #[derive(Clone, Copy)]
 struct Need {
     value: NodeId,
@@ -60,7 +60,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Gives expansions that no loop can nest steps of their own.
+    /// Turns expansions that no loop can nest into steps of their own.
     pub(super) fn split_conflicts(&mut self) {
         for id in self.order.clone() {
             if !self.is_root(id) || self.kind[id as usize] == Kind::Kernel {
@@ -99,7 +99,7 @@ impl Planner<'_> {
         &self.nodes[self.reduced(id).unwrap_or(id) as usize].shape
     }
 
-    /// Where the loop of a root is cut, or nothing if its patterns do not nest.
+    /// Where the loop of a root is cut, or `None` if its patterns do not nest.
     pub(super) fn cuts(&self, id: NodeId, cone: &Cone) -> Option<Vec<usize>> {
         let mut cuts = match self.reduced(id) {
             Some(_) => Pattern::new(&self.nodes[id as usize].shape, self.domain(id)).boundaries(),
@@ -193,7 +193,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn gather_sweeps(&mut self, outputs: &[NodeId]) {
-        // What takes nothing but small inputs, such as signs of scales, comes before the first sweep.
+        // Steps with small inputs only, such as signs of scales, come before the first sweep.
         self.groups.push(Group { items: 1, roots: Vec::new(), members: HashSet::new() });
         for id in self.order.clone() {
             if !self.is_root(id) {
@@ -239,8 +239,8 @@ impl Planner<'_> {
         (0..self.groups.len()).for_each(|group| self.prune(group));
     }
 
-    /// Takes out of a sweep what no step of it reads and no later sweep finds in memory: where all readers
-    /// compute a value again.
+    /// Removes from a sweep the values that no step of it reads and no later sweep finds in memory, because all readers
+    /// recompute them.
     fn prune(&mut self, group: usize) {
         let mut read = HashSet::new();
         for id in self.groups[group].roots.clone().into_iter().rev() {
@@ -254,7 +254,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Sees to it that a value can be read in a sweep.
+    /// Makes a value readable in a sweep.
     fn provide(&mut self, need: Need, group: usize) {
         let value = need.value;
         let at = value as usize;
@@ -263,7 +263,7 @@ impl Planner<'_> {
         }
         if !need.by_item || self.items[at] != self.groups[group].items {
             self.kept[at] = true;
-            // What is computed again is there for a chunk only: everything in the sweep reads memory now.
+            // A recomputed value exists for a chunk only: everything in the sweep reads memory now.
             if self.home[at] != Some(group) {
                 self.groups[group].remove(value);
             }
@@ -275,8 +275,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Elements that would have to be kept to compute a value once more, or nothing if it is not cheap: that
-    /// takes more than the given number of values, counted down.
+    /// Elements that would have to be kept in order to recompute a value, or `None` if that is not cheap: it takes more
+    /// than the given number of values, which is counted down.
     fn cost_again(&self, id: NodeId, group: usize, limit: &mut usize) -> Option<usize> {
         *limit = limit.checked_sub(1)?;
         let (cone, needs) = self.needs_again(id);

@@ -1,8 +1,8 @@
 //! Vectorisation as a graph transformation: a function of one example becomes a function of many.
 //!
-//! Every value that depends on a mapped input gets a leading axis, one entry an example; every other value
-//! stays as it is and is computed once for all of them. Products of mapped rows with a shared matrix, and
-//! convolutions of mapped images with a shared kernel, become one larger product over all rows or images.
+//! Every value that depends on a mapped input gets a leading axis with one entry per example; every other value stays
+//! as it is and is computed once for all of them. Products of mapped rows with a shared matrix, and convolutions of
+//! mapped images with a shared kernel, become one larger product over all rows or images.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -12,8 +12,8 @@ use std::fmt;
 use crate::graph::{Binary, Graph, Node, NodeId, Op, Var, live};
 use crate::tensor::{MAX_AXES, Shape};
 
-/// Why a computation has no vectorised form: an operation that would need another one, which does not
-/// exist, to run over many examples at once.
+/// Why a computation has no vectorised form: running one of its operations on many examples at once would take an
+/// operation that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmappable {
     /// Name of the operation.
@@ -28,14 +28,14 @@ impl fmt::Display for Unmappable {
 
 impl std::error::Error for Unmappable {}
 
-/// Builds into the empty graph `to` what computes `outputs` for `extent` examples at once.
+/// Builds, in the empty graph `to`, the computation of `outputs` for `extent` examples at once.
 ///
 /// The inputs are those of the outputs' graph, in the same order. Where `mapped[i]` is set, input `i`
 /// of shape `s` becomes one of shape `[extent, ..s]`; the others are shared by all examples. Every result
 /// has a leading axis: entry `j` is the output for entry `j` of the mapped inputs.
 ///
-/// Convolutions with a mapped kernel, and their gradients in the kernel, have no such form; neither has a
-/// graph with values of as many axes as there can be.
+/// Convolutions with a mapped kernel, and their gradients with respect to the kernel, have no such form; nor does a
+/// graph with values that already have the largest number of axes.
 ///
 /// ```
 /// use innerloop_engine::{Dtype, Graph, Program, Tensor, vmap};
@@ -62,13 +62,13 @@ pub fn vmap<'g>(
     let Some(first) = outputs.first() else { return Ok(Vec::new()) };
     let from = first.graph();
     let names = from.input_names();
-    assert_eq!(names.len(), mapped.len(), "a flag for every input");
+    assert_eq!(names.len(), mapped.len(), "one flag per input");
     let nodes = from.nodes();
     if let Some(node) = nodes.iter().find(|node| node.shape.len() == MAX_AXES) {
         return Err(Unmappable { op: node.op.name() });
     }
     let mut mapper = Mapper { graph: to, nodes: &nodes, extent, values: vec![None; nodes.len()] };
-    // Declared whether used or not, so that their numbers stay.
+    // Declared whether used or not, so that their numbers do not change.
     for (id, node) in nodes.iter().enumerate() {
         if let Op::Input(i) = node.op {
             let shape = mapper.shape(&node.shape, mapped[i]);
@@ -119,14 +119,14 @@ impl<'g> Mapper<'_, 'g> {
         }
     }
 
-    /// What computes a node for all examples: one arm an operation.
+    /// Computes a node for all examples: one arm per operation.
     fn value(&self, node: &Node) -> Result<Value<'g>, Unmappable> {
         let unmappable = || Unmappable { op: node.op.name() };
         let mut any = false;
         node.op.for_operands(|x| any |= self.at(x).mapped);
         let v = |id: NodeId| self.at(id).var;
         let one = |id: NodeId| self.nodes[id as usize].shape.clone();
-        // The node's shape, and an index or an axis of it, behind the leading axis if there is one.
+        // The node's shape, and its index or axis, shifted by the leading axis if there is one.
         let shape = self.shape(&node.shape, any);
         let lead = usize::from(any);
         let index = |of_one: &[usize]| [&[0][..lead], of_one].concat();
@@ -167,7 +167,7 @@ impl<'g> Mapper<'_, 'g> {
             }
             Op::ConvInputGrad { g, w, window } => self
                 .over_images(any, &[*g], &shape, |g| g[0].conv_input_grad(v(*w), *window, extents)),
-            // A sum over the images: those of different examples must not meet.
+            // A sum over the images: those of different examples must not be mixed.
             Op::ConvWeightGrad { .. } if any => return Err(unmappable()),
             Op::ConvWeightGrad { x, g, window } => v(*x).conv_weight_grad(v(*g), *window),
             Op::PoolArgmax { x, by, window } => {
@@ -198,8 +198,8 @@ impl<'g> Mapper<'_, 'g> {
         Ok(Value { var, mapped: any })
     }
 
-    /// `small` as an expansion to `large` needs it: with axes of extent one behind the leading axis, so
-    /// that the innermost axes are still the ones that meet.
+    /// `small` in the form an expansion to `large` needs: with axes of extent one after the leading axis, so that the
+    /// innermost axes still line up.
     fn aligned(&self, small: &[usize], large: &[usize], mapped: bool) -> Shape {
         if !mapped {
             return small.to_vec();
@@ -222,7 +222,7 @@ impl<'g> Mapper<'_, 'g> {
         }
     }
 
-    /// An operation that treats every image of `[n, ..]` alike: one batch `[e·n, ..]` of all examples'.
+    /// An operation that treats every image of `[n, ..]` alike: one batch `[e·n, ..]` of the images of all examples.
     fn over_images(
         &self,
         mapped: bool,

@@ -1,5 +1,5 @@
-//! What is mapped computes what running example by example does. Every operation is met: the cases of the
-//! derivatives, which are complete, are mapped too.
+//! A mapped computation gives what running example by example gives. Every operation is covered: the derivative cases,
+//! which are complete, are mapped too.
 
 use proptest::prelude::*;
 
@@ -12,8 +12,8 @@ use crate::tensor::Tensor;
 
 const EXAMPLES: usize = 3;
 
-/// Maps a function and its vector-Jacobian products over every choice of its inputs and compares with one
-/// example after another. Only what multiplies with kernels may have no mapped form.
+/// Maps a function and its vector-Jacobian products over every choice of its inputs and compares with one example after
+/// another. Only operations that multiply with kernels may have no mapped form.
 #[track_caller]
 pub(crate) fn check_mapped(shapes: &[&[usize]], f: impl for<'g> Fn(&[Var<'g>]) -> Vec<Var<'g>>) {
     let graph = Graph::new();
@@ -40,7 +40,7 @@ pub(crate) fn check_mapped(shapes: &[&[usize]], f: impl for<'g> Fn(&[Var<'g>]) -
     }
 }
 
-/// The mapped outputs are those of the examples, each with its values of all inputs, behind one another.
+/// The mapped outputs are the examples' outputs joined, where each example has its own values of all inputs.
 #[track_caller]
 fn compare(outputs: &[Var<'_>], mapped: &[bool], examples: &[Vec<Tensor>; EXAMPLES]) {
     let Some(first) = outputs.first() else { return };
@@ -57,7 +57,7 @@ fn compare(outputs: &[Var<'_>], mapped: &[bool], examples: &[Vec<Tensor>; EXAMPL
     }
 }
 
-/// Tensor `i` of every example, behind one another along a new first axis.
+/// Tensor `i` of every example, stacked along a new first axis.
 fn stack(examples: &[Vec<Tensor>; EXAMPLES], i: usize) -> Tensor {
     let shape = [&[EXAMPLES], examples[0][i].shape()].concat();
     Tensor::from_f64(&shape, examples.iter().flat_map(|values| values[i].iter()).collect())
@@ -91,7 +91,7 @@ fn what_has_no_mapped_form() {
 }
 
 proptest! {
-    /// Perceptrons of any size, with first and second derivatives, and any choice of what is mapped.
+    /// Perceptrons of any size, with first and second derivatives, and any choice of mapped inputs.
     #[test]
     fn perceptrons(
         sizes in prop::collection::vec(1_usize..5, 2..5),

@@ -1,11 +1,11 @@
-//! Values that a batch is worked through for chunk by chunk, in the cases that are easiest to get wrong.
+//! Values of a batch that is processed chunk by chunk, in the cases that are easiest to get wrong.
 
-use innerloop_engine::check::{assert_close, check_derivatives, random};
-use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, Window, volume};
+use innerloop_engine::check::{assert_close, check_derivatives, random, relative_error};
+use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, Window, grad, hvp, volume};
 
 use crate::sweeps::run;
 
-/// Derivatives through sums over the batch, of several chunks, by finite differences.
+/// Derivatives through sums over the batch, of several chunks, against finite differences.
 #[test]
 fn derivatives_across_chunks() {
     let (n, h) = (9, 32);
@@ -14,12 +14,6 @@ fn derivatives_across_chunks() {
         random(Key::new(54), &[3, 3, 2, 8], 0.3),
         random(Key::new(54).at(1, 0), &[3, 3, 8, 6], 0.2),
     ];
-    fn normal(y: Var<'_>) -> Var<'_> {
-        let channels = [y.shape()[3]];
-        let count = volume(&y.shape()) as f64 / channels[0] as f64;
-        let deviation = y.deviation_to(&channels) * (1.0 / count);
-        (y - y.mean_to(&channels)) * (deviation + 0.1).sqrt().recip()
-    }
     fn sums<'g>(p: &[Var<'g>]) -> Vec<Var<'g>> {
         let y = normal(p[0].conv(p[1], Window::square(3, 1, 1))).tanh();
         let y = normal(y.avg_pool(Window::square(2, 2, 0)).conv(p[2], Window::square(3, 1, 1)));
@@ -29,7 +23,50 @@ fn derivatives_across_chunks() {
     check_derivatives(sums, &at, 2, 1e-5).unwrap();
 }
 
-/// Values by image that a later sweep computes again, and that it needs as a whole as well.
+/// Normalises channels to a mean of zero over the batch.
+fn normal(y: Var<'_>) -> Var<'_> {
+    let channels = [y.shape()[3]];
+    let count = volume(&y.shape()) as f64 / channels[0] as f64;
+    let deviation = y.deviation_to(&channels) * (1.0 / count);
+    (y - y.mean_to(&channels)) * (deviation + 0.1).sqrt().recip()
+}
+
+/// Whole programs in single precision with enough channels for Winograd's convolutions, against double precision, where
+/// convolutions are direct.
+#[test]
+fn wide_convolutions_in_single_precision() {
+    for (n, h, w) in [(1, 3, 3), (5, 7, 7), (9, 14, 5), (26, 21, 19)] {
+        let key = Key::new(60).at(n as u64, h as u64);
+        let draw = |name: &str, shape: &[usize], scale| random(key.with_stream(name), shape, scale);
+        let kernels = [[3, 3, 16, 16], [3, 3, 16, 24]];
+        let mut inputs = vec![draw("images", &[n, h, w, 16], 1.0)];
+        for part in ["kernel", "direction"] {
+            let of = |(i, shape): (usize, &[usize; 4])| draw(&format!("{part} {i}"), shape, 0.1);
+            inputs.extend(kernels.iter().enumerate().map(of));
+        }
+        let graph = Graph::new();
+        let p: Vec<_> = inputs.iter().map(|x| graph.input("x", x.shape())).collect();
+        let first = normal(p[0].conv(p[1], Window::square(3, 1, 1))).tanh();
+        let second = normal(first.conv(p[2], Window::square(3, 1, 1)));
+        let loss = (second.sin() * second).mean();
+        let mut outputs = vec![loss];
+        outputs.extend(grad(loss, &p[..3]));
+        outputs.extend(hvp(loss, &p[1..3], &p[3..], &p[..3]));
+        let program = Program::compile(&graph, &outputs);
+        let [single, double] = [Dtype::F32, Dtype::F64].map(|dtype| {
+            let mut workspace = program.workspace(dtype);
+            inputs.iter().enumerate().for_each(|(i, x)| workspace.set(i, x));
+            program.run(&mut workspace);
+            (0..outputs.len()).map(|i| workspace.output(i)).collect::<Vec<_>>()
+        });
+        for (at, (a, b)) in single.iter().zip(&double).enumerate() {
+            let error = relative_error(&a.cast(Dtype::F64), b);
+            assert!(error <= 1e-4, "{n} images of {h}×{w}, output {at}: {error:e}");
+        }
+    }
+}
+
+/// Values by image that a later sweep recomputes, and that it also needs as a whole.
 #[test]
 fn computed_again_and_needed_whole() {
     let (n, h) = (12, 40);
@@ -58,7 +95,7 @@ fn computed_again_and_needed_whole() {
     }
 }
 
-/// Images that are the kernel as well.
+/// Images that also serve as the kernel.
 #[test]
 fn images_convolved_with_themselves() {
     let (n, h, c) = (7, 64, 64);
@@ -73,7 +110,7 @@ fn images_convolved_with_themselves() {
     assert_close("itself and a copy", &got[0], &got[1], 1e-12);
 }
 
-/// Chains of cheap values with two readers each: planning takes no time to speak of.
+/// Chains of cheap values with two readers each: planning takes negligible time.
 #[test]
 fn long_chains_of_cheap_values() {
     let x = random(Key::new(58), &[3, 6, 6, 2], 1.0);
@@ -102,7 +139,7 @@ fn deviations_beside_a_nan() {
         let clean = random(Key::new(60), &[rows, columns], 1.0);
         for at in [0, columns - 1, (rows - 1) * columns + 3] {
             let mut x = clean.clone();
-            // Means that drift from tile to tile show a shift that was changed on the way.
+            // Means that drift from tile to tile reveal a shift that was changed on the way.
             (0..x.len()).for_each(|i| x.set(i, x.get(i) + (i / columns) as f64 * 0.01));
             let mut broken = x.clone();
             broken.set(at, f64::NAN);
@@ -119,8 +156,8 @@ fn deviations_beside_a_nan() {
     }
 }
 
-/// A value that every image needs as a whole, as large as one that is computed image by image: the place
-/// of the one is not free before the last image is done.
+/// A value that every image needs as a whole, as large as one that is computed image by image: its place is not free
+/// before the last image is done.
 #[test]
 fn a_table_for_all_images() {
     let (n, h, c) = (8, 32, 8);

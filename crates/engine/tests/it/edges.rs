@@ -1,4 +1,4 @@
-//! Corners that a reading of the planner and of the derivatives brought up.
+//! Corner cases found by reading the planner and the derivatives.
 
 use innerloop_engine::check::{assert_close, evaluate, random};
 use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, Window, grad, jvp, vjp};
@@ -72,8 +72,7 @@ fn eight_axes_are_moved_about() {
     assert_close("sum", &got[1], &Tensor::scalar(Dtype::F64, 12.0 * total), 1e-12);
 }
 
-/// `wrt` may hold a value and another that is computed from it: each is then a variable of its own, in
-/// both modes.
+/// `wrt` may hold a value and another that is computed from it: each is then an independent variable, in both modes.
 #[test]
 fn a_value_and_what_it_is_made_of() {
     let graph = Graph::new();
@@ -143,11 +142,11 @@ fn outputs_of_every_kind() {
     }
 }
 
-/// Rows longer than a tile, tiles that do not divide the rows, groups: every way a smaller value is laid
-/// out over a loop, against plain indexing.
+/// Rows longer than a tile, tiles that do not divide the rows, groups: every way of repeating a smaller value over a
+/// loop, against plain indexing.
 #[test]
 fn repeated_values_over_uneven_tiles() {
-    // TILE is 512: a row is longer than one or two tiles, just fits, or many fit.
+    // TILE is 512: a row is longer than one or two tiles, just fits, or many rows fit.
     for shape in [[3, 4, 1300], [3, 5, 512], [3, 5, 513], [4, 200, 7], [2, 1025, 1], [70, 2, 3]] {
         let [a, b, c] = shape;
         let x = random(Key::new(2), &shape, 1.0);
@@ -200,7 +199,7 @@ fn repeated_values_over_uneven_tiles() {
     }
 }
 
-/// Two patterns that no loop can nest in one expression: one of them is stored first.
+/// Two patterns in one expression that no loop can nest: one of them is stored first.
 #[test]
 fn patterns_that_conflict() {
     let (a, b) = (random(Key::new(4), &[6, 1], 1.0), random(Key::new(5), &[3, 1, 4], 1.0));
@@ -219,7 +218,7 @@ fn patterns_that_conflict() {
     assert_eq!(got[1].as_f64(), sums);
 }
 
-/// A value that is not a number shows in every result it should reach.
+/// A NaN shows in every result it should reach.
 #[test]
 fn nan_is_not_lost() {
     let nan = f64::NAN;
@@ -257,7 +256,7 @@ fn nan_is_not_lost() {
     assert_eq!(got[0].get(0), 1.0);
 }
 
-/// Signs of images are not those of channels, though there be as many.
+/// Signs of images are not those of channels, even if there are as many images as channels.
 #[test]
 fn pooling_of_images_with_signs_of_their_own() {
     let x = random(Key::new(1), &[2, 2, 2, 2], 1.0);

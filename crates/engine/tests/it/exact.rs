@@ -5,14 +5,14 @@ use innerloop_engine::{Dtype, Graph, Program, Tensor, Var, grad, hvp, jvp};
 
 use crate::nets::{Net, conv_net, mlp};
 
-/// Of finite differences: so short that no unit of the conv net crosses a kink at these points.
+/// The step of finite differences: short enough that no unit of the conv net crosses a kink at these points.
 const STEP: f64 = 1e-5;
 
 fn inner<'g>(a: &[Var<'g>], b: &[Var<'g>]) -> Var<'g> {
     a.iter().zip(b).map(|(a, b)| a.dot(*b)).reduce(|a, b| a + b).expect("not empty")
 }
 
-/// All elements behind one another.
+/// All elements in one vector.
 fn flat(values: &[Tensor]) -> Tensor {
     let all: Vec<f64> = values.iter().flat_map(Tensor::iter).collect();
     Tensor::from_f64(&[all.len()], all)

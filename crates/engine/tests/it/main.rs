@@ -1,4 +1,4 @@
-//! Programs against plain evaluation, derivatives by several routes, and the corners in between.
+//! Programs against plain evaluation, derivatives by several routes, and corner cases.
 
 mod chunks;
 mod edges;

@@ -1,4 +1,4 @@
-//! What a plan promises of its memory and work, for a network of the size that is trained.
+//! What a plan promises about its memory and work, for a network of the size that is trained.
 
 use innerloop_engine::{Dtype, Graph, Program, Var, Window, grad};
 
@@ -7,8 +7,8 @@ const WAYS: usize = 5;
 /// Height and width of the maps that enter each block.
 const EXTENTS: [usize; 4] = [84, 42, 21, 10];
 
-/// Loss and gradient of four blocks of convolution, batch norm, pooling and ReLU, a linear layer and
-/// cross-entropy, on so many images.
+/// Loss and gradient of four blocks of convolution, batch norm, pooling and ReLU, a linear layer and cross-entropy, on
+/// the given number of images.
 fn query(images: usize) -> Program {
     let graph = Graph::new();
     let x = graph.input("x", &[images, 84, 84, 3]);
@@ -38,7 +38,7 @@ fn query(images: usize) -> Program {
     Program::compile(&graph, &outputs)
 }
 
-/// Elements of a map that a block's convolution makes of an image, and of its half.
+/// Elements of the map that a block's convolution makes of an image, and of the pooled map.
 fn maps(block: usize) -> [u64; 2] {
     [EXTENTS[block], EXTENTS[block] / 2].map(|extent| (extent * extent * FILTERS) as u64)
 }
@@ -49,7 +49,7 @@ fn products(block: usize) -> u64 {
     maps(block)[0] * (9 * channels) as u64
 }
 
-/// The first layer's maps, of 84×84×32 elements an image, are computed again wherever they are needed.
+/// The first layer's maps, of 84×84×32 elements per image, are recomputed wherever they are needed.
 #[test]
 fn maps_of_the_first_layer_are_never_stored() {
     let mut stored = 84 * 84 * 3;
@@ -60,10 +60,10 @@ fn maps_of_the_first_layer_are_never_stored() {
         stored += convolved + half + half / 4;
     }
     let [arena, larger] = [25, 75].map(|images| query(images).cost().arena_elements);
-    // A hundredth for gaps that packed kernels fill with 25 images and not with 75.
+    // One per cent for gaps that packed kernels fill with 25 images but not with 75.
     let most = 50 * (stored + stored / 100);
     assert!(larger - arena <= most, "{} an image, not {stored}", (larger - arena) / 50);
-    // What does not grow: parameters, and what a chunk needs.
+    // What does not grow: parameters, and the memory of one chunk.
     let fixed = arena - 25 * ((larger - arena) / 50);
     assert!(fixed < 1 << 20, "{fixed}");
     assert!(larger < 75 * maps(0)[0], "{larger}");
@@ -77,8 +77,8 @@ fn costs_are_those_of_the_network() {
         assert_eq!(cost.steps, program.n_steps() as u64);
         let bytes = program.workspace(Dtype::F32).bytes() as u64;
         assert!((4 * cost.arena_elements..5 * cost.arena_elements).contains(&bytes), "{bytes}");
-        // Every product forwards and for both operands, but for the images, which have no gradient; and
-        // the first convolution once more: positions of maxima do not wait for statistics.
+        // Every product once forwards and once for each operand, except for the images, which have no gradient; and the
+        // first convolution once more: positions of maxima do not wait for statistics.
         let once = (0..4).map(products).sum::<u64>() + (5 * 5 * FILTERS * WAYS) as u64;
         assert_eq!(cost.product_flops, 2 * images * 3 * once);
         let first = images * maps(0)[0];

@@ -3,7 +3,7 @@
 use innerloop_engine::check::random;
 use innerloop_engine::{Graph, Key, Tensor, Var, Window};
 
-/// A scalar loss of a few parameters, with a point to stand at. The other inputs are data.
+/// A scalar loss of a few parameters, with a point to evaluate it at. The other inputs are data.
 pub(crate) struct Net {
     pub(crate) name: &'static str,
     parameters: Vec<Vec<usize>>,

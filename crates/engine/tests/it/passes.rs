@@ -1,10 +1,10 @@
 //! Random expression graphs: the compiled program (fused, with a reused arena) against a plain evaluator,
 //! and against the same program with every intermediate value as an output, so that all are stored.
 //!
-//! What is equal to the bit, and what is not: elementwise values and moved ones do not depend on how the
-//! planner groups them, nor on the instruction set. A sum does depend on the tiles it is gathered in, and
-//! those on what else shares its loop, so sums agree to rounding between two *programs*; between two runs
-//! of one program, and between the builds for two instruction sets, they agree to the bit.
+//! What is equal to the bit: elementwise and moved values do not depend on how the planner groups them, nor on the
+//! instruction set. A sum, however, depends on the tiles it is gathered in, and those on what else shares its loop, so
+//! between two *programs* sums agree to rounding only; between two runs of one program, and between the builds for two
+//! instruction sets, they agree to the bit.
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Graph, Isa, Key, Program, Tensor, Var, grad, jvp, vjp, volume};
@@ -41,7 +41,7 @@ struct Expression {
     outputs: Vec<usize>,
 }
 
-/// Values stay below this, so that rounding is not blown up.
+/// Values stay below this, so that rounding errors are not amplified.
 const LARGE: f64 = 100.0;
 /// Elements of the largest value: several tiles.
 const MOST: usize = 6000;
@@ -138,7 +138,7 @@ fn build<'g>(graph: &'g Graph, term: &Term, v: &[Var<'g>]) -> Var<'g> {
     }
 }
 
-/// What the random bytes of one term mean for the values there are.
+/// Decodes the random bytes of one term, given the existing values.
 fn decode([op, a, b, extra]: [u8; 4], values: &[Tensor]) -> Term {
     let [op, a, b, extra] = [op, a, b, extra].map(usize::from);
     // Recent values are likelier operands: deep expressions, and some wide ones.
@@ -295,7 +295,7 @@ fn run(program: &Program, inputs: &[Tensor], isa: Isa) -> Vec<Tensor> {
         program.run(&mut workspace);
         (0..program.n_outputs()).map(|i| workspace.output(i)).collect()
     };
-    // What is left in the memory by another run, even of NaN, changes nothing.
+    // Memory contents left by another run, even NaN, change nothing.
     let first = once(inputs);
     let nan: Vec<Tensor> = inputs.iter().map(|x| map(x, |_| f64::NAN)).collect();
     once(&nan);
@@ -356,8 +356,8 @@ proptest! {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// Derivatives of a random expression: `⟨J u, v⟩ = ⟨u, Jᵀ v⟩`, and the compiled second derivative is
-    /// the one of the program that stores everything on the way.
+    /// Derivatives of a random expression: `⟨J u, v⟩ = ⟨u, Jᵀ v⟩`, and the compiled second derivative equals that of
+    /// the program that stores every intermediate value.
     #[test]
     fn derivatives_of_random_expressions(e in expressions(Kinks::Avoided)) {
         let graph = Graph::new();

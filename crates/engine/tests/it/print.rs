@@ -1,4 +1,4 @@
-//! What a graph looks like.
+//! The printed form of a graph.
 
 use innerloop_engine::{Graph, grad};
 

@@ -1,6 +1,6 @@
-//! Random convolutional graphs over two batches: the compiled sweeps against the same graph over single
-//! images, where there is no batch to sweep over, and against each output compiled alone and together with
-//! everything on the way. Images are large enough that a sweep takes several chunks.
+//! Random convolutional graphs over two batches: the compiled sweeps against the same graph over single images, where
+//! there is no batch to sweep over, and against each output compiled alone and together with every intermediate value.
+//! Images are large enough that a sweep takes several chunks.
 
 use innerloop_engine::check::random;
 use innerloop_engine::{
@@ -28,11 +28,11 @@ enum Term {
     Scale(usize, usize),
     /// Each image scaled by its own mean.
     ByImage(usize),
-    /// Each pixel less the mean of its channels.
+    /// Each pixel minus the mean of its channels.
     ByPixel(usize),
 }
 
-/// Maps of a batch: which, and their extents.
+/// Maps of a batch: which batch, and their extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Maps {
     batch: usize,
@@ -113,7 +113,7 @@ impl Net {
         self.push(term, Maps { extents, ..maps });
     }
 
-    /// The maps of every term. Each is a list of values: one that holds the whole batch, or one an image.
+    /// The maps of every term. Each is a list of values: one for the whole batch, or one per image.
     fn build<'g>(&self, weights: &[Var<'g>], images: &[Vec<Var<'g>>; 2]) -> Vec<Vec<Var<'g>>> {
         let mut values: Vec<Vec<Var<'g>>> = Vec::new();
         for (term, maps) in self.terms.iter().zip(&self.maps) {
@@ -190,8 +190,8 @@ impl Net {
         values
     }
 
-    /// What the net is asked for (loss, some maps, gradients by weights and images, Hessian-vector products),
-    /// and the maps on the way. Each is one value, or a list over the images.
+    /// The requested outputs (loss, some maps, gradients by weights and images, Hessian-vector products), and the
+    /// intermediate maps. Each is one value, or a list over the images.
     fn ask<'g>(&self, graph: &'g Graph, singly: bool) -> [Vec<Vec<Var<'g>>>; 2] {
         let declare = || self.weights.iter().map(|shape| graph.input("weights", shape)).collect();
         let (weights, directions): (Vec<Var<'g>>, Vec<Var<'g>>) = (declare(), declare());
@@ -218,7 +218,7 @@ impl Net {
     }
 }
 
-/// The outputs of a program, by any kernels, in memory that held nothing but NaN before.
+/// The outputs of a program, by any kernels, in memory that was filled with NaN before.
 pub(crate) fn run(program: &Program, inputs: &[Tensor], isa: Isa) -> Vec<Tensor> {
     let mut workspace = program.workspace_for(Dtype::F64, isa);
     for poison in [true, false] {
@@ -245,13 +245,14 @@ fn gathered(lists: &[Vec<Var<'_>>], values: Vec<Tensor>) -> Vec<Tensor> {
     lists.iter().map(whole).collect()
 }
 
-/// Outputs agree up to rounding; what is smaller than the loss counts by that.
+/// Outputs agree up to rounding; those smaller than the loss are compared on its scale.
 #[track_caller]
 fn assert_all_close(name: &str, got: &[Tensor], want: &[Tensor]) {
     assert_eq!(got.len(), want.len(), "{name}");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert_eq!(got.shape(), want.shape(), "{name}, output {i}");
         let size = want.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        assert!(size.is_finite(), "{name}, output {i}: {want:?}");
         for (at, (a, b)) in got.iter().zip(want.iter()).enumerate() {
             assert!((a - b).abs() <= 1e-8 * size, "{name}, output {i}: {a} at {at}, want {b}");
         }
@@ -297,7 +298,7 @@ proptest! {
         for isa in [Isa::detect(), Isa::Portable] {
             assert_all_close("together", &run(&together, &inputs, isa), &want);
         }
-        // Alone, so that less is kept, and with everything on the way, so that more is.
+        // Alone, so that less is kept, and with every intermediate value, so that more is.
         for at in [0, 2, asked.len() - 1] {
             let alone = Program::compile(&graph, &asked[at..=at]);
             assert_all_close("alone", &run(&alone, &inputs, Isa::detect()), &want[at..=at]);
@@ -308,7 +309,7 @@ proptest! {
     }
 }
 
-/// Some programs in the same memory, one after another and back.
+/// Several programs in the same memory, one after another and back.
 #[test]
 fn programs_take_turns() {
     let code = [[0, 0, 0, 0x15], [4, 0, 0, 0], [6, 0, 0, 1], [15, 0, 0, 0], [0, 0, 0, 0x31]];

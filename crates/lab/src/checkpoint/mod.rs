@@ -1,9 +1,8 @@
 //! Checkpoints and files of named tensors, in the safetensors format.
 //!
-//! A checkpoint is a safetensors file whose tensors are called `group/name` and whose metadata says
-//! `format = "innerloop-checkpoint"` and `format_version = "1"`; any program that knows the format can read
-//! its numbers. Equal contents give equal bytes. Saving is atomic: after a failure, a full disk for one, the
-//! file that was there before is untouched.
+//! A checkpoint is a safetensors file whose tensors are called `group/name` and whose metadata says `format =
+//! "innerloop-checkpoint"` and `format_version = "1"`; any program that knows the format can read its numbers. Equal
+//! contents give equal bytes. Saving is atomic: after a failure, such as a full disk, the previous file is untouched.
 
 pub(crate) mod state;
 #[cfg(test)]
@@ -30,10 +29,10 @@ const RESERVED: [&str; 3] = ["format", "format_version", "groups"];
 /// State of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
-    /// Named sets of tensors, such as `omega`, `carried`, `optimizer.first`, in order. Group names are not empty
-    /// and have no `/`.
+    /// Named sets of tensors, such as `omega`, `carried`, `optimizer.first`, in order. Group names are not empty and
+    /// contain no `/`.
     pub groups: Vec<(String, Params<Tensor>)>,
-    /// Everything that is no tensor, as text: iteration, best score. The keys `format`, `format_version` and
+    /// Everything that is not a tensor, as text: iteration, best score. The keys `format`, `format_version` and
     /// `groups` belong to the format.
     pub metadata: BTreeMap<String, String>,
 }
@@ -45,8 +44,8 @@ impl Checkpoint {
     }
 }
 
-/// Writes a checkpoint atomically. Fails, before anything is written, if a value is not finite, since such a
-/// file could not be loaded. Panics on group names that [`Checkpoint::groups`] forbids.
+/// Writes a checkpoint atomically. Fails, before anything is written, if a value is not finite, since such a file could
+/// not be loaded. Panics on group names that [`Checkpoint::groups`] forbids.
 #[track_caller]
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let mut tensors = Params::new();
@@ -145,12 +144,12 @@ pub mod tensors {
 
     use super::*;
 
-    /// Largest whole number up to which f64 holds all of them.
+    /// The largest integer up to which f64 represents all integers.
     const EXACT: i64 = 1 << 53;
 
-    /// Tensors and metadata of a file, tensors in the order of their place in it (empty ones, which share a
-    /// place, by name). `F32` and `F64` are kept; `I64`, `I32` and `U8`, as labels have, become f64; other
-    /// types are refused by name. Values need not be finite.
+    /// Tensors and metadata of a file, with tensors in the order of their position in it (empty ones, which share a
+    /// position, by name). `F32` and `F64` are kept; `I64`, `I32` and `U8`, as used for labels, become f64; other types
+    /// are rejected by name. Values need not be finite.
     pub fn read(path: &Path) -> Result<(Params<Tensor>, BTreeMap<String, String>)> {
         let place = path.display();
         let bytes = fs::read(path).map_err(|cause| match cause.kind() {
@@ -165,7 +164,7 @@ pub mod tensors {
         let damaged = |cause: &dyn std::fmt::Display| {
             let size = bytes.len();
             Error::checkpoint(format!(
-                "{place} is no whole safetensors file: {cause} ({size} bytes); copy or make it again"
+                "{place} is not an intact safetensors file: {cause} ({size} bytes); copy or make it again"
             ))
         };
         let (header, info) = SafeTensors::read_metadata(&bytes).map_err(|cause| damaged(&cause))?;
@@ -184,8 +183,8 @@ pub mod tensors {
         Ok((tensors, metadata.map(|(key, value)| (key.clone(), value.clone())).collect()))
     }
 
-    /// Writes tensors and metadata atomically: those of type f64 first, then those of type f32, each in the
-    /// order given, so that every tensor is aligned. Equal contents give equal bytes.
+    /// Writes tensors and metadata atomically: first those of type f64, then those of type f32, each in the given
+    /// order, so that every tensor is aligned. Equal contents give equal bytes.
     pub fn write(
         path: &Path,
         tensors: &Params<Tensor>,
@@ -195,8 +194,8 @@ pub mod tensors {
         write_atomic(path, |file| file.write_all(&bytes))
     }
 
-    /// Eight bytes of header length, the header as JSON padded with spaces, the numbers. Written here, not
-    /// by the library, whose header order changes from run to run.
+    /// Eight bytes of header length, the header as JSON padded with spaces, then the numbers. Encoded here and not by
+    /// the library, whose header order changes from run to run.
     fn encode(tensors: &Params<Tensor>, metadata: &BTreeMap<String, String>) -> Vec<u8> {
         let json = |text: &str| serde_json::to_string(text).expect("a string");
         let mut entries = Vec::new();
@@ -261,13 +260,13 @@ pub mod tensors {
     }
 }
 
-/// Puts a file at `path` whole or not at all: what was there is replaced once the new one is on the disk.
+/// Writes a file at `path` completely or not at all: the old file is replaced once the new one is on the disk.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |file| file.write_all(bytes))
 }
 
-/// Puts a file at `path` whole or not at all: `write` fills a temporary file beside it, which is flushed to
-/// the disk and then takes the place of what was there.
+/// Writes a file at `path` completely or not at all: `write` fills a temporary file beside it, which is flushed to the
+/// disk and then replaces the old file.
 pub(crate) fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -301,17 +300,17 @@ pub(crate) fn write_atomic(
     replace().map_err(failed)
 }
 
-/// A file that is removed unless it has been moved away, also when writing it panics.
+/// A file that is removed unless it has been moved away, even when writing it panics.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Nothing is left to remove after a success, and nothing can be done about a failure.
+        // After a success there is nothing left to remove, and a failure cannot be handled here.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Makes a rename survive a power cut. Only Unix opens folders for that.
+/// Makes a rename survive a power cut. Only Unix allows opening folders for that.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

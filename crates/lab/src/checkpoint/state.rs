@@ -1,4 +1,4 @@
-//! Where a run stands, in its checkpoints: the groups of tensors, reading them back, and which checkpoint is meant.
+//! The state of a run in its checkpoints: the groups of tensors, reading them back, and selecting a checkpoint.
 
 use std::path::Path;
 
@@ -18,23 +18,23 @@ pub(crate) const SECOND: &str = "optimizer.second";
 /// Which checkpoint of a run to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The best on validation; the newest where nothing was validated.
+    /// The best on validation; the newest if nothing was validated.
     Best,
     /// The newest.
     Last,
-    /// Where the run started; no file.
+    /// The start of the run, which needs no file.
     Start,
-    /// One of those kept every `run.snapshot_every` iterations.
+    /// One of the snapshots taken every `run.snapshot_every` iterations.
     Snapshot(u64),
 }
 
-/// A trainer standing at a checkpoint of a run: for evaluation and use. Fails when the folder holds no run, its data set
-/// is not there any more, or the checkpoint is missing, damaged or of another configuration.
+/// A trainer restored from a checkpoint of a run: for evaluation and use. Fails when the folder holds no run, when its
+/// data set no longer exists, or when the checkpoint is missing, damaged or belongs to another configuration.
 pub fn open(folder: &Path, which: Which) -> Result<Trainer> {
     open_with(folder, which, None)
 }
 
-/// The same with a number of threads in place of the run's, 0 for one per core: no result depends on it.
+/// The same with another number of threads than the run's, 0 for one per core: no result depends on it.
 pub fn open_with(folder: &Path, which: Which, threads: Option<usize>) -> Result<Trainer> {
     let dir = RunDir::open(folder)?;
     let mut config = dir.config()?;
@@ -44,7 +44,7 @@ pub fn open_with(folder: &Path, which: Which, threads: Option<usize>) -> Result<
     Ok(trainer)
 }
 
-/// A run's meta-parameters at one of its checkpoints, and the iteration it was taken at.
+/// A run's meta-parameters at one of its checkpoints, and the iteration of that checkpoint.
 pub(crate) fn state(
     dir: &RunDir,
     experiment: &Experiment,
@@ -60,7 +60,7 @@ pub(crate) fn state(
     state_at(experiment, &path)
 }
 
-/// Meta-parameters in a checkpoint, and the iteration it was taken at.
+/// Meta-parameters in a checkpoint, and its iteration.
 pub(crate) fn state_at(experiment: &Experiment, path: &Path) -> Result<(MetaState, u64)> {
     let mut meta = experiment.initial_state();
     let checkpoint = super::load(path)?;
@@ -78,7 +78,7 @@ pub(crate) fn load_meta(
     take(experiment, checkpoint, INNER_STATE, &mut meta.inner_state, path)
 }
 
-/// Replaces values by those of a checkpoint's group, if names, shapes and types are the same.
+/// Replaces values with those of a checkpoint's group, if names, shapes and types agree.
 pub(crate) fn take(
     experiment: &Experiment,
     checkpoint: &Checkpoint,
@@ -86,13 +86,13 @@ pub(crate) fn take(
     into: &mut Params<Tensor>,
     path: &Path,
 ) -> Result<()> {
-    // Shapes are compared in PyTorch's layouts, where the conversion back is defined.
+    // Shapes are compared in PyTorch's layouts, for which the conversion back is defined.
     let found = same_shapes(checkpoint, group, &experiment.to_torch(into), path)?;
     *into = experiment.from_torch(&found);
     Ok(())
 }
 
-/// A checkpoint's group, in the order of `expected`, if names, shapes and types are the same.
+/// A checkpoint's group, in the order of `expected`, if names, shapes and types agree.
 pub(crate) fn same_shapes(
     checkpoint: &Checkpoint,
     group: &str,

@@ -45,7 +45,7 @@ fn check_message(error: &Error, kind: ErrorKind, parts: &[&str]) {
     }
 }
 
-/// A file with a header of our own making.
+/// A file with a hand-made header.
 fn write_raw(path: &Path, header: &str, data: &[u8]) {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -105,11 +105,15 @@ fn a_file_cut_anywhere_is_an_error() {
         check_message(
             &error,
             ErrorKind::Checkpoint,
-            &["c.safetensors is no whole safetensors file: "],
+            &["c.safetensors is not an intact safetensors file: "],
         );
     }
     fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
-    check_message(&load(&path).unwrap_err(), ErrorKind::Checkpoint, &["no whole safetensors file"]);
+    check_message(
+        &load(&path).unwrap_err(),
+        ErrorKind::Checkpoint,
+        &["not an intact safetensors file"],
+    );
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn a_file_with_any_byte_changed_never_panics() {
             let mut bytes = whole.clone();
             bytes[at] ^= change;
             fs::write(&path, &bytes).unwrap();
-            // Many changes give other legal numbers; none may panic.
+            // Many changes give other valid numbers; none may panic.
             let _ = load(&path);
         }
     }
@@ -283,7 +287,7 @@ fn types_of_other_programs_are_converted_or_refused() {
     check_message(
         &tensors::read(&path).unwrap_err(),
         ErrorKind::Checkpoint,
-        &["no whole safetensors file"],
+        &["not an intact safetensors file"],
     );
 }
 
@@ -323,7 +327,7 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
     assert_eq!(listing(folder.path()), ["c.safetensors"]);
 }
 
-/// The real error of a full disk, where the system has a device that gives it.
+/// The real error of a full disk, on systems with a device that produces it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_file() {

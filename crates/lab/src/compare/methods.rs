@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::config::{Config, Difference, LeftOut, Method, Network, method_names, presets, suggest};
+use crate::config::{
+    Config, Difference, Kept, LeftOut, Method, Network, method_names, presets, suggest,
+};
 use crate::{Error, Result};
 
 /// SHOT is no method of its own in a configuration, but a regularizer on MAML.

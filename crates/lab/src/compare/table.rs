@@ -12,7 +12,7 @@ use crate::config::{Difference, LeftOut};
 use crate::evaluation::Estimate;
 use crate::plot::{self, Axis, Chart, Line};
 use crate::run_dir::RunDir;
-use crate::{Config, Result};
+use crate::{Config, Kept, Result};
 
 /// A comparison.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +31,8 @@ pub struct Table {
     pub accuracy: bool,
     /// Score of the nearest class mean, for tasks with classes.
     pub nearest_mean: Option<Estimate>,
+    /// Score of the nearest class mean of a pre-trained network's features, if one is among the rows.
+    pub nearest_mean_of_features: Option<Estimate>,
     /// Methods in the order of the plan.
     pub rows: Vec<Row>,
 }
@@ -182,6 +184,10 @@ impl Table {
             rows.push(Row::of(contestant, (first, plan.budget), runs));
         }
         let result = rows.iter().flat_map(|row| &row.runs).find_map(|run| run.result.as_ref());
+        let key = "nearest_mean_of_features";
+        let of_features = |run: &Run| estimate(&run.result.as_ref()?[key]);
+        let of_features: Vec<_> =
+            rows.iter().flat_map(|row: &Row| &row.runs).filter_map(of_features).collect();
         let tasks = result.and_then(|result| result["protocol"]["tasks"].as_str());
         Ok(Table {
             version: env!("CARGO_PKG_VERSION"),
@@ -194,6 +200,7 @@ impl Table {
             },
             accuracy: !first.tasks.family.is_regression(),
             nearest_mean: result.and_then(|result| estimate(&result["nearest_mean"])),
+            nearest_mean_of_features: pooled(&of_features),
             rows,
         })
     }
@@ -223,6 +230,10 @@ impl Table {
         );
         if let Some(nearest) = self.nearest_mean {
             let _ = writeln!(out, "Nearest class mean on raw inputs: {}.", self.shown(nearest));
+        }
+        if let Some(nearest) = self.nearest_mean_of_features {
+            let of = "Nearest class mean of the pre-trained network's features";
+            let _ = writeln!(out, "{of}: {}.", self.shown(nearest));
         }
         let _ = write!(
             out,

@@ -2,20 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use innerloop_engine::Dtype;
-use serde::Serialize;
-use toml::{Table, Value};
-
 use super::method::{Comparison, StrengthSchedule};
 use super::regularizer::{ShotBase, ShotDistance};
-use super::setting::{clip, join, over, setting, wrong};
-use super::suggest;
+use super::setting::Setting;
 use super::window::WindowMode;
 use super::{
-    Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Rotations, Split, Strategy,
-    Variant,
+    Activation, Augment, BatchNorm, DtypeName, Head, Init, InnerOptimizer, Layout, Rotations,
+    Split, Strategy, Variant,
 };
-use crate::{Error, Result};
 
 choices! {
     /// `tasks.family`
@@ -82,25 +76,10 @@ choices! {
         Cosine = "cosine",
         Step = "step",
     }
-
-    /// `run.dtype`
-    pub(super) DtypeName {
-        F32 = "f32",
-        F64 = "f64",
-    }
 }
 
-impl From<DtypeName> for Dtype {
-    fn from(name: DtypeName) -> Dtype {
-        match name {
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F64 => Dtype::F64,
-        }
-    }
-}
-
-sections! {
-    TasksFile in "tasks" {
+layered! {
+    TasksFile {
         family: FamilyName,
         ways: usize,
         shots: usize,
@@ -127,7 +106,7 @@ sections! {
         noise: f64,
         augment: Vec<Augment>,
     }
-    ModelFile in "model" {
+    ModelFile {
         kind: NetworkName,
         filters: usize,
         variant: Variant,
@@ -139,7 +118,7 @@ sections! {
         activation: Activation,
         init: Init,
     }
-    AlgorithmFile in "algorithm" {
+    AlgorithmFile {
         name: MethodName,
         inner_lr: f64,
         learn_inner_lr: bool,
@@ -176,7 +155,7 @@ sections! {
         shot_views: bool,
         inner_lr_of: BTreeMap<String, f64>,
     }
-    OuterFile in "outer" {
+    OuterFile {
         optimizer: OptimizerName,
         lr: f64,
         momentum: f64,
@@ -194,14 +173,14 @@ sections! {
         meta_batch_size: usize,
         iterations: usize,
     }
-    EvaluationFile in "evaluation" {
+    EvaluationFile {
         steps: usize,
         tasks: usize,
         validation_tasks: usize,
         validate_every: usize,
         ensemble: usize,
     }
-    RunFile in "run" {
+    RunFile {
         dtype: DtypeName,
         threads: usize,
         checkpoint_every: usize,
@@ -211,42 +190,20 @@ sections! {
     }
 }
 
-/// A whole file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(super) struct ConfigFile {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) seed: Option<usize>,
-    pub(super) tasks: TasksFile,
-    pub(super) model: ModelFile,
-    pub(super) algorithm: AlgorithmFile,
-    pub(super) outer: OuterFile,
-    pub(super) evaluation: EvaluationFile,
-    pub(super) run: RunFile,
+sectioned! {
+    /// A whole file. What is `published` says what a run is to be compared with, and is no part of it.
+    pub(super) ConfigFile beside ["preset", "published"] {
+        seed: Option<u64> = None,
+        tasks: TasksFile,
+        model: ModelFile,
+        algorithm: AlgorithmFile,
+        outer: OuterFile,
+        evaluation: EvaluationFile,
+        run: RunFile,
+    }
 }
 
-/// Of these, `published` says what a run is to be compared with, and is no part of it.
-const TOP: &[&str] =
-    &["preset", "published", "seed", "tasks", "model", "algorithm", "outer", "evaluation", "run"];
-
 impl ConfigFile {
-    pub(super) fn read(table: &Table, source: &str) -> Result<ConfigFile> {
-        only_known(table, "", TOP, source)?;
-        let section = |name: &str| match table.get(name) {
-            None => Ok(Table::new()),
-            Some(Value::Table(section)) => Ok(section.clone()),
-            Some(other) => Err(wrong(source, name, other, &format!("a section [{name}]"))),
-        };
-        Ok(ConfigFile {
-            seed: setting(table, "", "seed", source)?,
-            tasks: TasksFile::read(&section("tasks")?, source)?,
-            model: ModelFile::read(&section("model")?, source)?,
-            algorithm: AlgorithmFile::read(&section("algorithm")?, source)?,
-            outer: OuterFile::read(&section("outer")?, source)?,
-            evaluation: EvaluationFile::read(&section("evaluation")?, source)?,
-            run: RunFile::read(&section("run")?, source)?,
-        })
-    }
-
     /// What is written here, and where nothing is, what is written in `under`.
     pub(super) fn over(self, under: ConfigFile) -> ConfigFile {
         ConfigFile {
@@ -303,37 +260,4 @@ impl ConfigFile {
             _ => unreachable!("{full} names no key of a section"),
         }
     }
-}
-
-/// The file as TOML text.
-pub(super) fn to_toml(file: &ConfigFile) -> String {
-    toml::to_string(file).expect("a configuration is tables of plain values")
-}
-
-fn only_known(table: &Table, section: &str, known: &[&str], source: &str) -> Result<()> {
-    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let full = join(section, &clip(key));
-    let hint = match suggest::nearest(key, known.iter().copied()) {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None => match elsewhere(key) {
-            Some(place) => format!("; did you mean `{place}`?"),
-            None if section.is_empty() => format!("; known: {}", known.join(", ")),
-            None => format!("; known in [{section}]: {}", known.join(", ")),
-        },
-    };
-    Err(Error::config(format!("{source}: unknown key `{full}`{hint}")))
-}
-
-/// The full name of a key that stands in the wrong section.
-fn elsewhere(key: &str) -> Option<String> {
-    let sections: [(&str, &[&str]); 7] = [
-        ("", TOP),
-        ("tasks", TasksFile::KEYS),
-        ("model", ModelFile::KEYS),
-        ("algorithm", AlgorithmFile::KEYS),
-        ("outer", OuterFile::KEYS),
-        ("evaluation", EvaluationFile::KEYS),
-        ("run", RunFile::KEYS),
-    ];
-    sections.iter().find(|(_, keys)| keys.contains(&key)).map(|(section, _)| join(section, key))
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::layers::{self, parse_set, parse_table};
+use super::section::Sectioned;
 use super::{presets, transfer};
 use crate::{Error, Result};
 
@@ -75,42 +75,41 @@ impl Kind {
     }
 }
 
+/// A configuration of a kind whose keys all have defaults.
+pub(super) trait OfKind: Sectioned {
+    const KIND: Kind;
+
+    /// Defaults that depend on choices are filled in, and everything is checked.
+    fn checked(self, source: &str) -> Result<Self>;
+}
+
 /// A preset, or the TOML file at a path, under settings in order.
-pub(super) fn load<C: DeserializeOwned>(
-    kind: Kind,
-    preset_or_path: &str,
-    sets: &[String],
-) -> Result<C> {
-    let mut table = match presets::find_of(kind, preset_or_path) {
+pub(super) fn load<C: OfKind>(preset_or_path: &str, sets: &[String]) -> Result<C> {
+    let mut table = match presets::find_of(C::KIND, preset_or_path) {
         Some(text) => parse_table(text, preset_or_path)?,
         None => {
             let found = Kind::named(preset_or_path)?;
-            if found != kind {
-                return Err(found.instead_of(kind, preset_or_path));
+            if found != C::KIND {
+                return Err(found.instead_of(C::KIND, preset_or_path));
             }
-            with_preset(kind, layers::read(preset_or_path)?, preset_or_path)?
+            with_preset(C::KIND, layers::read(preset_or_path)?, preset_or_path)?
         }
     };
     let mut above = Table::new();
     for set in sets {
         let (setting, source) = parse_set(set)?;
         // Read by itself, so that a message names the setting.
-        read::<C>(setting.clone(), &source)?;
+        C::read(&setting, &source)?;
         lay(&mut above, setting);
     }
-    lay_layer(kind, &mut table, above);
-    read(table, preset_or_path)
+    lay_layer(C::KIND, &mut table, above);
+    C::read(&table, preset_or_path)?.checked(preset_or_path)
 }
 
 /// TOML text; `source` names it in messages.
-pub(super) fn parse<C: DeserializeOwned>(kind: Kind, text: &str, source: &str) -> Result<C> {
-    read(with_preset(kind, parse_table(text, source)?, source)?, source)
-}
-
-fn read<C: DeserializeOwned>(table: Table, source: &str) -> Result<C> {
-    table.try_into().map_err(|error: toml::de::Error| {
-        Error::config(format!("{source}: {}", error.to_string().trim_end().replace('\n', " ")))
-    })
+pub(super) fn parse<C: OfKind>(text: &str, source: &str) -> Result<C> {
+    let table = with_preset(C::KIND, parse_table(text, source)?, source)?;
+    C::read(&table, source)?.checked(source)
 }
 
 /// The file over the preset it names.

@@ -9,6 +9,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::file::*;
+use super::section::Sectioned;
 use super::setting::{clip, join, wrong};
 use super::{Kind, LeftOut, WindowConfig, presets, suggest};
 use crate::{Error, Result};
@@ -118,8 +119,8 @@ impl Layers {
         Ok(())
     }
 
-    /// A layer that chooses another family, network, optimizer or schedule than the layers below does
-    /// without their settings for the old one.
+    /// Drops settings of the layers below that belong to a family, network, method, regularizer, optimizer or schedule
+    /// which the layer above replaces.
     fn drop_strangers(&mut self, above: &ConfigFile) {
         let choices = [
             above.tasks.family.map(|name| name.strangers().to_vec()),
@@ -131,11 +132,6 @@ impl Layers {
         ];
         for (full, _) in choices.into_iter().flatten().flatten() {
             self.forget(full);
-        }
-        // Steps that share a gradient, as they do there by default, have one query loss.
-        let shares = above.algorithm.name == Some(MethodName::MultiStep);
-        if shares && above.algorithm.window != Some(1) {
-            self.forget("algorithm.multi_step_loss");
         }
         // What makes multi_step of MAML is its window.
         let is_left = above.algorithm.name.is_some_and(|name| name != MethodName::MultiStep);

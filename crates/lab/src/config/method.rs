@@ -166,10 +166,7 @@ impl MethodName {
             MethodName::FineTune => {
                 &[(OF_TRAINED_INNER_LOOPS, NONE_IN_TRAINING), (OF_WINDOWS, NONE_IN_TRAINING)]
             }
-            MethodName::Lstm => &[
-                (OF_RATES, "the LSTM learns how far to go"),
-                (OF_WINDOWS, "the LSTM's rule is learned on a gradient and a loss of each step"),
-            ],
+            MethodName::Lstm => &[(OF_RATES, "the LSTM learns how far to go")],
             _ => &[],
         };
         for (keys, why) in of_inner_loops {
@@ -308,18 +305,23 @@ impl Method {
             Method::Lstm => Some("the LSTM learns how far to go"),
             Method::Protonet => Some(NO_INNER_LOOP),
             Method::FineTune => Some(NONE_IN_TRAINING),
-            Method::Maml | Method::MamlPlusPlus | Method::Anil | Method::MultiStep { .. } => None,
-            Method::Fomaml => {
-                Some("no derivative flows through first-order MAML's steps to their rates")
+            Method::Imaml { .. } => {
+                Some("an implicit gradient does not depend on the steps that lead to the minimum")
             }
-            Method::Boil
+            Method::GradientSimilarity(_) => Some(
+                "the correction is defined for the query gradient, and for no gradient of rates",
+            ),
+            Method::Maml
+            | Method::MamlPlusPlus
+            | Method::Fomaml
+            | Method::Anil
+            | Method::Boil
             | Method::Cavia { .. }
             | Method::SignMaml
             | Method::TruncatedMaml { .. }
             | Method::BinomMaml { .. }
             | Method::HfMaml { .. }
-            | Method::Imaml { .. }
-            | Method::GradientSimilarity(_) => Some("the method is defined with rates that stay"),
+            | Method::MultiStep { .. } => None,
         }
     }
 
@@ -330,6 +332,7 @@ impl Method {
             Method::Imaml { .. } => Some(
                 "an implicit gradient takes the Hessian where the inner loop ends, and none of its steps",
             ),
+            Method::Lstm => Some("its gradients are held constant, and have no Hessian to share"),
             _ if self.is_first_order() => Some("no step has a Hessian to share"),
             _ => None,
         }

@@ -7,14 +7,18 @@
 //! overrides come last:
 //!
 //! ```
+//! use innerloop_lab::{Config, Kept};
+//!
 //! let sets = ["outer.lr=5e-4".to_string(), "algorithm.name=anil".to_string()];
-//! let config = innerloop_lab::Config::load("strokes-maml", &sets)?;
+//! let config = Config::load("strokes-maml", &sets)?;
 //! assert_eq!(config.outer.lr, 5e-4);
-//! let again = innerloop_lab::Config::parse(&config.to_toml(), "config.toml")?;
+//! let again = Config::parse(&config.to_toml(), "config.toml")?;
 //! assert_eq!(again, config);
 //! # Ok::<(), innerloop_lab::Error>(())
 //! ```
 
+#[macro_use]
+mod section;
 #[macro_use]
 mod setting;
 mod bounds;
@@ -38,6 +42,7 @@ mod written;
 use std::collections::BTreeMap;
 
 use innerloop_engine::Dtype;
+use serde::{Serialize, Serializer};
 
 use crate::Result;
 pub use bounds::MOST_THREADS;
@@ -49,8 +54,8 @@ pub use kind::Kind;
 use layers::Layers;
 pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule};
 pub use names::{
-    Activation, Augment, BatchNorm, Head, Init, InnerOptimizer, Layout, Rotations, Split, Strategy,
-    Variant,
+    Activation, Augment, BatchNorm, DtypeName, Head, Init, InnerOptimizer, Layout, Rotations,
+    Split, Strategy, Variant,
 };
 pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
 pub use rl::RlConfig;
@@ -58,7 +63,7 @@ pub use transfer::TransferConfig;
 pub use window::{WindowConfig, WindowMode};
 use written::written;
 
-/// A whole run. Made by [`Config::load`] and [`Config::parse`], which check it.
+/// A whole run. Made by [`Config::load`] and [`Kept::parse`], which check it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
@@ -317,38 +322,24 @@ pub struct Difference {
     pub other: String,
 }
 
-/// A configuration that the folder of a run keeps.
-pub trait Kept: Sized {
+/// A configuration that the folder of a run keeps. What is serialised of it is every applicable key.
+pub trait Kept: Sized + Serialize {
     /// Reads TOML text; `source` names it in messages.
     fn parse(text: &str, source: &str) -> Result<Self>;
-    /// The whole configuration as TOML.
-    fn to_toml(&self) -> String;
-    /// Settings that differ.
-    fn differences(&self, other: &Self) -> Vec<Difference>;
+
+    /// The whole configuration as TOML, every applicable key written; [`Kept::parse`] gives it back.
+    fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is tables of plain values")
+    }
+
+    /// Settings that differ, key by key, in order of their names.
+    fn differences(&self, other: &Self) -> Vec<Difference> {
+        differences(&setting::flat(self), &setting::flat(other))
+    }
 }
-
-macro_rules! kept {
-    ($($name:ident)*) => { $(
-        impl Kept for $name {
-            fn parse(text: &str, source: &str) -> Result<$name> {
-                $name::parse(text, source)
-            }
-
-            fn to_toml(&self) -> String {
-                $name::to_toml(self)
-            }
-
-            fn differences(&self, other: &$name) -> Vec<Difference> {
-                $name::differences(self, other)
-            }
-        }
-    )* };
-}
-
-kept!(Config RlConfig TransferConfig);
 
 /// An override that a configuration has no use for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// `section.key`
     pub key: String,
@@ -400,20 +391,17 @@ impl Config {
         }
         valid::check(&layers)
     }
+}
 
-    /// Reads TOML text; `source` names it in messages.
-    pub fn parse(text: &str, source: &str) -> Result<Config> {
+impl Kept for Config {
+    fn parse(text: &str, source: &str) -> Result<Config> {
         valid::check(&Layers::parse(text, source)?)
     }
+}
 
-    /// The whole configuration as TOML, every applicable key written; [`Config::parse`] gives it back.
-    pub fn to_toml(&self) -> String {
-        file::to_toml(&written(self))
-    }
-
-    /// Settings that differ, key by key, in order of their names.
-    pub fn differences(&self, other: &Config) -> Vec<Difference> {
-        differences(&setting::flat(&written(self)), &setting::flat(&written(other)))
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        written(self).serialize(to)
     }
 }
 

@@ -1,4 +1,6 @@
-//! Names of choices: the values that keys of a few-shot configuration may have.
+//! Names of choices: the values that keys of a configuration may have.
+
+use innerloop_engine::Dtype;
 
 choices! {
     /// Order and mapping of Omniglot's characters into training, validation and test classes.
@@ -111,5 +113,21 @@ choices! {
         Unrolled = "unrolled",
         /// Snapshots and one Hessian-vector product a step.
         Adjoint = "adjoint",
+    }
+    /// The type of numbers.
+    pub DtypeName {
+        /// Single precision.
+        F32 = "f32",
+        /// Double precision.
+        F64 = "f64",
+    }
+}
+
+impl From<DtypeName> for Dtype {
+    fn from(name: DtypeName) -> Dtype {
+        match name {
+            DtypeName::F32 => Dtype::F32,
+            DtypeName::F64 => Dtype::F64,
+        }
     }
 }

@@ -54,7 +54,8 @@ pub struct ShotConfig {
     /// `shot_steps`: steps of the other inner loop, fewer than those of a reference and more than those of a
     /// target. Default 1 beside a reference, twice as many beside a target.
     pub steps: usize,
-    /// `shot_travel`: sum of the other inner loop's rates, as a multiple of the method's. Default 1.
+    /// `shot_travel`: how far the other inner loop goes along one and the same gradient, as a multiple of how far the
+    /// method's goes: the ratio of their summed rates, unless there is momentum inside. Default 1.
     pub travel: f64,
     /// `shot_pretraining`, SHOT_p: share of training in which the distance alone is the objective. Default 0.
     pub pretraining: f64,
@@ -111,11 +112,6 @@ impl Regularizer {
         }
         if method == Method::Lstm {
             return refused("an LSTM's steps have no rate that fewer of them could multiply");
-        }
-        if matches!(method, Method::MultiStep { momentum } if momentum > 0.0) {
-            return refused(
-                "with momentum fewer steps at a multiple of the rate do not travel as far",
-            );
         }
         if inner_steps == 0 {
             return refused("without an inner step there is no path to straighten");

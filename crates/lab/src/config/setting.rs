@@ -1,6 +1,7 @@
 //! What a key of a file is: a value of some type, read with a message where it is of another, and laid over others.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use toml::{Table, Value};
@@ -12,6 +13,9 @@ use crate::{Error, Result};
 pub(super) trait Setting: Sized + Clone {
     /// The value, if it is of this type.
     fn parse(value: &Value) -> Option<Self>;
+
+    /// What is written; nothing where the key is left out.
+    fn value(&self) -> Option<Value>;
 
     /// The type in words.
     fn expected() -> String;
@@ -31,9 +35,9 @@ pub(super) trait Setting: Sized + Clone {
 macro_rules! choices {
     ($($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis enum $name {
-            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
+            $($(#[$vdoc])* $variant,)*
         }
 
         impl $name {
@@ -57,6 +61,10 @@ macro_rules! choices {
                 $name::ALL.iter().copied().find(|choice| value.as_str() == Some(choice.name()))
             }
 
+            fn value(&self) -> Option<toml::Value> {
+                Some(self.name().into())
+            }
+
             fn expected() -> String {
                 $crate::config::setting::one_of(Self::names())
             }
@@ -68,46 +76,33 @@ macro_rules! choices {
     )* };
 }
 
-/// A table of the file: its keys, each optional.
-macro_rules! sections {
-    ($($name:ident in $section:literal { $($key:ident: $kind:ty,)* })*) => { $(
-        #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-        pub(super) struct $name {
-            $(#[serde(skip_serializing_if = "Option::is_none")] pub(super) $key: Option<$kind>,)*
-        }
-
-        impl $name {
-            pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
-
-            fn read(table: &Table, source: &str) -> Result<$name> {
-                only_known(table, $section, Self::KEYS, source)?;
-                Ok($name { $($key: setting(table, $section, stringify!($key), source)?,)* })
+macro_rules! whole_numbers {
+    ($($type:ty)*) => { $(
+        impl Setting for $type {
+            fn parse(value: &Value) -> Option<$type> {
+                <$type>::try_from(value.as_integer()?).ok()
             }
 
-            fn clear(&mut self, key: &str) {
-                $(if key == stringify!($key) { self.$key = None; })*
+            fn value(&self) -> Option<Value> {
+                Some(Value::Integer(i64::try_from(*self).expect("at most 2⁶³ − 1")))
             }
 
-            fn over(self, under: $name) -> $name {
-                $name { $($key: over(self.$key, under.$key),)* }
+            fn expected() -> String {
+                "a whole number, 0 or more".into()
             }
         }
     )* };
 }
 
-impl Setting for usize {
-    fn parse(value: &Value) -> Option<usize> {
-        usize::try_from(value.as_integer()?).ok()
-    }
-
-    fn expected() -> String {
-        "a whole number, 0 or more".into()
-    }
-}
+whole_numbers!(usize u64);
 
 impl Setting for f64 {
     fn parse(value: &Value) -> Option<f64> {
         value.as_float().or(value.as_integer().map(|whole| whole as f64))
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some((*self).into())
     }
 
     fn expected() -> String {
@@ -120,6 +115,10 @@ impl Setting for bool {
         value.as_bool()
     }
 
+    fn value(&self) -> Option<Value> {
+        Some((*self).into())
+    }
+
     fn expected() -> String {
         "true or false".into()
     }
@@ -130,14 +129,62 @@ impl Setting for String {
         value.as_str().map(str::to_string)
     }
 
+    fn value(&self) -> Option<Value> {
+        Some(self.as_str().into())
+    }
+
     fn expected() -> String {
         "text in quotes".into()
+    }
+}
+
+impl Setting for PathBuf {
+    fn parse(value: &Value) -> Option<PathBuf> {
+        value.as_str().map(PathBuf::from)
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some(self.to_string_lossy().into_owned().into())
+    }
+
+    fn expected() -> String {
+        String::expected()
+    }
+}
+
+/// A key that may be left out.
+impl<T: Setting> Setting for Option<T> {
+    fn parse(value: &Value) -> Option<Option<T>> {
+        T::parse(value).map(Some)
+    }
+
+    fn value(&self) -> Option<Value> {
+        self.as_ref().and_then(T::value)
+    }
+
+    fn expected() -> String {
+        T::expected()
+    }
+
+    fn names() -> &'static [&'static str] {
+        T::names()
+    }
+
+    fn over(self, under: Option<T>) -> Option<T> {
+        match (self, under) {
+            (Some(over), Some(under)) => Some(over.over(under)),
+            (over, under) => over.or(under),
+        }
     }
 }
 
 impl<T: Setting> Setting for Vec<T> {
     fn parse(value: &Value) -> Option<Vec<T>> {
         value.as_array()?.iter().map(T::parse).collect()
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some(Value::Array(self.iter().filter_map(T::value).collect()))
     }
 
     fn expected() -> String {
@@ -160,6 +207,10 @@ impl Setting for BTreeMap<String, f64> {
         let mut rates = BTreeMap::new();
         walk("", value.as_table()?, &mut rates)?;
         Some(rates)
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some(Value::Table(self.iter().map(|(name, &rate)| (name.clone(), rate.into())).collect()))
     }
 
     fn expected() -> String {
@@ -190,13 +241,6 @@ pub(super) fn setting<T: Setting>(
         return Err(wrong(source, &join(section, key), value, &(T::expected() + &hint)));
     }
     Ok(parsed)
-}
-
-pub(super) fn over<T: Setting>(over: Option<T>, under: Option<T>) -> Option<T> {
-    match (over, under) {
-        (Some(over), Some(under)) => Some(over.over(under)),
-        (over, under) => over.or(under),
-    }
 }
 
 pub(super) fn wrong(source: &str, key: &str, found: &Value, expected: &str) -> Error {

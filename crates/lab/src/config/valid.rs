@@ -22,7 +22,7 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
         Method::FineTune => suits_pretraining(layers, &tasks, &algorithm)?,
         _ => {}
     }
-    let seed = file.seed.unwrap_or(1) as u64;
+    let seed = file.seed.unwrap_or(1);
     Ok(Config {
         seed,
         model,
@@ -171,7 +171,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
     let regression = tasks.family.is_regression();
-    let window = WindowConfig::check(at, file, (method, multi_step_loss))?;
+    let window = WindowConfig::check(at, file, method)?;
     let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     if steps == 0 && method == Method::Reptile {

@@ -40,23 +40,11 @@ impl WindowConfig {
         }
     }
 
-    /// For a method whose query losses of all steps count in a share `loss_of_all` of training.
-    pub(super) fn check(
-        at: &Layers,
-        file: &AlgorithmFile,
-        (method, loss_of_all): (Method, f64),
-    ) -> Result<WindowConfig> {
+    pub(super) fn check(at: &Layers, file: &AlgorithmFile, method: Method) -> Result<WindowConfig> {
         at.refuse(&WindowConfig::strangers(&at.file))?;
         let default = if matches!(method, Method::MultiStep { .. }) { 2 } else { 1 };
         let steps = at.count("algorithm.window", file.window.unwrap_or(default), 1..=MOST)?;
         let mode = file.window_mode.unwrap_or(WindowMode::Forward);
-        if steps > 1 && loss_of_all > 0.0 {
-            let expected = format!(
-                "1 with algorithm.multi_step_loss = {loss_of_all}: steps that share a gradient or a Hessian are one \
-                 step of the meta-gradient, with one query loss"
-            );
-            return Err(at.bad("algorithm.window", steps, &expected));
-        }
         if let (true, WindowMode::Backward, Some(why)) = (steps > 1, mode, method.has_no_hessians())
         {
             let expected = format!("\"forward\" with algorithm.name = \"{method}\": {why}");

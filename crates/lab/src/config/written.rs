@@ -8,7 +8,7 @@ use super::*;
 /// The file that [`valid::check`] turns into this configuration.
 pub(super) fn written(config: &Config) -> ConfigFile {
     let Config { seed, tasks, model, algorithm, outer, evaluation, run } = config;
-    let mut file = ConfigFile { seed: Some(*seed as usize), ..ConfigFile::default() };
+    let mut file = ConfigFile { seed: Some(*seed), ..ConfigFile::default() };
 
     families::write(&tasks.family, &mut file.tasks);
     file.tasks.augment = tasks.family.has_image_files().then(|| tasks.augment.clone());

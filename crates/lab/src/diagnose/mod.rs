@@ -1,4 +1,4 @@
-//! `innerloop diagnose`: what the inner loop of a run meets on its way, over training, as means over tasks.
+//! `innerloop diagnose`: what the inner loop of a run encounters along its path, over training, as means over tasks.
 
 mod plots;
 
@@ -25,20 +25,20 @@ use crate::{Error, Experiment, Result, thread_pool};
 pub struct Settings {
     /// Tasks to average over, 2 or more.
     pub tasks: usize,
-    /// Inner steps; nothing for those the run was trained with.
+    /// Inner steps; `None` for the number the run was trained with.
     pub steps: Option<usize>,
-    /// Where the tasks are from. Training tasks have the sizes of training, and are none that training has seen.
+    /// The split of the tasks. Training tasks have the sizes of training, but are new, not ones seen in training.
     pub split: Split,
     /// Hessian-vector products for the eigenvalues.
     pub lanczos: usize,
-    /// Threads; nothing for as many as the run was configured with.
+    /// Threads; `None` for the number the run was configured with.
     pub threads: Option<usize>,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
-    /// How the run was made; `steps` are the inner steps diagnosed.
+    /// How the run was produced; `steps` are the inner steps diagnosed.
     pub protocol: Protocol,
     /// Tasks diagnosed; those that count may be fewer, see [`Average::tasks`].
     pub tasks: usize,
@@ -68,17 +68,17 @@ pub struct Point {
     pub displacement: Average,
     /// `Σ ‖φ_{k+1} − φ_k‖`
     pub path_length: Average,
-    /// Their quotient.
+    /// Displacement divided by path length.
     pub straightness: Average,
-    /// Mean over the steps before the last place of `cos(θ − φ_K, g_k)`: SHOT's measure.
+    /// Mean over the steps before the last point of `cos(θ − φ_K, g_k)`: SHOT's measure.
     pub mean_cosine_with_path: Average,
-    /// Of each approximation of the meta-gradient.
+    /// The approximations of the meta-gradient.
     pub approximations: Vec<Approximation>,
     /// Losses along lines from θ.
     pub lines: Vec<Line>,
 }
 
-/// An approximation beside the exact meta-gradient with respect to θ.
+/// An approximation compared with the exact meta-gradient with respect to θ.
 #[derive(Clone, Debug, Serialize)]
 pub struct Approximation {
     /// Its name.
@@ -89,10 +89,10 @@ pub struct Approximation {
     pub ratio: Average,
 }
 
-/// Losses at a place on lines from θ: `at` times as far as the first inner step.
+/// Losses at a point on lines from θ, `at` times as far as the first inner step.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// How far.
+    /// Distance, in lengths of the first inner step.
     pub at: f64,
     /// Support loss down the support gradient.
     pub support_down_gradient: Average,
@@ -149,7 +149,7 @@ pub fn diagnose(run: &Path, settings: Settings, out: &Path) -> Result<Diagnosis>
     Ok(found)
 }
 
-/// A run's values for another number of inner steps: rates that are not learned are those of the configuration.
+/// A run's values for another number of inner steps: rates that are not learned come from the configuration.
 fn of_other_steps(trained: &MetaState, experiment: &Experiment) -> Result<MetaState> {
     let mut meta = experiment.initial_state();
     let learned = experiment.algorithm.learns_rates();
@@ -173,7 +173,7 @@ fn of_other_steps(trained: &MetaState, experiment: &Experiment) -> Result<MetaSt
     Ok(meta)
 }
 
-/// Programs and threads.
+/// Programs and threads of a diagnosis.
 struct Prober {
     diagnostics: Diagnostics,
     pool: rayon::ThreadPool,
@@ -206,7 +206,7 @@ impl Prober {
             let thread = rayon::current_thread_index().unwrap_or(0) % workers.len();
             let mut guard = workers[thread].lock().expect("no worker panicked");
             let (worker, episode) = &mut *guard;
-            // No training gets to this iteration.
+            // Training never reaches this iteration.
             let key = episode_key(config.seed, split, u64::MAX, task as u64);
             family.sample_into(split, key, episode);
             let support = [&episode.support_x, &episode.support_y];

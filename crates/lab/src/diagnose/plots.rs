@@ -1,9 +1,9 @@
-//! A diagnosis in charts: over training, then at the last checkpoint.
+//! Charts of a diagnosis: over training, then at the last checkpoint.
 
 use super::{Average, Diagnosis, Point};
 use crate::plot::{self, Axis, Chart, Line};
 
-/// A quantity over training, and over inner steps, under its name in the legend.
+/// A quantity over training or over inner steps, with its name in the legend.
 const NORMS: [(&str, &str); 2] = [("gradient_norm", "‖g‖"), ("hessian_gradient_norm", "‖H g‖")];
 const CURVATURES: [(&str, &str); 3] = [
     ("top_eigenvalue", "largest eigenvalue of H"),
@@ -82,7 +82,7 @@ fn paths(found: &Diagnosis) -> Chart {
         over(found, "cos(support, query gradient)", |at| at.steps[0]["support_query_cosine"]),
     ];
     let y = Axis::linear("cosine, quotient");
-    Chart { title: "the way of the inner loop".into(), x: iterations(), y, lines }
+    Chart { title: "path of the inner loop".into(), x: iterations(), y, lines }
 }
 
 fn approximations(

@@ -1,11 +1,11 @@
-//! The method a configuration names, in what surrounds it: windows, losses of all steps, a regularizer.
+//! The method that a configuration names, and what wraps it: windows, the multi-step loss, a regularizer.
 
 use innerloop_engine::Key;
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
-    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
-    MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, LearnedRates, Lstm, Maml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Algorithm, Rates, Sharing};
 use innerloop_nn as nn;
@@ -13,24 +13,21 @@ use innerloop_nn as nn;
 use super::model::batch_norm;
 use crate::config::{self, Config, Method, Regularizer};
 
-/// The algorithm a configuration names, for a network of so many outputs.
+/// The algorithm that a configuration names, for a network with `outputs` outputs.
 pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     let settings = &config.algorithm;
     let of = settings.inner_lr_of.iter().map(|(name, &rate)| (name.clone(), rate)).collect();
     let rates = Rates { default: settings.inner_lr, of };
     let mut frozen = settings.frozen.clone();
-    // One of a step would be moved by that step, and read by the next one no more.
+    // With one per step, each would be moved by its own step and never be read again.
     if batch_norm(config).has_steps() {
         frozen.extend(nn::Conv4::NORMS.map(String::from));
     }
     let inner = InnerLoop { rates, frozen };
-    let learn_rates = settings.learn_inner_lr;
     let method: Box<dyn Algorithm> = match settings.method {
-        Method::Maml | Method::MamlPlusPlus | Method::MultiStep { .. } => {
-            Box::new(Maml { inner, learn_rates })
-        }
+        Method::Maml | Method::MamlPlusPlus | Method::MultiStep { .. } => Box::new(Maml { inner }),
         Method::Fomaml => Box::new(Fomaml { inner }),
-        Method::Anil => Box::new(Anil { inner, head: nn::HEAD.into(), learn_rates }),
+        Method::Anil => Box::new(Anil { inner, head: nn::HEAD.into() }),
         Method::Boil => Box::new(Boil { inner, head: nn::HEAD.into() }),
         Method::Cavia { .. } => Box::new(Cavia { inner, context: nn::CONTEXT.into() }),
         Method::MetaSgd => Box::new(MetaSgd { inner }),
@@ -70,6 +67,10 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             },
         }),
     };
+    let method = match settings.learn_inner_lr {
+        true => Box::new(LearnedRates::new(method)),
+        false => method,
+    };
     let method = in_windows(config, method);
     let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);
     let plus_plus = settings.method == Method::MamlPlusPlus;
@@ -103,7 +104,7 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     }
 }
 
-/// The method in windows of inner steps that share a gradient, if they do.
+/// The method with windows of inner steps that share a gradient, if configured.
 fn in_windows(config: &Config, method: Box<dyn Algorithm>) -> Box<dyn Algorithm> {
     let sharing = config.algorithm.window.sharing();
     match config.algorithm.method {

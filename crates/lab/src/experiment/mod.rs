@@ -4,7 +4,7 @@ mod algorithm;
 mod model;
 mod outer;
 
-use innerloop_engine::{Key, Params, Tensor};
+use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup, Strategy};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::{EpisodeSpec, Joint, Split, TaskFamily};
@@ -32,22 +32,21 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Builds everything; reads the data set from disk if there is one. Fails when that is missing, damaged or too small for
-    /// the tasks, or when the network cannot be what the configuration says.
+    /// Builds everything; reads the data set from disk if there is one. Fails when that is missing, damaged or too
+    /// small for the tasks, or when the network cannot be built as configured.
     pub fn new(config: Config) -> Result<Experiment> {
         let family = family(&config)?;
         Experiment::with_family(config, family)
     }
 
-    /// Builds everything around a family of tasks of one's own, in place of `[tasks]`. Its episodes must fit
-    /// the network.
+    /// Builds everything around a custom family of tasks, which replaces `[tasks]`. Its episodes must fit the network.
     pub fn with_family(config: Config, family: Box<dyn TaskFamily>) -> Result<Experiment> {
         let algorithm = algorithm(&config, family.spec(Split::Train).outputs());
         Experiment::assemble(config, family, model, algorithm)
     }
 
-    /// Builds everything around a network of one's own, made for the shapes of the training and of the
-    /// evaluation episodes; both must have the same parameters. Of `[model]` only the batch-norm mode counts.
+    /// Builds everything around a custom network, made for the shapes of the training and evaluation episodes; both
+    /// must have the same parameters. Only the batch-norm mode of `[model]` is used.
     pub fn with_model(
         config: Config,
         model: impl Fn(&EpisodeSpec) -> Box<dyn Model>,
@@ -57,8 +56,8 @@ impl Experiment {
         Experiment::assemble(config, family, |_, spec| Ok(model(spec)), algorithm)
     }
 
-    /// Builds everything around an algorithm of one's own. Of `[algorithm]` the steps, the minibatch and the
-    /// strategy count.
+    /// Builds everything around a custom algorithm. Of `[algorithm]`, only the steps, the minibatch and the strategy
+    /// are used.
     pub fn with_algorithm(config: Config, algorithm: Box<dyn Algorithm>) -> Result<Experiment> {
         let family = family(&config)?;
         Experiment::assemble(config, family, model, algorithm)
@@ -133,17 +132,43 @@ impl Experiment {
         }
     }
 
+    /// A pre-trained network whose new last layer is replaced by the nearest class mean of its features: the baseline
+    /// of Ravi and Larochelle 2017, section 5.1, with means in place of neighbours. `None` where no network is
+    /// pre-trained.
+    pub(crate) fn features(&self) -> Result<Option<FewShot>> {
+        if self.config.algorithm.method != Method::FineTune {
+            return Ok(None);
+        }
+        let mut config = self.config.clone();
+        config.algorithm.method = Method::Protonet;
+        let FewShot { ref spec, batch_norm, momentum, steps, .. } = self.evaluate;
+        let problem = FewShot {
+            model: model(&config, spec)?,
+            spec: spec.clone(),
+            batch_norm,
+            momentum,
+            phase: Phase::Evaluate,
+            steps,
+            readout: Readout::Prototypes,
+            views: false,
+        };
+        // A custom network has other parameters.
+        let known = self.evaluate.parameters();
+        let fits = |(name, shape): (&str, &Shape)| known.get(name) == Some(shape);
+        Ok(problem.parameters().iter().all(fits).then_some(problem))
+    }
+
     /// Iterations of SHOT_p's pre-training, at the start of training.
     pub fn pretraining(&self) -> u64 {
         pretraining(&self.config)
     }
 
-    /// Support examples per inner step; nothing for all.
+    /// Support examples per inner step; `None` for all.
     pub fn batch(&self) -> Option<usize> {
         Some(self.config.algorithm.inner_batch).filter(|&batch| batch > 0)
     }
 
-    /// Where a run of this seed starts.
+    /// The starting point of a run with this seed.
     pub fn initial_state(&self) -> MetaState {
         let key = Key::new(self.config.seed);
         let theta = initialise(self.train.model.parameters(), key, self.config.run.dtype);
@@ -171,19 +196,19 @@ impl Experiment {
 pub(crate) fn pretraining(config: &Config) -> u64 {
     let share = shot(config).map_or(0.0, |shot| shot.pretraining);
     let all = config.outer.iterations as f64;
-    // The algorithm is told `i / all`: rounding must not part the two.
+    // The algorithm sees `i / all`: rounding must not make the two disagree.
     let first = (share * all).floor() as u64;
     (first..).find(|&i| i as f64 / all >= share).expect("the share is below one")
 }
 
-/// The same values in, or from, PyTorch's layouts. Names may carry a prefix before the parameter's.
+/// The same values converted to, or from, PyTorch's layouts. Names may carry a prefix before the parameter's.
 pub(crate) fn converted(
     specs: &[nn::ParamSpec],
     values: &Params<Tensor>,
     to_torch: bool,
 ) -> Params<Tensor> {
     values.map_named(|name, value| {
-        // A rate or a moment of a parameter has its name at the end, and its shape if it is per element.
+        // A rate or a moment of a parameter ends with its name, and has its shape if it is per element.
         let ends = specs.iter().filter(|spec| name.ends_with(spec.name.as_str()));
         let spec = ends.max_by_key(|spec| spec.name.len());
         match spec {
@@ -196,7 +221,7 @@ pub(crate) fn converted(
     })
 }
 
-/// Names in the configuration must be those of the network.
+/// Checks that names in the configuration are those of the network.
 fn check_names(config: &Config, problem: &FewShot, algorithm: &dyn Algorithm) -> Result<()> {
     let parameters = problem.parameters();
     let names = parameters.names();

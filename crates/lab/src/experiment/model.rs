@@ -1,4 +1,4 @@
-//! The network a configuration names.
+//! The network that a configuration names.
 
 use innerloop_nn::{self as nn, Model, WithClassifier};
 use innerloop_tasks::EpisodeSpec;
@@ -60,6 +60,15 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
                     image[0], image[1]
                 )));
             }
+            let strided = downsampling == nn::Downsampling::Strided;
+            if strided && config.algorithm.inner_batch == 1 && image[..2].iter().all(|&e| e <= 16) {
+                return Err(Error::config(format!(
+                    "images are {}×{}, which model.variant = \"strided\" halves to a single pixel, and \
+                     algorithm.inner_batch is 1: batch norm over one number is zero whatever the image; expected an \
+                     inner_batch of 2 or more",
+                    image[0], image[1]
+                )));
+            }
             let with = (weights, conv4.batch_norm_eps);
             let (shape, filters) = ((downsampling, head), conv4.filters);
             let mut conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
@@ -75,7 +84,7 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
     }
 }
 
-/// The network with a classifier of all training classes, in use in training.
+/// The network with a classifier of all training classes, which is used in training.
 pub(super) fn with_classifier(
     model: Box<dyn Model>,
     classes: usize,
@@ -86,7 +95,7 @@ pub(super) fn with_classifier(
         Some(model) => Ok(Box::new(model)),
         None => Err(Error::config(format!(
             "fine_tune replaces the last layer, \"head.weight\" and what else begins with \"head.\", and the network has \
-             only {names:?}; call it so"
+             only {names:?}; name it accordingly"
         ))),
     }
 }

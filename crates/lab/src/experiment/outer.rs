@@ -1,4 +1,4 @@
-//! The outer step a configuration names.
+//! The outer step that a configuration names.
 
 use innerloop_meta::outer::{self, Clip, Optimizer, Schedule};
 

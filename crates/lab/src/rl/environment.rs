@@ -15,7 +15,7 @@ const LIBRARY_VARIABLE: &str = "INNERLOOP_MUJOCO";
 const MODELS_VARIABLE: &str = "INNERLOOP_MUJOCO_MODELS";
 
 impl Environment {
-    /// What reports call it.
+    /// The name in reports.
     pub fn title(self) -> &'static str {
         match self {
             Environment::Nav2d => "2D navigation",

@@ -6,14 +6,14 @@ use innerloop_engine::{Params, Tensor};
 use innerloop_rl::{EsTrainer, MetaRl, Policy, Rollouts, Trust};
 
 use super::environment::environments;
-use crate::config::RlConfig;
-use crate::config::rl::{ActivationName, MethodName};
+use crate::config::rl::LearnerConfig;
+use crate::config::{Activation, RlConfig};
 use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
 /// A learner in memory.
 pub enum Learner {
-    /// Policy gradients inside, TRPO, PPO or an optimizer outside.
+    /// Policy gradients in the inner loop, TRPO, PPO or an optimizer in the outer one.
     Gradient(Box<MetaRl>),
     /// ES-MAML.
     Evolution(Box<EsTrainer>),
@@ -24,24 +24,24 @@ pub enum Learner {
 pub struct Progress {
     /// Iterations done.
     pub iteration: u64,
-    /// Mean return after every inner gradient; of evolution after adaptation alone.
+    /// Mean return after every inner gradient; for evolution, only after adaptation.
     pub returns: Vec<f64>,
     /// Steps acted in environments.
     pub environment_steps: usize,
-    /// Norm of the meta-gradient, where there is one.
+    /// Norm of the meta-gradient, if there is one.
     pub gradient_norm: Option<f64>,
-    /// What TRPO did, where it took the step.
+    /// What TRPO did, if it took the step.
     pub trust: Option<Trust>,
 }
 
 impl Learner {
-    /// At the start of a run.
+    /// A learner at the start of a run.
     pub fn new(config: &RlConfig) -> Result<Learner> {
         let make = environments(config)?;
         let environment = make();
         let activation = match config.policy.activation {
-            ActivationName::Relu => innerloop_nn::Activation::Relu,
-            ActivationName::Tanh => innerloop_nn::Activation::Tanh,
+            Activation::Relu => innerloop_nn::Activation::Relu,
+            Activation::Tanh => innerloop_nn::Activation::Tanh,
         };
         let policy = Policy::new(
             environment.observation_space().len(),
@@ -50,20 +50,12 @@ impl Learner {
             activation,
         );
         let pool = thread_pool(config.run.threads)?;
-        Ok(match config.algorithm.name {
-            MethodName::EsMaml => Learner::Evolution(Box::new(EsTrainer::new(
-                config.evolution(),
-                config.seed,
-                policy,
-                make,
-                pool,
-            ))),
-            MethodName::Maml
-            | MethodName::Fomaml
-            | MethodName::Anil
-            | MethodName::Reptile
-            | MethodName::MultiStep => {
-                Learner::Gradient(Box::new(MetaRl::new(config.settings(), policy, make, pool)))
+        Ok(match config.learner() {
+            LearnerConfig::Evolution(es) => {
+                Learner::Evolution(Box::new(EsTrainer::new(es, config.seed, policy, make, pool)))
+            }
+            LearnerConfig::Gradient(settings) => {
+                Learner::Gradient(Box::new(MetaRl::new(settings, policy, make, pool)))
             }
         })
     }
@@ -100,7 +92,7 @@ impl Learner {
         }
     }
 
-    /// One outer iteration. On an error nothing has changed.
+    /// Runs one outer iteration. On an error nothing has changed.
     pub(super) fn step(&mut self) -> Result<Progress> {
         match self {
             Learner::Gradient(learner) => {
@@ -134,7 +126,7 @@ impl Learner {
         }
     }
 
-    /// Mean return on test tasks after 0 to `steps` adaptation steps: a row for every task. Nothing when `stop` turns true
+    /// Mean return on test tasks after 0 to `steps` adaptation steps: one row per task. `None` when `stop` turns true
     /// before the last step has begun.
     pub(super) fn test(
         &self,
@@ -147,7 +139,7 @@ impl Learner {
         }
     }
 
-    /// Episodes on a test task after 0 to `steps` adaptation steps; none of evolution.
+    /// Episodes on a test task after 0 to `steps` adaptation steps; empty for evolution.
     pub(super) fn episodes(&self, task: usize, steps: usize, each: usize) -> Vec<Rollouts> {
         match self {
             Learner::Gradient(learner) => learner.episodes(task, steps, each),

@@ -21,9 +21,9 @@ use crate::plot::{self, Axis, Chart, Line};
 use crate::run_dir::{RunDir, RunWriter};
 use crate::{Error, Result};
 
-/// What happens during a run, for whoever shows it.
+/// What happens during a run, for display.
 pub enum Event<'a> {
-    /// Training starts, or goes on, at this iteration.
+    /// Training starts, or resumes, at this iteration.
     Started {
         /// The run.
         learner: &'a Learner,
@@ -43,23 +43,23 @@ pub struct Outcome {
     pub seed: u64,
     /// Version of the program.
     pub version: &'static str,
-    /// Outer iterations taken, of those configured.
+    /// Outer iterations completed.
     pub iterations: u64,
     /// Outer iterations configured.
     pub iterations_configured: u64,
     /// Seconds of training.
     pub seconds: f64,
-    /// Most memory the process held, in bytes, where the system tells.
+    /// Peak memory of the process, in bytes, if the system reports it.
     pub peak_memory: Option<u64>,
     /// Learned parameters of θ.
     pub parameters: usize,
     /// Test tasks.
     pub tasks: usize,
-    /// Episodes of a task for each step.
+    /// Episodes per task and step.
     pub trajectories: usize,
     /// Mean return on test tasks after 0, 1, … policy-gradient steps, with the interval over tasks.
     pub returns: Vec<Estimate>,
-    /// The same of a fresh policy.
+    /// The same for an untrained policy.
     pub untrained: Vec<Estimate>,
 }
 
@@ -83,7 +83,7 @@ enum Record<'a> {
     },
 }
 
-/// Test tasks whose paths are drawn, and paths of each.
+/// Test tasks whose paths are drawn, and paths per task.
 const DRAWN: [usize; 2] = [4, 3];
 
 /// Trains into a folder and evaluates, as [`crate::train`] does.
@@ -94,7 +94,7 @@ pub fn train(
     stop: &AtomicBool,
     sink: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    // First, so that an environment that is not there leaves no folder.
+    // First, so that a missing environment leaves no folder.
     let learner = Learner::new(&config)?;
     let writer = match resume {
         true => RunWriter::resume(out, &config)?,
@@ -110,8 +110,9 @@ pub fn train(
     run.finish(stop)
 }
 
-/// A learner standing at the newest checkpoint of a run, on as many threads as it had or on so many; 0 is one per core.
-/// Fails when the folder holds no run, or its checkpoint is missing, damaged or of another configuration.
+/// A learner restored from the newest checkpoint of a run, on as many threads as the run had or on the given number, 0
+/// for one per core. Fails when the folder holds no run, or when its checkpoint is missing, damaged or belongs to
+/// another configuration.
 pub fn open(folder: &Path, threads: Option<usize>) -> Result<(RlConfig, Learner)> {
     let dir = RunDir::open(folder)?;
     let mut config: RlConfig = dir.kept()?;
@@ -121,7 +122,7 @@ pub fn open(folder: &Path, threads: Option<usize>) -> Result<(RlConfig, Learner)
     Ok((config, learner))
 }
 
-/// Mean return on test tasks after every number of steps.
+/// Mean return on test tasks after each number of steps.
 pub fn evaluate(
     learner: &Learner,
     tasks: usize,
@@ -133,7 +134,7 @@ pub fn evaluate(
     Ok(returns.expect("nothing stops it"))
 }
 
-/// The same, or nothing when `stop` turns true before the last step has begun.
+/// The same, or `None` when `stop` turns true before the last step has begun.
 fn evaluate_until(
     learner: &Learner,
     [tasks, steps, trajectories]: [usize; 3],
@@ -155,7 +156,7 @@ struct Run {
     config: RlConfig,
     learner: Learner,
     writer: RunWriter,
-    /// Seconds of training before and in this session.
+    /// Seconds of training, previous sessions included.
     seconds: f64,
 }
 
@@ -248,8 +249,8 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Paths on some test tasks before the first and after the last step, the first of the episodes that were evaluated;
-    /// none of evolution, or of robots.
+    /// Paths on some test tasks before the first and after the last step, for the first of the evaluated episodes;
+    /// `None` for evolution and for robots.
     fn paths(&self, steps: usize) -> Option<String> {
         if self.config.rl.environment != Environment::Nav2d {
             return None;
@@ -275,7 +276,7 @@ impl Run {
         tasks.map(|tasks| picture::paths(&tasks))
     }
 
-    /// Returns over the iterations in `metrics.jsonl`, a line for each number of inner steps.
+    /// Returns over the iterations in `metrics.jsonl`, one line for each number of inner steps.
     fn curve(&self) -> Result<Chart> {
         let metrics = self.writer.dir().metrics()?;
         let mut lines: Vec<Line> = Vec::new();
@@ -306,7 +307,7 @@ impl Run {
     }
 }
 
-/// Puts a learner where a checkpoint stands; gives the seconds trained.
+/// Restores a learner from a checkpoint; returns the seconds trained.
 fn restore(learner: &mut Learner, path: &Path) -> Result<f64> {
     let found = checkpoint::load(path)?;
     let theta = same_shapes(&found, OMEGA, learner.theta(), path)?;

@@ -171,13 +171,13 @@ fn damaged_files_are_placed() {
     drop(RunWriter::create(&path, &config(&[])).unwrap());
     let dir = RunDir::open(&path).unwrap();
     fs::write(dir.metrics_path(), "{\"iteration\": 1}\nnot json\n").unwrap();
-    let parts = ["metrics.jsonl, line 2, is no JSON", "remove the line"];
+    let parts = ["metrics.jsonl, line 2, is not JSON", "remove the line"];
     check_refused(dir.metrics(), ErrorKind::Data, &parts);
     let mut writer = RunWriter::resume(&path, &config(&[])).unwrap();
     check_refused(writer.keep_until(5, 5), ErrorKind::Data, &parts);
     drop(writer);
     fs::write(dir.result_path(), "{").unwrap();
-    check_refused(dir.result(), ErrorKind::Data, &["result.json is no JSON"]);
+    check_refused(dir.result(), ErrorKind::Data, &["result.json is not JSON"]);
     fs::write(dir.config_path(), "seed = 'x'").unwrap();
     check_refused(dir.config(), ErrorKind::Config, &["config.toml: seed is \"x\""]);
     check_refused(

@@ -1,4 +1,4 @@
-//! Images of the source's and of the target's classes.
+//! Images of the source's and the target's classes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::config::transfer::{DataSection, DataSet, FamilyName};
 use crate::data::data_folder;
 use crate::{Error, Result};
 
-/// Who learns.
+/// The network that learns.
 #[derive(Clone, Copy)]
 pub(super) enum Role {
     /// Classes of the training split.
@@ -44,7 +44,7 @@ impl Role {
         }
     }
 
-    /// Classes, and labelled and test images of each.
+    /// Number of classes, and of labelled and test images per class.
     fn sizes(self, section: &DataSection) -> (usize, [usize; 2]) {
         match self {
             Role::Source => (section.source_classes, [section.source_shots, section.source_query]),
@@ -52,7 +52,7 @@ impl Role {
         }
     }
 
-    /// How classes are divided where nothing else says: a data set of its own is all this one's.
+    /// How classes are divided by default: a network with a data set of its own gets all classes.
     fn shares(self, own: bool) -> Shares {
         let (train, validation) = match self {
             _ if !own => (0.64, 0.16),
@@ -63,10 +63,10 @@ impl Role {
     }
 }
 
-/// Images of both, all alike, and enough of them.
+/// Images for both networks, all of one shape, and enough of them.
 pub(super) struct Images {
     shape: [usize; 3],
-    /// The source's and the target's.
+    /// Those of the source and of the target.
     sets: [Pool; 2],
     section: DataSection,
 }
@@ -78,8 +78,8 @@ enum Pool {
 }
 
 impl Images {
-    /// Reads the data sets. Fails unless images of both are alike, large enough for the target's network, and as many as
-    /// configured in every class.
+    /// Reads the data sets. Fails unless the images of both have one shape, are large enough for the target's network,
+    /// and there are as many as configured in every class.
     pub(super) fn open(config: &TransferConfig) -> Result<Images> {
         let section = &config.transfer;
         let [source, target] = config.data_sets();
@@ -96,7 +96,7 @@ impl Images {
         if first.shape() != shape {
             let words = |[h, w, c]: [usize; 3]| format!("{w}x{h} with {c} channels");
             return Err(Error::config(format!(
-                "images of the source are {}, and those of the target {}: expected images that are alike; set \
+                "images of the source are {}, and those of the target {}: expected the same shape; set \
                  transfer.size and transfer.channels to convert both",
                 words(first.shape()),
                 words(shape)
@@ -113,7 +113,7 @@ impl Images {
         self.shape
     }
 
-    /// Labelled and test images of classes chosen at random: a function of the key alone.
+    /// Labelled and test images of randomly chosen classes: a function of the key alone.
     pub(super) fn draw(&self, role: Role, key: Key) -> [Samples; 2] {
         let key = key.with_stream("transfer images");
         let (classes, [shots, query]) = role.sizes(&self.section);
@@ -190,9 +190,9 @@ impl Pool {
     }
 }
 
-/// Fails if both are one place, however it is spelt: the target would learn the source's classes.
+/// Fails if both are the same place, however it is spelt: the target would learn the source's classes.
 fn check_apart(source: &DataSet, target: &DataSet) -> Result<()> {
-    // What is not there is for the reader to tell.
+    // A missing place is reported by the reader.
     let [one, other] = [source, target].map(|set| fs::canonicalize(Path::new(&set.data)).ok());
     match one.is_some() && one == other {
         false => Ok(()),

@@ -1,4 +1,4 @@
-//! A run of meta-transfer in its folder: the source, trials of every method, checkpoints, the comparison.
+//! A run of meta-transfer in its folder: the source, the trials of every method, checkpoints, the comparison.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,14 +26,14 @@ use crate::run_dir::{RunDir, RunWriter};
 use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
-/// What happens during a run, for whoever shows it.
+/// What happens during a run, for display.
 pub enum Event {
     /// The source network is trained, or read, with this accuracy on images it has not seen.
     Source {
         /// Accuracy.
         accuracy: f64,
     },
-    /// All trials stand at this iteration.
+    /// All trials have reached this iteration.
     Step {
         /// Iteration.
         iteration: u64,
@@ -55,30 +55,30 @@ pub struct Outcome {
     pub source_accuracy: f64,
     /// Seconds of training, the source's included.
     pub seconds: f64,
-    /// Most memory the process held, in bytes, where the system tells.
+    /// Peak memory of the process, in bytes, if the system reports it.
     pub peak_memory: Option<u64>,
-    /// Trials of each method.
+    /// Trials per method.
     pub trials: usize,
-    /// Iterations of each.
+    /// Iterations per trial.
     pub iterations: u64,
     /// Method by method, in the order configured.
     pub methods: Vec<MethodOutcome>,
 }
 
-/// What a method came to.
+/// The results of a method.
 #[derive(Clone, Debug, Serialize)]
 pub struct MethodOutcome {
     /// Name.
     pub method: &'static str,
     /// Mean test accuracy over trials, with its interval.
     pub accuracy: Estimate,
-    /// Of each trial.
+    /// The accuracy of each trial.
     pub accuracies: Vec<f64>,
-    /// Seconds of an iteration of a trial, other trials running beside it.
+    /// Seconds per iteration of a trial, with other trials running beside it.
     pub seconds_per_iteration: f64,
     /// Bytes of a trial's workspaces.
     pub workspace_bytes: usize,
-    /// Gradients and Hessian-vector products of a meta-gradient.
+    /// Gradients and Hessian-vector products per meta-gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub derivatives: Option<[usize; 2]>,
     /// Mean norm of the meta-gradient in the last iterations.
@@ -109,9 +109,9 @@ enum Line {
 
 /// Trains the source, then every method's trials, into a folder.
 ///
-/// When `stop` turns true a few iterations of the source, those of the trials up to the next checkpoint, or the trial that is
-/// being measured, are finished, and an [`crate::ErrorKind::Interrupted`] error returned. What goes on from there ends in
-/// the same bits.
+/// When `stop` turns true, a few iterations of the source, the trials' iterations up to the next checkpoint, or the
+/// trial being measured, are finished, and an [`crate::ErrorKind::Interrupted`] error is returned. A resumed run ends
+/// with the same bits.
 pub fn train(
     config: TransferConfig,
     out: &Path,
@@ -132,14 +132,14 @@ pub fn train(
     let source = Source::new(&config, &images, writer.dir().path(), stop)?;
     sink(Event::Source { accuracy: source.accuracy });
     let mut run = Run::new(&config, &images, &source);
-    // What was not drawn of a large set is not kept through the training.
+    // The rest of a large set is not kept during training.
     drop(images);
     let last = writer.dir().last_path();
     if resume && last.exists() {
         run.restore(&checkpoint::load(&last)?, &last)?;
     }
     writer.keep_until(run.iteration, 0)?;
-    // A run that was killed before its first checkpoint has left the line.
+    // A run killed before its first checkpoint has already left this line.
     if writer.dir().metrics()?.is_empty() {
         writer.append(&Line::Source { iteration: 0, accuracy: source.accuracy })?;
     }
@@ -196,7 +196,7 @@ struct Cell {
 struct Run {
     names: Vec<MethodName>,
     courses: Vec<Course>,
-    /// Labelled and test images of each trial number.
+    /// Labelled and test images for each trial number.
     data: Vec<[Samples; 2]>,
     cells: Vec<Cell>,
     iteration: u64,
@@ -252,7 +252,7 @@ impl Run {
         }
     }
 
-    /// Trains every trial up to an iteration; trials run beside each other, each on one thread.
+    /// Trains every trial up to an iteration; trials run in parallel, each on one thread.
     fn advance(&mut self, pool: &ThreadPool, until: u64) -> Result<Vec<Line>> {
         let Run { names, courses, data, cells, iteration, .. } = self;
         let one = |cell: &mut Cell| {
@@ -280,7 +280,7 @@ impl Run {
         Ok(lines)
     }
 
-    /// Measures every trial, or nothing when `stopped` turns true before the last one's turn.
+    /// Measures every trial, or returns `None` when `stopped` turns true before the last one.
     fn outcome(
         &self,
         config: &TransferConfig,

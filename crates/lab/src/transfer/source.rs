@@ -18,7 +18,7 @@ use crate::{Error, Result};
 
 /// ε of every normalising layer.
 pub(super) const EPS: f64 = 1e-5;
-/// Iterations between looks at whether to stop.
+/// Iterations between checks for a stop.
 const BETWEEN_LOOKS: u64 = 20;
 const SOURCE_FILE: &str = "source.safetensors";
 const SOURCE: &str = "source";
@@ -28,13 +28,13 @@ pub(super) struct Source {
     pub(super) network: Arc<dyn Staged>,
     /// Weights and running statistics.
     pub(super) values: Params<Tensor>,
-    /// On unseen images of its own classes.
+    /// Accuracy on unseen images of its own classes.
     pub(super) accuracy: f64,
 }
 
 impl Source {
-    /// From the run's folder or the file configured, else trained now and left in the folder. `stop` ends the training,
-    /// which begins again then.
+    /// The source from the run's folder or the configured file, else trained now and saved in the folder. `stop` ends
+    /// the training, which then starts over next time.
     pub(super) fn new(
         config: &TransferConfig,
         images: &Images,
@@ -74,7 +74,7 @@ impl Source {
                     course.advance(&mut trial, &labelled, until).map_err(diverged)?;
                     if stop.load(Ordering::Relaxed) && until < total {
                         return Err(Error::interrupted(format!(
-                            "stopped after iteration {until} of {total} of the source; --resume and --out {} begin it again",
+                            "stopped after iteration {until} of {total} of the source; --resume and --out {} start it over",
                             folder.display()
                         )));
                     }
@@ -92,7 +92,7 @@ impl Source {
     }
 }
 
-/// Reads the file configured, if there is one, so that a bad one leaves no run folder behind.
+/// Reads the configured file, if there is one, so that a bad one leaves no run folder behind.
 pub(super) fn check(config: &TransferConfig) -> Result<()> {
     match config.source.weights.as_str() {
         "" => Ok(()),

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// A case, checked and in innerloop's layouts.
 pub(super) struct Case {
     pub(super) metadata: BTreeMap<String, String>,
-    /// All arrays as they stand in the file, and in `*_extra.safetensors` beside it.
+    /// All arrays as stored in the file, and in `*_extra.safetensors` beside it.
     pub(super) arrays: Params<Tensor>,
     net: Net,
     /// Parameter names of the file in the order of `lr_grad`'s last axis.
@@ -48,7 +48,7 @@ impl Reader<'_> {
     fn text(&self, key: &str) -> Result<&str> {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| {
             self.bad(format!(
-                "metadata has no {key:?}; see docs/verify.md for the form of a case file"
+                "metadata has no {key:?}; see docs/verify.md for the format of a case file"
             ))
         })
     }
@@ -132,7 +132,7 @@ impl Case {
                 return Err(reader.bad(format!("net is {other:?}, expected \"conv4\" or \"mlp\"")));
             }
         };
-        // The arrays say how many examples a task has; metadata counts them per class or in all.
+        // The arrays tell how many examples a task has; metadata counts them per class or in total.
         let xs = array("xs")?;
         let xq = array("xq")?;
         let rank = match net {
@@ -202,7 +202,7 @@ impl Case {
             if !value.is_finite() {
                 return Err(reader.bad(format!("param.{name} holds a number that is not finite")));
             }
-            // A case whose answer is not whole would pass without having been checked.
+            // A case with an incomplete answer would pass without having been checked.
             array(&format!("f64.meta_grad.{name}"))?;
             theta.push(spec.name.clone(), spec.from_torch(&value.cast(Dtype::F64)));
         }
@@ -253,7 +253,7 @@ impl Case {
 }
 
 impl Reader<'_> {
-    /// One task's part of an array, images turned to `[n, h, w, c]`; labels checked.
+    /// One task's part of an array, with images converted to `[n, h, w, c]` and labels checked.
     fn entry(
         &self,
         name: &str,

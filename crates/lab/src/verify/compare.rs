@@ -1,4 +1,4 @@
-//! Expected against computed arrays.
+//! Compares expected with computed arrays.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use innerloop_engine::Tensor;
 use super::case::Case;
 use super::compute::Results;
 
-/// One array, or a group of them taken together, against the file.
+/// One array, or a group of them taken together, compared with the file.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// Name of the array without the precision's prefix.
     pub name: String,
-    /// ‖ours − theirs‖ / ‖theirs‖. A tensor whose expected value is zero but for rounding (a bias before
-    /// batch norm) is measured against the norm of its whole group.
+    /// ‖ours − theirs‖ / ‖theirs‖. A tensor whose expected value is zero up to rounding (a bias before batch norm) is
+    /// measured against the norm of its whole group.
     pub error: f64,
-    /// Whether the tensor was so measured.
+    /// Whether the tensor was measured that way.
     pub negligible: bool,
     /// Whether this is one tensor of a group that is also compared as a whole.
     pub part: bool,
@@ -23,20 +23,23 @@ pub struct Comparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let note =
-            if self.negligible { "  (zero but for rounding: against the whole)" } else { "" };
+        let note = if self.negligible {
+            "  (zero up to rounding: measured against the whole)"
+        } else {
+            ""
+        };
         write!(f, "{:<36} {:9.2e}{note}", self.name, self.error)
     }
 }
 
-/// A tensor smaller than this share of its group is zero but for rounding.
+/// A tensor smaller than this share of its group counts as zero up to rounding.
 const NEGLIGIBLE: f64 = 1e-10;
 
-/// Groups of arrays, one a parameter.
+/// Groups of arrays, with one array per parameter.
 const GROUPS: [&str; 5] =
     ["meta_grad", "fomaml_grad", "task0.support_grad", "task0.hvp_g", "task0.fast"];
 
-/// Everything the file expects in double precision that was computed.
+/// Compares everything that the file expects in double precision and that was computed.
 pub(super) fn all(case: &Case, results: &Results) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
     let expected = |name: &str| case.arrays.get(&format!("f64.{name}"));

@@ -1,7 +1,7 @@
-//! Innerloop's own results for a case, under the file's names and in its layouts.
+//! innerloop's own results for a case, under the file's names and in its layouts.
 
 use innerloop_engine::{Dtype, Graph, Key, Params, Program, Tensor, grad_params, hvp};
-use innerloop_meta::algorithms::{Fomaml, InnerLoop, Maml};
+use innerloop_meta::algorithms::{Fomaml, InnerLoop, LearnedRates, Maml};
 use innerloop_meta::{
     Adapter, Algorithm, Learner, Losses, MetaState, Point, Problem, Setup, StepLosses, Strategy,
     TaskData, TaskResult, rate_name,
@@ -16,8 +16,8 @@ pub(super) struct Results {
 
 /// All results that a case file may hold, computed in one precision with one strategy.
 pub(super) fn results(case: &Case, dtype: Dtype, strategy: Strategy) -> Results {
-    // Rates that are learned per tensor and step give the gradient with respect to each of them.
-    let maml = Maml { inner: InnerLoop::new(case.lr), learn_rates: true };
+    // Rates learned per tensor and step give the gradient with respect to each of them.
+    let maml = LearnedRates::new(Box::new(Maml { inner: InnerLoop::new(case.lr) }));
     let runs = run(case, &maml, dtype, strategy);
     let mut arrays = Params::new();
     let (batch, steps) = (case.batch, case.steps);
@@ -121,8 +121,8 @@ fn support_products(case: &Case, dtype: Dtype) -> (Params<Tensor>, Params<Tensor
     (case.theta.with_values(read(0)), case.theta.with_values(read(n)))
 }
 
-/// ReLU and pooling decisions along all trajectories that differ between single and double precision,
-/// and how many there are.
+/// ReLU and pooling decisions along all trajectories that differ between single and double precision, and the total
+/// number of decisions.
 pub(super) fn flips(case: &Case) -> (usize, usize) {
     let single = decisions(case, Dtype::F32);
     let double = decisions(case, Dtype::F64);
@@ -133,7 +133,7 @@ pub(super) fn flips(case: &Case) -> (usize, usize) {
 /// Every decision of every forward pass: support at φ_0 … φ_K, query at φ_K, of every task.
 fn decisions(case: &Case, dtype: Dtype) -> Vec<f64> {
     let problem = case.problem();
-    let maml = Maml { inner: InnerLoop::new(case.lr), learn_rates: false };
+    let maml = Maml { inner: InnerLoop::new(case.lr) };
     let meta = MetaState::new(&problem, &maml, case.steps, case.theta.map(|t| t.cast(dtype)));
     let adapter = Adapter::new(&problem, &maml, (case.steps, case.steps), None);
     let mut worker = adapter.worker(dtype);

@@ -1,6 +1,6 @@
 //! `innerloop verify`: recomputes another framework's meta-gradients and compares.
 //!
-//! The file's form is documented in `docs/verify.md`.
+//! The file format is documented in `docs/verify.md`.
 
 mod case;
 mod compare;
@@ -17,16 +17,16 @@ use crate::checkpoint::tensors;
 use case::Case;
 pub use compare::Comparison;
 
-/// What was compared with which strategy, and how it came out.
+/// What was compared, with which strategy, and the outcome.
 pub struct Verification {
     /// Name of the strategy.
     pub strategy: &'static str,
     /// Every array of the file that could be recomputed.
     pub comparisons: Vec<Comparison>,
-    /// ReLU and pooling decisions that rounding flipped against the double-precision run, and all there
-    /// are; nothing in double precision.
+    /// ReLU and pooling decisions that rounding flipped compared with the double-precision run, and their total number;
+    /// `None` in double precision.
     pub flips: Option<(usize, usize)>,
-    /// What every error was held against.
+    /// The tolerance that errors are compared with.
     pub tolerance: f64,
 }
 
@@ -36,15 +36,15 @@ impl Verification {
         self.counting().all(|c| c.error <= self.tolerance)
     }
 
-    /// The comparison that came out worst, of those that count.
+    /// The comparison with the largest error, of those that count.
     pub fn worst(&self) -> Option<&Comparison> {
-        // A NaN is the worst of all.
+        // NaN is the largest error.
         let key = |c: &Comparison| if c.error.is_nan() { f64::INFINITY } else { c.error };
         self.counting().max_by(|a, b| key(a).total_cmp(&key(b)))
     }
 
-    /// In single precision a tensor much smaller than its group carries the group's rounding errors, so
-    /// only the whole group counts; its tensors are shown to find a fault by.
+    /// In single precision a tensor much smaller than its group carries the group's rounding errors, so only the whole
+    /// group counts; its tensors are shown to help locate a fault.
     fn counting(&self) -> impl Iterator<Item = &Comparison> {
         let single = self.flips.is_some();
         self.comparisons.iter().filter(move |c| !(single && c.part))
@@ -72,8 +72,8 @@ pub const TOLERANCE_F32: f64 = 2e-5;
 /// Relative error allowed in single precision where rounding flipped a ReLU or pooling decision.
 pub const TOLERANCE_FLIPPED: f64 = 2e-2;
 
-/// Recomputes a case with each of the strategies. Writes innerloop's own results, under the file's names,
-/// to `out`; those of the first strategy.
+/// Recomputes a case with each of the strategies. Writes innerloop's own results for the first strategy, under the
+/// file's names, to `out`.
 pub fn verify(
     file: &Path,
     dtype: Dtype,

@@ -36,7 +36,7 @@ fn predictions(experiment: &Experiment, meta: &MetaState, episode: &Episode) -> 
     outputs
 }
 
-/// The images with the first of them turned to a negative.
+/// The images, with the first of them inverted.
 fn with_another_first(images: &Tensor) -> Tensor {
     let size: usize = images.shape()[1..].iter().product();
     let mut other = images.clone();
@@ -76,7 +76,7 @@ fn a_prediction_depends_on_what_its_mode_says() {
     assert_eq!(depends_on("running"), (false, false));
     assert_eq!(depends_on("per_step"), (false, false));
     assert_eq!(depends_on("per_step_batch"), (true, false));
-    // The support set is heard with the first step.
+    // The support set has an influence from the first step on.
     assert_eq!(depends_on("episode"), (false, false));
 }
 
@@ -88,7 +88,7 @@ fn running_statistics_normalise_evaluation() {
         let plain = predictions(&experiment, &meta, &episode);
         let at = meta.carried.position("features.0.norm.mean").unwrap();
         let mean = &mut meta.carried.values_mut()[at];
-        // The first channel after no step: the first row where there are rows.
+        // The first channel after zero steps: the first row where there are rows.
         mean.set(0, 0.25);
         let other = predictions(&experiment, &meta, &episode);
         assert_ne!(bits(&plain[0]), bits(&other[0]), "{mode}");
@@ -98,7 +98,7 @@ fn running_statistics_normalise_evaluation() {
     }
 }
 
-/// Equal scales and shifts for all steps are one set.
+/// Equal scales and shifts for all steps act like a single set.
 #[test]
 fn steps_with_the_same_scales_are_as_one() {
     let [per_step, plain] = ["per_step_batch", "transductive"].map(|mode| {
@@ -178,7 +178,7 @@ fn statistics_are_gathered_in_training() {
     }
 }
 
-/// The gradient of the query loss with respect to scales and shifts of each step against central differences.
+/// The gradient of the query loss with respect to each step's scales and shifts, against central differences.
 #[test]
 fn scales_and_shifts_of_every_step_are_differentiated() {
     let modes = ["per_step", "per_step_batch"];
@@ -211,7 +211,8 @@ fn scales_and_shifts_of_every_step_are_differentiated() {
             assert!(!experiment.algorithm.adapts(name));
             assert_eq!(gradient[name].shape(), [3, 4], "two steps and the query pass");
             let tensor = meta.omega.position(name).unwrap();
-            // A channel of each row. The way is short, so that no ReLU or pooling of the inner loop changes its branch.
+            // One channel of each row. The step is short, so that no ReLU or pooling of the inner loop changes its
+            // branch.
             for at in [0, 5, 10] {
                 let start = meta.omega.values()[tensor].get(at);
                 let mut loss = |by: f64| {
@@ -246,7 +247,7 @@ fn momentum_weighs_the_newest_batch() {
 
 #[test]
 fn reptile_has_no_query_pass_to_gather_from() {
-    // With hardly any step all passes over the support set see the same weights.
+    // With almost no step, all passes over the support set see the same weights.
     let sets = ["tasks.train_shots=3", "algorithm.inner_batch=0", "algorithm.inner_lr=1e-12"];
     let per_step = gathered("strokes-reptile", "per_step", &sets);
     let running = gathered("strokes-reptile", "running", &sets);
@@ -254,7 +255,7 @@ fn reptile_has_no_query_pass_to_gather_from() {
         let rows = rows(value);
         assert!(rows[0].iter().any(|x| x.abs() > 1e-3), "{name}: {rows:?}");
         check_near(&rows[0], &rows[1]);
-        // After the last step queries are predicted with what the last support pass had.
+        // After the last step, queries are predicted with the last support pass's values.
         check_near(&rows[1], &rows[2]);
         check_near(&rows[0], &running.carried[name].iter().collect::<Vec<_>>());
     }
@@ -270,7 +271,7 @@ fn an_mlp_has_none() {
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
-/// With a query set that is the support set, and hardly any step, its own statistics are those of the support pass.
+/// With a query set equal to the support set, and almost no step, its own statistics are those of the support pass.
 #[test]
 fn a_task_gathers_statistics_of_its_own() {
     let after = |mode: &str, momentum: &str| {
@@ -288,7 +289,7 @@ fn a_task_gathers_statistics_of_its_own() {
     let (own, newest) = (after("transductive", "1"), after("episode", "1"));
     check_near(&newest[1].iter().collect::<Vec<_>>(), &own[1].iter().collect::<Vec<_>>());
     assert_ne!(bits(&newest[0]), bits(&newest[1]), "nothing is gathered before the first step");
-    // Two passes of weight 1/2 leave a quarter of where averages start.
+    // Two passes of weight 1/2 leave a quarter of the averages' starting value.
     let half = after("episode", "0.5");
     assert_ne!(bits(&half[1]), bits(&newest[1]));
     let quarter = after("episode", "0.75");

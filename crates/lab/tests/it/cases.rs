@@ -1,4 +1,4 @@
-//! The case files in `golden/`, whole and with something changed.
+//! The case files in `golden/`, unchanged or with something changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +47,7 @@ impl Case {
         self.arrays = self.arrays.filter(|other| other != name);
     }
 
-    /// Writes the case to a folder of its own.
+    /// Writes the case to a temporary folder.
     pub(crate) fn write(&self) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("case.safetensors");
@@ -56,7 +56,7 @@ impl Case {
     }
 }
 
-/// A copy of a golden file, cut to its first bytes.
+/// A copy of a golden file, truncated to its first bytes.
 pub(crate) fn truncated(name: &str, size: usize) -> (TempDir, PathBuf) {
     let bytes = fs::read(golden(name)).unwrap();
     assert!(size < bytes.len());

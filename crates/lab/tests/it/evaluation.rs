@@ -1,4 +1,4 @@
-//! Scores: closed forms, predictors made by hand, and the same tasks for the same seed.
+//! Scores: closed forms, hand-made predictors, and the same tasks for the same seed.
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_lab::{Estimate, Evaluator, Experiment, Measure, Report, thread_pool};
@@ -58,7 +58,7 @@ impl TaskFamily for OneHot {
     }
 }
 
-/// Accuracy before any step of the linear predictors with these weights, `[class, input]`, together.
+/// Accuracy before any step of an ensemble of linear predictors with these weights, `[class, input]`.
 fn accuracy_of(members: &[[f64; 9]]) -> f64 {
     let sets = ["model.kind=mlp", "model.hidden=[]", "run.dtype=f64"];
     let experiment =
@@ -72,7 +72,7 @@ fn accuracy_of(members: &[[f64; 9]]) -> f64 {
     let states: Vec<MetaState> = members.iter().map(state).collect();
     let members: Vec<&MetaState> = states.iter().collect();
     let evaluator = Evaluator::new(&experiment, 2, 1);
-    // From a thread outside any pool of one's own.
+    // From a thread outside any pool of the evaluator's.
     let report = evaluator.run_ensemble(&experiment, &members, Split::Test, 5).unwrap();
     assert_eq!((report.measure, report.tasks), (Measure::Accuracy, 5));
     assert_eq!(report.scores[0].ci95, 0.0, "all tasks are alike");
@@ -124,7 +124,7 @@ fn an_ensemble_predicts_with_the_mean_of_its_outputs() {
 
 fn sinusoid_report(seed: &str, threads: usize, split: Split) -> Report {
     let experiment = Experiment::new(tiny("sinusoid-maml", &[seed])).unwrap();
-    // Initial parameters of one seed for all, so that only the tasks differ.
+    // One seed's initial parameters for all, so that only the tasks differ.
     let meta = Experiment::new(tiny("sinusoid-maml", &[])).unwrap().initial_state();
     let evaluator = Evaluator::new(&experiment, 4, threads);
     let pool = thread_pool(threads).unwrap();
@@ -142,7 +142,7 @@ fn a_seed_and_a_split_name_the_tasks() {
     }
     assert_ne!(sinusoid_report("seed=2", 1, Split::Test).scores, first.scores);
     assert_ne!(sinusoid_report("seed=1", 1, Split::Validation).scores, first.scores);
-    // The squared error is both the score and, but for rounding, the loss.
+    // The squared error is both the score and, up to rounding, the loss.
     for (score, loss) in first.scores.iter().zip(&first.losses) {
         assert!((score.mean - loss.mean).abs() <= 1e-5 * loss.mean, "{score:?} {loss:?}");
     }

@@ -5,7 +5,7 @@ use innerloop_lab::{ErrorKind, Experiment};
 
 use crate::runs::{check_refused, check_same_bits, tiny};
 
-/// Values that are all different, so that no misplaced element goes unseen.
+/// All values differ, so that no misplaced element goes unnoticed.
 fn numbered(values: &Params<Tensor>) -> Params<Tensor> {
     let mut next = 0.0;
     values.map(|value| {

@@ -1,4 +1,4 @@
-//! Fine-tuning from pre-training: one network for minibatches of all classes and for tasks with a head of their own.
+//! Fine-tuning from pre-training: one network for minibatches of all classes, and for tasks with their own head.
 
 use innerloop_engine::{Dtype, Key, Tensor};
 use innerloop_lab::{Config, ErrorKind, Evaluator, Experiment, Trainer, Which, diagnose, open};
@@ -14,7 +14,7 @@ fn experiment(sets: &[&str]) -> Experiment {
     Experiment::new(tiny("strokes-fine-tune", &[&["run.dtype=f64"], sets].concat())).unwrap()
 }
 
-/// The loss on a minibatch, its gradient, and what they take.
+/// The loss on a minibatch, its gradient, and their cost.
 fn on_minibatch(experiment: &Experiment) -> impl FnMut(&MetaState) -> TaskResult {
     let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
     let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
@@ -102,7 +102,7 @@ fn training_and_tasks_have_last_layers_of_their_own() {
     assert_ne!(adapted(&experiment, &shifted(&meta, "features.3.conv.weight", 1.0)), outputs);
 }
 
-/// The first step moves the zero head alone, whatever is frozen: its logits are those of centred class means. From then
+/// The first step moves only the zero head, whatever is frozen: its logits are those of centred class means. From then
 /// on the body follows where it may.
 #[test]
 fn the_body_moves_unless_it_is_frozen() {
@@ -136,6 +136,26 @@ fn a_new_head_starts_at_zero_after_training_too() {
             assert_eq!(*value != start[name], moved, "{name}");
         }
     }
+}
+
+/// The nearest class mean of a pre-trained network's features is a prototypical network with its weights.
+#[test]
+fn its_features_have_class_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let outcome = complete(&tiny("strokes-fine-tune", &[]), &out);
+    let got = outcome.nearest_mean_of_features.unwrap();
+    let trained = open(&out, Which::Best).unwrap().meta;
+    let prototypes = Experiment::new(tiny("strokes-protonet", &[])).unwrap();
+    let theta = prototypes.initial_state().omega.map_named(|name, _| trained.omega[name].clone());
+    let evaluator = Evaluator::new(&prototypes, 0, 1);
+    let of = |theta| evaluator.run(&prototypes, &prototypes.state(theta), Split::Test, 4).unwrap();
+    assert_eq!(got, of(theta).last());
+    assert_ne!(got, of(prototypes.initial_state().omega).last());
+    assert_eq!(
+        complete(&tiny("strokes-maml", &[]), &folder.path().join("maml")).nearest_mean_of_features,
+        None
+    );
 }
 
 #[test]
@@ -174,5 +194,9 @@ fn what_cannot_be_pre_trained_is_refused() {
         Box::new(conv4.without_head())
     };
     let refused = Experiment::with_model(config(), headless);
-    check_refused(refused, ErrorKind::Config, &["\"head.weight\"", "features.0", "call it so"]);
+    check_refused(
+        refused,
+        ErrorKind::Config,
+        &["\"head.weight\"", "features.0", "name it accordingly"],
+    );
 }

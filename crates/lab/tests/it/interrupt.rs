@@ -1,4 +1,4 @@
-//! Interrupts while tasks are evaluated: a run stops between two of them, and goes on to the same bits.
+//! Interrupts during evaluation: a run stops between two tasks, and resumes to the same bits.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use innerloop_tasks::Split;
 use crate::runs::{check_same_run, complete, resumed, stopped, stopped_at_task, tiny};
 
 /// On one thread, a run that is stopped in its `at`-th task of a split draws no other, and says where it stopped. It is
-/// stopped again in the first task that follows; then it goes on, and leaves what a run at once does.
+/// stopped again in the next task; then it continues, and leaves what an uninterrupted run leaves.
 #[track_caller]
 fn check_stops(preset: &str, sets: &[&str], (split, at): (Split, usize), said: &str) {
     let config = tiny(preset, &[&["run.threads=1", "run.snapshot_every=5"], sets].concat());
@@ -45,8 +45,8 @@ fn a_validation_is_made_up_for() {
     check_stops("strokes-maml", &ensemble, (Split::Validation, 10), at_eight);
 }
 
-/// Stopped in a validation, resumed, and killed before the next checkpoint: what the checkpoint does not know of has not
-/// been, whatever the kill left on disk.
+/// Stopped in a validation, resumed, and killed before the next checkpoint: whatever the checkpoint does not know of
+/// counts as not done, no matter what the kill left on disk.
 #[test]
 fn a_kill_after_a_validation_made_up_for_changes_nothing() {
     // At this rate nothing moves, and of equal scores the first, at 5, stays the best.

@@ -1,4 +1,4 @@
-//! Training trains: short runs end clearly better than they began.
+//! Training works: short runs end clearly better than they began.
 
 use std::path::Path;
 
@@ -30,11 +30,11 @@ fn strokes_are_learned() {
     let (trained, untrained) = (outcome.test.last(), outcome.untrained.last());
     let chance = 0.2;
     assert!(trained.mean - trained.ci95 >= chance + 0.25, "{trained:?}");
-    // Adapting random features is well above chance already.
+    // Adapting random features is already well above chance.
     assert!(trained.mean >= untrained.mean + 0.1, "{trained:?} from {untrained:?}");
 }
 
-/// Averages for the queries, from a support set of one example a class.
+/// Running averages for the queries, from a support set of one example per class.
 #[test]
 fn strokes_are_learned_with_running_statistics() {
     for mode in ["running", "per_step"] {
@@ -82,7 +82,7 @@ fn context_parameters_learn_sinusoids() {
     let outcome = complete(&tiny("sinusoid-cavia", &sets), folder.path());
     let scores = &outcome.test.scores;
     assert!(scores[1].mean <= 0.7 * outcome.untrained.last().mean, "{scores:?}");
-    // What adapts starts at zero after training too, and its moving helps.
+    // Context parameters start at zero after training too, and moving them helps.
     assert!(scores[1].mean <= 0.8 * scores[0].mean, "{scores:?}");
     let end = open(folder.path(), Which::Last).unwrap().meta;
     assert!(end.omega["context"].iter().all(|x| x == 0.0));

@@ -1,4 +1,4 @@
-//! A run from a user's view: training, resuming, evaluating, and results held against PyTorch's.
+//! Runs from a user's view: training, resuming, evaluating, and comparing results with PyTorch's.
 
 mod batch_norm;
 mod cases;

@@ -1,12 +1,12 @@
-//! The meta-gradient of given weights on a given episode: PyTorch's for a golden case, and a clear word on
-//! what cannot be used.
+//! The meta-gradient of given weights on a given episode: PyTorch's for a golden case, and clear messages about
+//! unusable input.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_lab::checkpoint::tensors;
-use innerloop_lab::{Computed, Config, ErrorKind, Result, Which, metagrad, open};
+use innerloop_lab::{Computed, Config, ErrorKind, Kept, Result, Which, metagrad, open};
 use tempfile::TempDir;
 
 use crate::cases::Case;
@@ -20,7 +20,7 @@ struct Given {
     case: Case,
 }
 
-/// The network's name of a case's parameter, in a net whose last `fc` is the given one.
+/// The network's name of a case's parameter; the `fc` layer with the number `last` is the head.
 fn own_name(name: &str, last: usize) -> String {
     let (layer, kind) = name.split_once('.').unwrap();
     let index = || layer.trim_start_matches(char::is_alphabetic).parse::<usize>().unwrap() - 1;
@@ -80,7 +80,7 @@ fn given(name: &str) -> Given {
     }
 }
 
-/// Files in a folder of their own.
+/// Files in a temporary folder.
 struct Files {
     folder: TempDir,
 }
@@ -99,7 +99,7 @@ impl Files {
         self.path(name)
     }
 
-    /// Runs `metagrad`; what it returns and what it writes.
+    /// Runs `metagrad`; its return value and what it writes.
     fn run(
         &self,
         config: &Config,
@@ -209,7 +209,7 @@ fn a_checkpoint_gives_the_weights() {
     assert_ne!(tensors::read(&other).unwrap().0, written);
 }
 
-/// A golden case with its weights or its first episode changed is refused with this kind and these parts.
+/// A golden case with its weights or its first episode changed is rejected with this kind and these parts.
 #[track_caller]
 fn check_bad(
     name: &str,

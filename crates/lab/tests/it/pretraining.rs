@@ -1,4 +1,4 @@
-//! SHOT's pre-training: two views of the queries while it lasts, and what ordinary training starts from.
+//! SHOT's pre-training: two views of the queries while it lasts, and the starting point of ordinary training.
 
 use innerloop_engine::Key;
 use innerloop_lab::run_dir::RunDir;
@@ -9,16 +9,16 @@ use crate::runs::{
     check_refused, check_same_bits, check_same_run, complete, load, resumed, stopped, tiny,
 };
 
-/// Ten iterations, five of them of pre-training; validations after 2, 4, 5, 6, 8 and 10.
+/// Ten iterations, five of them pre-training; validations after 2, 4, 5, 6, 8 and 10.
 fn half(sets: &[&str]) -> Config {
     let all = [&["algorithm.shot_pretraining=0.5", "evaluation.validate_every=2"], sets].concat();
     tiny("strokes-shot-pretrained", &all)
 }
 
-/// Ordinary training starts from the best validation of pre-training, with an outer optimizer that has seen nothing.
+/// Ordinary training starts from the best validation of pre-training, with a fresh outer optimizer.
 #[test]
 fn ordinary_training_starts_from_the_best() {
-    // A rate at which later iterations are not the better ones.
+    // At this rate, later iterations are not the better ones.
     let config = half(&["run.snapshot_every=1", "outer.lr=0.1"]);
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
@@ -40,7 +40,7 @@ fn ordinary_training_starts_from_the_best() {
     check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
 }
 
-/// Members of an ensemble are of ordinary training alone, where there was any.
+/// Members of an ensemble come from ordinary training only, if there was any.
 #[test]
 fn an_ensemble_is_of_ordinary_training() {
     let config = half(&["evaluation.ensemble=5", "outer.lr=0.1"]);
@@ -50,7 +50,7 @@ fn an_ensemble_is_of_ordinary_training() {
     members.sort_unstable();
     assert_eq!(members, [6, 8, 10]);
     assert_eq!(RunDir::open(&out).unwrap().members().unwrap(), members, "the others are gone");
-    // While pre-training lasts its weights are ranked with each other; the stop comes before the validation of its end.
+    // During pre-training its weights are ranked with each other; the stop comes before the validation at its end.
     let out = folder.path().join("stopped");
     stopped(&config, &out, 5);
     assert_eq!(RunDir::open(&out).unwrap().members().unwrap(), [2, 4]);
@@ -72,7 +72,7 @@ fn the_return_resumes() {
     }
 }
 
-/// A family of one's own whose classes are of points in a plane.
+/// A custom family whose classes consist of points in a plane.
 struct Points;
 
 impl TaskFamily for Points {
@@ -103,7 +103,7 @@ fn views_are_of_images() {
     with(false).unwrap();
 }
 
-/// The views count in pre-training and not after it.
+/// The views matter in pre-training and not after it.
 #[test]
 fn views_are_of_pretraining_alone() {
     let step = |views: bool, iteration: u64| {

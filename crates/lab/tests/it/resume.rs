@@ -1,5 +1,5 @@
-//! Stopping, going on, diverging: what is on disk is always good, and no bit depends on when or by how
-//! many threads it was computed.
+//! Stopping, resuming, diverging: what is on disk is always valid, and no bit depends on when or by how many threads it
+//! was computed.
 
 use innerloop_lab::config::presets;
 use innerloop_lab::run_dir::RunDir;
@@ -9,7 +9,7 @@ use crate::runs::{
     check_refused, check_same_bits, check_same_run, complete, failing, resumed, stopped, tiny,
 };
 
-/// Ten iterations at once and four, a stop, and six more leave the same.
+/// Ten uninterrupted iterations leave the same as four, a stop, and six more.
 #[track_caller]
 fn check_resumes(preset: &str, sets: &[&str]) {
     let config = tiny(preset, sets);
@@ -49,7 +49,7 @@ fn reptile_carries_the_inner_optimizer_on() {
     check_resumes("strokes-reptile", &sets);
 }
 
-/// Every method on drawn characters: a schedule, a velocity, a second inner loop leave no trace in a stop.
+/// Every method on drawn characters: a schedule, a velocity or a second inner loop is not affected by a stop.
 #[test]
 fn every_method_resumes() {
     let mut seen = 0;
@@ -192,7 +192,7 @@ fn divergence_leaves_the_last_good_checkpoint() {
     assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
     assert!((2..200).contains(&done), "diverged at once or never, after {done} iterations");
 
-    // The step that went wrong may itself have been taken; what it left is then not saved.
+    // The step that failed may itself have been taken; its result is then not saved.
     let trainer = open(folder.path(), Which::Last).unwrap();
     assert!((done - 1..=done).contains(&trainer.iteration), "{} of {done}", trainer.iteration);
     assert!(trainer.meta.omega.values().iter().all(innerloop_engine::Tensor::is_finite));

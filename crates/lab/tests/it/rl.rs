@@ -1,4 +1,4 @@
-//! Runs of reinforcement learning: files, resume, threads, refusals.
+//! Runs of reinforcement learning: files, resuming, threads, rejected configurations.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use innerloop_lab::config::rl::{MethodName, OptimizerName, OuterName};
 use innerloop_lab::config::{Kind, presets};
 use innerloop_lab::rl::{self, Event, Learner, Outcome, RlConfig};
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::{Config, ErrorKind, Result};
+use innerloop_lab::{Config, ErrorKind, Kept, Result};
 use innerloop_rl::picture::{self, TaskPaths};
 use innerloop_rl::{MetaRl, Navigation2d, Rollouts, Trajectory};
 
@@ -51,7 +51,7 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
         let [whole, parts] = ["whole", "parts"].map(|name| folder.path().join(name));
         let long = config(preset, &["outer.iterations=4", "run.threads=1"]);
         let straight = train(long.clone(), &whole, false).unwrap();
-        // Stopped after two iterations, and gone on with on more threads.
+        // Stopped after two iterations, and resumed on more threads.
         let stop = AtomicBool::new(false);
         let mut after_two = |event: Event<'_>| {
             if let Event::Step(progress) = event {
@@ -72,7 +72,7 @@ fn a_resumed_run_ends_as_one_that_was_not_stopped() {
     }
 }
 
-/// Two runs end at the same θ, and leave the same lines but for the time: how many.
+/// Checks that two runs end at the same θ and leave the same lines except for the time; returns the number of lines.
 #[track_caller]
 fn same_lines(whole: &Path, parts: &Path) -> usize {
     let [a, b] = [whole, parts].map(|out| rl::open(out, None).unwrap().1);
@@ -88,7 +88,7 @@ fn same_lines(whole: &Path, parts: &Path) -> usize {
 
 #[test]
 fn a_final_evaluation_begins_again() {
-    // Time that is over stays over: the second run has one iteration.
+    // A time limit that has passed stays passed: the second run has one iteration.
     for (preset, minutes, iterations) in
         [("nav2d-maml", "0", 2), ("nav2d-maml", "1e-9", 1), ("nav2d-es-maml", "0", 2)]
     {
@@ -192,7 +192,7 @@ fn a_robot_that_cannot_run_says_what_it_needs() {
     assert!(words.iter().all(|words| message.contains(words)), "{message}");
 }
 
-/// A configuration that is made means what it means when it is written and read.
+/// A configuration built in code means the same as when it is written and read.
 #[test]
 fn defaults_are_those_of_what_is_read() {
     for (name, method, optimizer) in [
@@ -201,12 +201,13 @@ fn defaults_are_those_of_what_is_read() {
         (MethodName::Maml, OuterName::Plain, Some(OptimizerName::Sgd)),
         (MethodName::Reptile, OuterName::Plain, None),
         (MethodName::Reptile, OuterName::Plain, Some(OptimizerName::Adam)),
+        (MethodName::EsMaml, OuterName::Es, None),
     ] {
         let mut made = RlConfig::default();
         (made.algorithm.name, made.outer.method) = (name, method);
         made.outer.optimizer = optimizer;
         let read = RlConfig::parse(&made.to_toml(), "config.toml").unwrap();
-        assert_eq!(made.settings(), read.settings());
+        assert_eq!(made.learner(), read.learner());
     }
 }
 
@@ -220,8 +221,12 @@ fn what_is_wrong_is_said() {
         ("nav2d-maml", "algorithm.window=2", "algorithm.window does not apply"),
         ("nav2d-maml", "outer.method=es", "expected \"es\" with es_maml alone"),
         ("nav2d-maml", "algorithm.name=reptile", "expected \"plain\" with reptile"),
-        ("nav2d-maml", "algorithm.name=meta_sgd", "unknown variant `meta_sgd`"),
-        ("nav2d-maml", "rl.goal=1", "unknown field `goal`"),
+        (
+            "nav2d-maml",
+            "algorithm.name=meta_sgd",
+            "algorithm.name is \"meta_sgd\", expected one of",
+        ),
+        ("nav2d-maml", "rl.goal=1", "unknown key `rl.goal`; known in [rl]: environment, model"),
         ("nav2d-reptile", "algorithm.adaptation_steps=0", "1 or more with reptile"),
         ("nav2d-es-maml", "outer.method=trpo", "\"es\" with es_maml"),
     ] {

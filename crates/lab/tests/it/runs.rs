@@ -1,4 +1,4 @@
-//! Runs small enough to take part of a second.
+//! Runs small enough to take a fraction of a second.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use innerloop_lab::{
 use innerloop_tasks::{Episode, EpisodeSpec, Split, TaskFamily};
 use serde_json::Value;
 
-/// Ten iterations of almost nothing, with validation in the middle and at the end.
+/// Ten tiny iterations, with validation in the middle and at the end.
 const TINY: [&str; 11] = [
     "tasks.query=2",
     "tasks.train_query=2",
@@ -29,13 +29,13 @@ const TINY: [&str; 11] = [
     "seed=5",
 ];
 
-/// A preset with settings laid over it.
+/// A preset with overrides.
 pub(crate) fn load(preset: &str, sets: &[&str]) -> Config {
     let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
     Config::load(preset, &sets).unwrap()
 }
 
-/// A preset cut down to [`TINY`] sizes, with settings laid over it.
+/// A preset reduced to [`TINY`] sizes, with overrides.
 pub(crate) fn tiny(preset: &str, sets: &[&str]) -> Config {
     let mut all = TINY.to_vec();
     if !preset.ends_with("protonet") {
@@ -51,7 +51,7 @@ pub(crate) fn tiny(preset: &str, sets: &[&str]) -> Config {
     load(preset, &all)
 }
 
-/// Notes iterations, and stops the run after the iteration `after`.
+/// Records iterations, and stops the run after iteration `after`.
 struct Stopper<'a> {
     stop: &'a AtomicBool,
     after: u64,
@@ -67,7 +67,7 @@ impl Sink for Stopper<'_> {
     }
 }
 
-/// Trains into a folder until `after` or the end; the iterations seen, and how it ended.
+/// Trains into a folder until `after` or the end; returns the iterations seen and the result.
 fn run(config: &Config, out: &Path, resume: bool, after: u64) -> (Vec<u64>, Result<Outcome>) {
     let stop = AtomicBool::new(false);
     let mut sink = Stopper { stop: &stop, after, steps: Vec::new() };
@@ -87,12 +87,12 @@ pub(crate) fn stopped(config: &Config, out: &Path, after: u64) -> Error {
     outcome.unwrap_err()
 }
 
-/// A run that goes on in its folder, and the iterations it takes.
+/// Resumes a run in its folder; returns the iterations it takes as well.
 pub(crate) fn resumed(config: &Config, out: &Path) -> (Vec<u64>, Result<Outcome>) {
     run(config, out, true, u64::MAX)
 }
 
-/// A run that is to fail by itself: the iterations done, and the error.
+/// A run that is expected to fail by itself: the iterations done, and the error.
 pub(crate) fn failing(config: &Config, out: &Path) -> (u64, Error) {
     let (steps, outcome) = run(config, out, false, u64::MAX);
     (steps.last().copied().unwrap_or(0), outcome.unwrap_err())
@@ -145,7 +145,7 @@ pub(crate) fn stopped_at_task(
     (drawn.load(Ordering::Relaxed), error)
 }
 
-/// Values as bits: equality tells 0 from −0 and knows no NaN.
+/// Values as bits: equality distinguishes 0 from −0 and applies to NaN too.
 pub(crate) fn bits(tensor: &Tensor) -> Vec<u64> {
     match tensor.dtype() {
         Dtype::F32 => tensor.as_f32().iter().map(|x| u64::from(x.to_bits())).collect(),
@@ -162,7 +162,7 @@ pub(crate) fn check_same_bits(a: &Params<Tensor>, b: &Params<Tensor>) {
     }
 }
 
-/// Checkpoints of two runs are the same but for the time they took.
+/// Checkpoints of two runs are equal except for the time they took.
 #[track_caller]
 fn check_same_checkpoint(a: &Path, b: &Path) {
     let (a, b): (Checkpoint, Checkpoint) =
@@ -184,7 +184,7 @@ fn check_same_checkpoint(a: &Path, b: &Path) {
     assert_eq!(timeless(&a), timeless(&b));
 }
 
-/// Everything two runs left behind is the same but for the time they took.
+/// Everything that two runs left behind is equal except for the time they took.
 #[track_caller]
 pub(crate) fn check_same_run(a: &Path, b: &Path) {
     let (a, b) = (RunDir::open(a).unwrap(), RunDir::open(b).unwrap());

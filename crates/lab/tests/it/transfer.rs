@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use innerloop_lab::config::{Config, Kind, RlConfig, presets};
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::transfer::{Event, Outcome, TransferConfig, evaluate, train};
-use innerloop_lab::{Error, ErrorKind};
+use innerloop_lab::{Error, ErrorKind, Kept};
 
 const SMALL: [&str; 13] = [
     "transfer.source_classes=3",
@@ -25,7 +25,7 @@ const SMALL: [&str; 13] = [
 ];
 
 pub(crate) fn config(more: &[&str]) -> Result<TransferConfig, Error> {
-    // A source that is read is not trained.
+    // A source that is read from a file is not trained.
     let read = more.iter().any(|set| set.starts_with("source.weights"));
     let trains = |set: &&&str| {
         ["source.iterations", "source.batch_size"].iter().any(|key| set.starts_with(key))
@@ -75,7 +75,7 @@ fn threads_and_stops_change_no_bit() {
     let svg = std::fs::read_to_string(one.join("matched.svg")).unwrap();
     assert!(svg.starts_with("<svg"));
 
-    // The source of one run serves another; one of other extents is refused.
+    // The source of one run serves another; one of other extents is rejected.
     let weights = format!("source.weights={}", one.join("source.safetensors").display());
     let third = folder.path().join("third");
     let again = run(&third, &[&weights, "run.checkpoint_every=2"], false, false).unwrap();
@@ -109,7 +109,7 @@ fn a_final_evaluation_begins_again() {
     let at_end = |event: Event| matches!(event, Event::Step { iteration: 4, .. });
     let at_evaluation = |event: Event| matches!(event, Event::Evaluating);
     type Moment = fn(Event) -> bool;
-    // A stop heard as the last iterations end is one in training.
+    // A stop noticed as the last iterations end counts as a stop in training.
     let stops: [(Moment, _); 3] =
         [(at_end, "after iteration 4 of 4"), (at_evaluation, during), (at_evaluation, during)];
     for (i, (at, said)) in stops.into_iter().enumerate() {
@@ -155,8 +155,11 @@ fn bad_settings_are_named() {
         ("outer.momentum=1.0", "outer.momentum is 1, expected at least 0 and below 1"),
         ("algorithm.window=0", "algorithm.window is 0, expected a whole number from 1 to 1000000"),
         ("algorithm.methods=[]", "algorithm.methods is empty, expected one method or more"),
-        ("algorithm.methods=['warp']", "unknown variant `warp`"),
-        ("outer.rate=1", "unknown field `rate`"),
+        (
+            "algorithm.methods=['warp']",
+            "algorithm.methods is [\"warp\"], expected a list, each one of",
+        ),
+        ("outer.rate=1", "unknown key `outer.rate`; known in [outer]: trials, iterations"),
         ("target.channels=[2,2,2,2,2,2]", "expected at most 5 stages"),
         ("target.depths=[1,2]", "target.depths is [1, 2], expected 2 numbers above 0"),
         ("algorithm.window=3", "algorithm.window is 3, expected at most 2, the steps it can share"),
@@ -187,7 +190,7 @@ fn a_source_that_is_read_is_not_trained() {
             assert!(error.to_string().contains(&message), "{error}");
         }
     }
-    // What lies below, in a preset or the file of another run, makes way.
+    // The lower layer, a preset or the file of another run, gives way.
     let trained = TransferConfig::load("transfer-omniglot", &[]).unwrap();
     assert_eq!(trained.source.iterations, Some(1000));
     let folder = tempfile::tempdir().unwrap();
@@ -226,7 +229,7 @@ fn every_kind_of_configuration_is_told_from_the_others() {
         for preset in presets::of(kind) {
             assert_eq!(Kind::named(preset.name).unwrap(), kind, "{}", preset.name);
         }
-        // A file that says no more than which preset it stands on.
+        // A file that only names its preset.
         let preset = presets::of(kind).next().unwrap().name;
         std::fs::write(&file, format!("preset = {preset:?}\n")).unwrap();
         for name in [preset, path] {

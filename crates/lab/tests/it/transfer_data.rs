@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 use innerloop_lab::config::transfer::FamilyName;
 use innerloop_lab::run_dir::RunDir;
 use innerloop_lab::transfer::{Outcome, TransferConfig, evaluate, train};
-use innerloop_lab::{Error, ErrorKind};
+use innerloop_lab::{Error, ErrorKind, Kept};
 
 use crate::transfer;
 
-/// As small as a run can be.
+/// The smallest possible run.
 fn config(more: &[&str]) -> Result<TransferConfig, Error> {
     transfer::config(&[&["outer.trials=1", "outer.iterations=2"], more].concat())
 }
@@ -20,7 +20,7 @@ fn run(out: &Path, more: &[&str]) -> Result<Outcome, Error> {
     train(config(more)?, out, false, &AtomicBool::new(false), &mut |_| {})
 }
 
-/// A picture that differs from others in every pixel.
+/// A picture that differs from the others in every pixel.
 fn picture(path: &Path, [side, channels]: [usize; 2], number: usize) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut encoder = png::Encoder::new(fs::File::create(path).unwrap(), side as u32, side as u32);
@@ -31,7 +31,7 @@ fn picture(path: &Path, [side, channels]: [usize; 2], number: usize) {
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
 }
 
-/// Four classes of six images, in a folder each.
+/// Four classes of six images, each in a folder.
 fn own(place: &Path, shape: [usize; 2]) {
     for (class, name) in ["ant", "bee", "cat", "dog"].iter().enumerate() {
         for sample in 0..6 {
@@ -40,7 +40,7 @@ fn own(place: &Path, shape: [usize; 2]) {
     }
 }
 
-/// Three classes laid out like Tiny ImageNet, with five training images and one of `val` each, some of them grey.
+/// Three classes laid out like Tiny ImageNet, each with five training images and one of `val`, some of them grey.
 fn tiny_imagenet(place: &Path) {
     let classes = ["n01", "n02", "n03"];
     let mut annotations = String::new();
@@ -69,7 +69,7 @@ fn source_and_target_may_be_of_two_data_sets() {
     let source = format!("source.data={}", tiny.display());
     let sets = ["transfer.family=images", &target, &source];
 
-    // Each has all its classes, where nothing divides them: three of three, and three of four.
+    // Each has all its classes if nothing divides them: three of three, and three of four.
     let sized = [&sets[..], &["transfer.size=8", "transfer.channels=3"]].concat();
     let outcome = run(&out, &sized).unwrap();
     let again = evaluate(&out).unwrap();
@@ -97,7 +97,7 @@ fn source_and_target_may_be_of_two_data_sets() {
     let deep = ["transfer.channels=3", "transfer.size=8", "target.channels=[2,2,2,2,2]"];
     refused(&deep, ErrorKind::Config, &["at most 4 stages for images 8 pixels wide"]);
 
-    // The same folder by another name would give the target the source's classes.
+    // The same folder under another name would give the target the source's classes.
     let same = format!("source.data={}/../mine", mine.display());
     refused(&[&same], ErrorKind::Config, &["the same place as transfer.data", "leave source.data"]);
 
@@ -197,7 +197,7 @@ fn a_source_of_ones_own_serves_real_targets() {
     assert_eq!(run(&out, &sets).unwrap().methods.len(), 5);
     let kept = fs::read_to_string(out.join("config.toml")).unwrap();
     assert!(kept.contains("size = 32\nchannels = 3"), "{kept}");
-    // No class is drawn, no source trained, before both are known to have enough.
+    // No class is drawn and no source trained before both are known to have enough.
     let many = [&sets[..], &["transfer.target_classes=21"]].concat();
     let error = run(&folder.path().join("many"), &many).unwrap_err();
     assert!(error.to_string().contains("is 21, but the test split has 20"), "{error}");

@@ -1,5 +1,5 @@
-//! PyTorch's meta-gradients are reproduced, what differs from them is noticed, and files that are wrong
-//! say how.
+//! PyTorch's meta-gradients are reproduced, deviations from them are noticed, and invalid files are reported with the
+//! reason.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn pytorch_is_reproduced_in_single_precision() {
             assert!(result.passed(), "{name}: {result}");
             let (flips, all) = result.flips.unwrap();
             assert!(all > 0);
-            // These cases are far from any decision's edge.
+            // These cases are far from the edge of any decision.
             assert_eq!((flips, result.tolerance), (0, TOLERANCE_F32), "{name}");
         }
     }
@@ -93,7 +93,7 @@ fn a_wrong_number_is_noticed() {
 
 #[test]
 fn a_tensor_that_should_be_zero_is_held_against_the_whole() {
-    // A bias in front of batch norm has no gradient; claiming one must be noticed all the same.
+    // A bias before batch norm has no gradient; claiming one must still be noticed.
     let mut case = Case::read("conv4_16");
     let result = one(&case);
     let bias = result.comparisons.iter().find(|c| c.name == "meta_grad.conv1.bias").unwrap();
@@ -161,7 +161,7 @@ fn own_results_are_written_under_the_files_names() {
     check_refused(result, ErrorKind::Io, &["cannot write", "a part of the path is a file"]);
 }
 
-/// A case that was changed is refused with a message that says these parts.
+/// A case that was changed is rejected with a message containing these parts.
 #[track_caller]
 fn check_bad(name: &str, change: impl FnOnce(&mut Case), parts: &[&str]) {
     let mut case = Case::read(name);
@@ -175,7 +175,7 @@ fn check_bad(name: &str, change: impl FnOnce(&mut Case), parts: &[&str]) {
 fn files_that_are_none_are_refused() {
     for size in [0, 7, 8, 100, 2000, 8000] {
         let (_folder, path) = truncated("mlp_classes", size);
-        let parts = ["is no whole safetensors file", "copy or make it again"];
+        let parts = ["is not an intact safetensors file", "copy or make it again"];
         let result = verify(&path, Dtype::F64, &BOTH, None);
         check_refused(result, ErrorKind::Checkpoint, &parts);
     }
@@ -185,11 +185,11 @@ fn files_that_are_none_are_refused() {
     check_refused(result, ErrorKind::Checkpoint, &["there is no file"]);
     let result = verify(folder.path(), Dtype::F64, &BOTH, None);
     check_refused(result, ErrorKind::Checkpoint, &["is a folder"]);
-    // A damaged file of intermediate results is not passed over.
+    // A damaged file of intermediate results is not ignored.
     fs::copy(golden("mlp_mse"), folder.path().join("case.safetensors")).unwrap();
     fs::write(folder.path().join("case_extra.safetensors"), "no").unwrap();
     let result = verify(&folder.path().join("case.safetensors"), Dtype::F64, &BOTH, None);
-    check_refused(result, ErrorKind::Checkpoint, &["case_extra.safetensors", "is no whole"]);
+    check_refused(result, ErrorKind::Checkpoint, &["case_extra.safetensors", "is not an intact"]);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn wrong_shapes_are_named() {
     for array in ["xs", "ys", "xq", "yq", "param.bn1.bias"] {
         check_bad("conv4_16", scalar(array), &[array, "has shape []"]);
     }
-    // An answer of another shape is no error of the file's form, but never right.
+    // An answer of another shape is not an error of the file's format, but never correct.
     let mut case = Case::read("mlp_mse");
     reshape(case.array("f64.query_loss"), &[1, 2]);
     assert!(!one(&case).passed());
@@ -295,7 +295,7 @@ fn wrong_metadata_is_named() {
     check_bad("mlp_mse", set("net", "conv4"), &["size"]);
     check_bad("mlp_mse", set("loss", "cross_entropy"), &["ys has shape"]);
     check_bad("conv4_16", |case| drop(case.metadata.remove("lr")), &["metadata has no \"lr\""]);
-    // A number of steps that is not the one of the answers gives other answers.
+    // Another number of steps than that of the answers gives other answers.
     let mut case = Case::read("mlp_mse");
     case.set("steps", "4");
     assert!(!one(&case).passed());
@@ -317,7 +317,7 @@ fn the_order_of_parameters_is_checked_and_used() {
     check_bad("mlp_mse", order(|names| [&names[..], &["fc4.bias"]].concat()), &parts);
     check_bad("mlp_mse", order(|names| [&names[1..], &names[1..2]].concat()), &parts);
     check_bad("mlp_mse", order(|_| vec![""]), &parts);
-    // Another order is legal, and means other columns of lr_grad.
+    // Another order is allowed, and means other columns of lr_grad.
     let mut case = Case::read("mlp_mse");
     order(|names| names.into_iter().rev().collect())(&mut case);
     let result = one(&case);
@@ -328,7 +328,7 @@ fn the_order_of_parameters_is_checked_and_used() {
         .map(|c| c.name.as_str())
         .collect();
     assert_eq!(wrong, ["lr_grad"]);
-    // Without an order that of the network is meant.
+    // Without an order, that of the network is used.
     let mut case = Case::read("mlp_mse");
     case.metadata.remove("param_order");
     assert!(one(&case).passed());

@@ -6,17 +6,14 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
-/// ANIL: MAML whose inner loop moves the head alone.
+/// ANIL: MAML whose inner loop moves only the head.
 pub struct Anil {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Parameters whose names start with this are the head.
+    /// Parameters whose names start with this prefix are the head.
     pub head: String,
-    /// Whether the head's rates are learned, per tensor and step, as in MAML++.
-    pub learn_rates: bool,
 }
 
 impl Algorithm for Anil {
@@ -28,17 +25,7 @@ impl Algorithm for Anil {
         name.starts_with(&self.head) && self.inner.moves(name)
     }
 
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn learns_rates(&self) -> bool {
-        self.learn_rates
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Exact

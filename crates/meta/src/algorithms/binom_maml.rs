@@ -6,21 +6,20 @@
 //! the terms of MAML's product with at most L Hessians: L = 0 is first-order MAML, L ≥ K is MAML. They
 //! follow from L + 1 adjoint recursions, `u_k⁽ᵐ⁾ = u_{k+1}⁽ᵐ⁾ − αH_k u_{k+1}⁽ᵐ⁻¹⁾` with `u_K⁽ᵐ⁾ = ∇L_Q(φ_K)`.
 //!
-//! Departures: the released code multiplies the rate within each factor by L/K; here, as in the formula,
-//! it stays. The paper runs the Hessian products of a degree in parallel; here a task runs on one thread,
-//! where up to L products a step make this dearer than MAML.
+//! Departures: the released code multiplies the rate within each factor by L/K; here, as in the formula, it is not. The
+//! paper runs the Hessian products of a degree in parallel; here a task runs on one thread, where up to L products per
+//! step make this more expensive than MAML.
 
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
-/// MAML with the terms of few Hessians.
+/// MAML with only the terms of few Hessians.
 pub struct BinomMaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Hessians in a term at most: `L`.
+    /// Largest number of Hessians in a term: `L`.
     pub degree: usize,
 }
 
@@ -29,17 +28,7 @@ impl Algorithm for BinomMaml {
         "binom_maml"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Binomial { degree: self.degree }

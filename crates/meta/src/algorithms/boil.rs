@@ -6,14 +6,13 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
 /// BOIL: MAML whose inner loop moves everything but the head.
 pub struct Boil {
     /// Rates and further frozen parameters.
     pub inner: InnerLoop,
-    /// Parameters whose names start with this are the head.
+    /// Parameters whose names start with this prefix are the head.
     pub head: String,
 }
 
@@ -26,13 +25,7 @@ impl Algorithm for Boil {
         !name.starts_with(&self.head) && self.inner.moves(name)
     }
 
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Exact

@@ -4,22 +4,21 @@
 //! c₀ = 0      c_{k+1} = c_k − α ∇_c L_S(θ, c_k)        only the context parameters adapt
 //! G  = ∇_θ L_Q(θ, c_K)                                 through all K steps; c₀ is not learned
 //!
-//! What the context parameters do is the network's: further inputs, or scales and shifts of channels.
+//! The network determines what the context parameters do: additional inputs, or scales and shifts of channels.
 //!
-//! Departures: the authors' code for regression bounds the gradient of each task, here `outer.clip_value` bounds
-//! their mean.
+//! Departures: the authors' code for regression bounds the gradient of each task; here `outer.clip_value` bounds their
+//! mean.
 
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
-/// CAVIA: MAML whose inner loop moves context parameters alone, always from where the run starts them.
+/// CAVIA: MAML whose inner loop moves only context parameters, always from their initial values.
 pub struct Cavia {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Parameters whose names start with this are the context.
+    /// Parameters whose names start with this prefix are the context.
     pub context: String,
 }
 
@@ -36,13 +35,7 @@ impl Algorithm for Cavia {
         !name.starts_with(&self.context)
     }
 
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Exact

@@ -6,26 +6,25 @@
 //! G = ∇_θ J                                                 no inner step in training
 //! φ₀ = (f, head 0)     φ_{k+1} = φ_k − α ∇_φ L_S(φ_k)       on a task; C is left behind
 //!
-//! What a minibatch is, and that its loss goes through the classifier, is the problem's; to the outer loop this is a
-//! method that takes no step. Ravi and Larochelle adapt the whole network, as here; Chen et al. the head alone, which
-//! is this with a frozen body.
+//! The problem determines what a minibatch is and routes its loss through the classifier; to the outer loop this is a
+//! method that takes no step. Ravi and Larochelle adapt the whole network, as here; Chen et al. adapt only the head,
+//! which corresponds to a frozen body.
 //!
-//! Departures: a new head starts at zero, not at random; steps go down the gradient of the whole support set, without
+//! Departures: a new head starts at zero, not at random; steps follow the gradient of the whole support set, without
 //! momentum.
 
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
 /// A network trained on all classes together, whose last layer is replaced in every task.
 pub struct FineTune {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Parameters whose names start with this are a task's last layer, which is not learned.
+    /// Parameters whose names start with this prefix are a task's last layer, which is not learned.
     pub head: String,
-    /// Parameters whose names start with this are the last layer of training, which does not adapt.
+    /// Parameters whose names start with this prefix are the last layer of training, which does not adapt.
     pub classifier: String,
 }
 
@@ -42,13 +41,7 @@ impl Algorithm for FineTune {
         !name.starts_with(&self.head)
     }
 
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::FirstOrder

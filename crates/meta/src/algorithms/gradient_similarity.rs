@@ -1,35 +1,37 @@
-//! Gradient similarity loss, "approximate Hessian effect": Tak and Hong 2024, Electronics 13(3):535. A
-//! reconstruction: of the paper its abstract and headings alone were at hand. They say that a loss of cosine
-//! similarity and squared error modifies the gradient, with first-order computation and no inner solver,
-//! that the modification's magnitude is adjusted, and that it is scheduled.
+//! Gradient similarity loss, "approximate Hessian effect": Tak and Hong 2024, Electronics 13(3):535. A reconstruction:
+//! only the paper's abstract and headings were available. They say that a loss of cosine similarity and squared error
+//! modifies the gradient, with first-order computation and no inner solver, that the modification's magnitude is
+//! adjusted, and that it is scheduled.
 //!
 //! φ₀ = θ      φ_{k+1} = φ_k − α g_k       g_k = ∇L_S(φ_k)      s = mean_k g_k, held constant
 //! q  = ∇L_Q(φ_K)                          l(q) = λ_c (1 − cos(q, s)) + λ_2 ½ ‖q − s‖²
 //! h  = −∂l/∂q = λ_c (s/‖s‖ − cos(q, s) q/‖q‖)/‖q‖ + λ_2 (s − q)
-//! G  = q + γ ‖q‖ h/‖h‖                    γ constant, or falling to 0 in a straight line
+//! G  = q + γ ‖q‖ h/‖h‖                    γ constant, or decaying linearly to 0
 //!
-//! MAML's second-order term moves θ to where the gradients of support and query set agree; here the
-//! query gradient itself is moved towards the support gradient.
+//! MAML's second-order term moves θ to where the gradients of support and query set agree; here the query gradient
+//! itself is moved towards the support gradient. Where single numbers are compared, or two vectors are parallel for
+//! another reason, `h` is only the rounding error of cancelling terms; so its length is taken to be at least 10⁻⁴ of
+//! theirs, and the correction vanishes.
 //!
-//! Departures cannot be told. With γ = 0 this is first-order MAML. Of the variants, cosines tensor by tensor with
-//! γ = 0.5 trained best on Omniglot (docs/comparison.md); a γ of 1 trains worse than none.
+//! Departures are unknown. With γ = 0 this is first-order MAML. Of the variants, cosines tensor by tensor with γ = 0.5
+//! trained best on Omniglot (docs/comparison.md); a γ of 1 trains worse than none.
 //!
-//! Measured against the exact gradient, mean over 40 tasks at initial weights: on regression by a smooth perceptron
-//! the correction has a cosine of 0.01 to 0.52 with MAML's second-order term; on classification by a
-//! batch-normalised Conv4 one of −0.38 to 0.07, most often a negative one.
+//! Compared with the exact gradient, as a mean over 40 tasks at initial weights: on regression by a smooth perceptron
+//! the correction has a cosine of 0.01 to 0.52 with MAML's second-order term; on classification by a batch-normalised
+//! Conv4 one of −0.38 to 0.07, mostly negative.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, End, InnerStep, MetaGradient, Moved, Vars};
 
-/// How the strength of the correction goes on in training.
+/// How the strength of the correction changes during training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decay {
-    /// It stays.
+    /// It is constant.
     Constant,
-    /// In a straight line to zero at the end.
+    /// Linearly to zero at the end.
     Linear,
 }
 
@@ -38,9 +40,9 @@ pub enum Decay {
 pub enum Comparison {
     /// All adapted parameters.
     Whole,
-    /// Each tensor with its own.
+    /// Each tensor separately.
     PerTensor,
-    /// Each layer with its own, weights and biases together: tensors whose names are alike up to the last dot.
+    /// Each layer separately, weights and biases together: tensors whose names agree up to the last dot.
     PerLayer,
 }
 
@@ -48,19 +50,24 @@ pub enum Comparison {
 pub struct GradientSimilarity {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// `λ_c`, weight of the cosine; of both weights only the ratio counts.
+    /// `λ_c`, weight of the cosine; only the ratio of the two weights matters.
     pub cosine: f64,
     /// `λ_2`, weight of the squared distance.
     pub l2: f64,
     /// `γ` at the start: length of the correction relative to the query gradient.
     pub strength: f64,
-    /// How γ goes on.
+    /// How γ changes.
     pub decay: Decay,
-    /// What is compared.
+    /// What is compared as one vector.
     pub comparison: Comparison,
 }
 
 const STRENGTH: &str = "strength";
+
+/// Length of the correction's direction, relative to the terms that cancel in it, below which it counts as noise.
+const NOISE: f64 = 1e-4;
+/// Added to squares under a root, so that zero has a reciprocal.
+const TINY: f64 = 1e-30;
 
 /// The sum of a tensor's inner gradients.
 pub(crate) fn sum(name: &str) -> String {
@@ -72,13 +79,7 @@ impl Algorithm for GradientSimilarity {
         "gradient_similarity"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
         adapted.iter().map(|(name, shape)| (sum(name), shape.clone())).collect()
@@ -155,7 +156,9 @@ impl GradientSimilarity {
                 turn * self.cosine + (s - q) * self.l2
             })
             .collect();
-        let scale = length * q_norm * norm(&h).recip();
+        let cancels = over_q * self.cosine + (q_norm + s_norm) * self.l2;
+        let noise = cancels * NOISE;
+        let scale = length * q_norm * (dot(&h, &h) + noise * noise + TINY).sqrt().recip();
         q.iter().zip(&h).map(|(&q, &h)| q + h * scale).collect()
     }
 }
@@ -165,7 +168,7 @@ fn dot<'g>(a: &[Var<'g>], b: &[Var<'g>]) -> Var<'g> {
     products.reduce(|a, b| a + b).expect("something adapts")
 }
 
-/// `‖a‖`, and something tiny where that is zero.
+/// `‖a‖`, or a tiny value where that is zero.
 fn norm<'g>(a: &[Var<'g>]) -> Var<'g> {
-    (dot(a, a) + 1e-30).sqrt()
+    (dot(a, a) + TINY).sqrt()
 }

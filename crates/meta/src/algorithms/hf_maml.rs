@@ -4,21 +4,20 @@
 //! u_K = ∇L_Q(φ_K)     u_k = u_{k+1} − α Hu     Hu = [∇L_S(φ_k + δu_{k+1}) − ∇L_S(φ_k − δu_{k+1})] / 2δ
 //! G  = u_0
 //!
-//! Departures: the paper takes one step; any number is allowed here, with a difference at each. Its δ is
-//! a constant; here δ = ε/‖αu‖ and the difference is along αu, so that φ moves by ε whatever the size
-//! of u, and by nothing at u = 0. The error of a difference is of order ε².
+//! Departures: the paper takes one step; any number is allowed here, with a difference at each. Its δ is a constant;
+//! here δ = ε/‖αu‖ and the difference is along αu, so that φ moves by ε whatever the size of u, and not at all at u =
+//! 0. The error of a difference is of order ε².
 
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
 /// MAML with differences of gradients for Hessian-vector products.
 pub struct HfMaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// Length of the way from φ to where a gradient is taken: `ε`.
+    /// Distance from φ to the points where a gradient is taken: `ε`.
     pub epsilon: f64,
 }
 
@@ -27,17 +26,7 @@ impl Algorithm for HfMaml {
         "hf_maml"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Differences { epsilon: self.epsilon }

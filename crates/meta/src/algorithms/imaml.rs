@@ -6,23 +6,23 @@
 //!
 //! The memory does not grow with K, and G is exact once both loops have converged.
 //!
-//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves
-//! `(1 + 1) I + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a
-//! setting that is zero unless asked for. Conjugate gradients stop where the curvature is not positive.
+//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves `(1 + 1) I
+//! + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a setting that defaults to
+//! zero. Conjugate gradients stop where the curvature is not positive.
 
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
 /// MAML with a proximal inner loop and the implicit gradient.
 pub struct Imaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// `λ`, above 0: how strongly θ holds the fast weights.
+    /// `λ`, above 0: how strongly θ attracts the fast weights.
     pub proximal: f64,
-    /// Steps of conjugate gradients.
+    /// Iterations of the conjugate gradient method.
     pub iterations: usize,
     /// `δ`, 0 or more.
     pub damping: f64,
@@ -33,13 +33,7 @@ impl Algorithm for Imaml {
         "imaml"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         let away = step.phi.zip_map(&step.start, |&phi, &theta| phi - theta);

@@ -1,18 +1,18 @@
 //! LSTM meta-learner: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning", ICLR, section 3, with
 //! the details of its code, github.com/twitter/meta-learning-lstm.
 //!
-//! x_t = LSTM(p(g_t), p(L_t))                       20 units, of every coordinate by itself
+//! x_t = LSTM(p(g_t), p(L_t))                       20 units, applied to every coordinate separately
 //! f_t = W_F [x_t, φ_{t−1}, f_{t−1}] + b_F          i_t = W_I [x_t, φ_{t−1}, i_{t−1}] + b_I
 //! φ_t = σ(f_t) φ_{t−1} − σ(i_t) g_t                φ_0 = θ
 //! p(z) = (ln|z|/10, sign z) where |z| > e⁻¹⁰, else (−1, e¹⁰ z)
 //! G   = ∇_{θ,W,b} L_Q(φ_K)                         through the cells, with g_t and L_t held constant
 //!
-//! Coordinates share the weights; each has its own state, which is zero as a task starts. Gates hand on what they had
-//! before their sigmoid, as in the code. Weights start in ±0.01, b_F in [4, 5] (hardly anything is forgotten) and b_I in
-//! [−5, −4] (a rate of about 0.01).
+//! Coordinates share the weights; each has its own state, which is zero at the start of a task. Gates pass on their
+//! values before the sigmoid, as in the code. Weights start in ±0.01, b_F in [4, 5] (hardly anything is forgotten) and
+//! b_I in [−5, −4] (a rate of about 0.01).
 //!
-//! Departures: the code divides the gradient of the mean loss once more by the number of examples. Its layer has
-//! two biases that are only ever added, here one.
+//! Departures: the code additionally divides the gradient of the mean loss by the number of examples. Its layer has two
+//! biases that are only ever added; here they are one.
 
 use innerloop_engine::{Key, Params, Shape, Tensor, Var, volume};
 use rand::RngExt;
@@ -21,9 +21,9 @@ use crate::{Algorithm, InnerStep, MetaGradient, Moved, RATE_PREFIX};
 
 /// A learned optimizer, coordinate by coordinate.
 pub struct Lstm {
-    /// Parameters whose names start with one of these stay at θ while adapting.
+    /// Parameters whose names start with one of these prefixes stay at θ while adapting.
     pub frozen: Vec<String>,
-    /// Where the initial weights of the cells follow from.
+    /// Determines the initial weights of the cells.
     pub key: Key,
 }
 
@@ -66,7 +66,7 @@ impl Algorithm for Lstm {
             let name = weight(name);
             let mut rng = self.key.with_stream(&name).rng();
             let mut one = || low + (high - low) * rng.random::<f64>();
-            // In single precision, so that a run in double precision starts equal.
+            // In single precision, so that a run in double precision starts from the same point.
             let values = (0..volume(&shape)).map(|_| f64::from(one() as f32)).collect();
             (name, Tensor::from_f64(&shape, values))
         };
@@ -117,7 +117,7 @@ impl Algorithm for Lstm {
     }
 }
 
-/// `[ln|z|/p, sign z]` or `[−1, eᵖ z]` for each row of a column. No derivative is ever taken of it.
+/// `[ln|z|/p, sign z]` or `[−1, eᵖ z]` for each row of a column. No derivative of it is ever taken.
 fn prepared(z: Var<'_>) -> Var<'_> {
     let least = (-P).exp();
     let size = z * z.sign();
@@ -128,13 +128,13 @@ fn prepared(z: Var<'_>) -> Var<'_> {
     z.graph().concat(&[length, direction], 1)
 }
 
-/// All elements of some values, one a row.
+/// All elements of some values, one per row.
 fn column<'g>(values: &[Var<'g>]) -> Var<'g> {
     let rows = |x: &Var<'g>| x.reshape(&[volume(&x.shape()), 1]);
     values[0].graph().concat(&values.iter().map(rows).collect::<Vec<_>>(), 0)
 }
 
-/// A column's elements in the shapes of what it was made from.
+/// A column's elements in the shapes of the values it was made from.
 fn apart<'g>(column: Var<'g>, like: &Params<Var<'g>>) -> Params<Var<'g>> {
     let mut first = 0;
     like.map(|x| {

@@ -1,19 +1,19 @@
-//! MAML++: Antoniou, Edwards, Storkey 2019, arXiv 1810.09502, around another method, in the paper MAML.
+//! MAML++: Antoniou, Edwards, Storkey 2019, arXiv 1810.09502, wrapping another method, which in the paper is MAML.
 //!
 //! G = ∇ Σ_k w_k L_Q(φ_k)      k = 1..K      multi-step loss: every inner step's query loss counts
-//! w_k = max((1 − x)/K, 0.03/K)  for k < K   x the share of the first phase that is over
+//! w_k = max((1 − x)/K, 0.03/K)  for k < K   x the fraction of the first phase that is over
 //! w_K = 1 − Σ_{k<K} w_k                     after that phase w_K = 1 and the others are zero
 //!
-//! Derivative-order annealing: g_k is held constant in G until a share of training is over. θ then takes
-//! first-order MAML's gradient, learned rates still theirs through `φ_k − α_k g_k`.
+//! Derivative-order annealing: g_k is held constant in G until a fraction of training is over. θ then gets first-order
+//! MAML's gradient; learned rates still get theirs through `φ_k − α_k g_k`.
 //!
-//! The rest of the paper lies elsewhere: rates per tensor and step are [`super::Maml::learn_rates`], the cosine is
-//! the outer schedule, statistics, scales and shifts per step are the network's, the ensemble at test is the run's.
+//! The other parts of the paper are elsewhere: rates per tensor and step are [`super::LearnedRates`], the cosine is the
+//! outer schedule, statistics, scales and shifts per step belong to the network, the ensemble at test to the run.
 //!
 //! Departures: the weights change with every iteration, in the authors' code with every epoch. Holding gradients
-//! constant saves no time: the programs are those of the whole training. The network's statistics per step normalise
-//! the query set at evaluation, as the paper has it; the authors' code stores them and uses those of the batch. There
-//! the query pass after a step shares that step's scales and shifts; here it has those of the next one.
+//! constant saves no time, because the same programs serve the whole training. The network's statistics per step
+//! normalise the query set at evaluation, as the paper has it; the authors' code stores them and uses those of the
+//! batch. There, the query pass after a step shares that step's scales and shifts; here it has those of the next one.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
@@ -23,19 +23,19 @@ use crate::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, 
 pub struct MamlPlusPlus {
     base: Box<dyn Algorithm>,
     name: String,
-    /// Share of training after which only the last step's query loss counts; 0 is from the start.
+    /// Fraction of training after which only the last step's query loss counts; 0 means from the start.
     pub losses_until: f64,
-    /// Share of training after which derivatives flow through the inner gradients; 0 is from the start.
+    /// Fraction of training after which derivatives flow through the inner gradients; 0 means from the start.
     pub second_order_from: f64,
 }
 
 /// Whether derivatives flow through the inner gradients: 1 or 0.
 const SECOND_ORDER: &str = "second_order";
-/// Least weight of a step while all count, as a multiple of 1/K.
+/// Smallest weight of a step while all count, as a multiple of 1/K.
 const LEAST: f64 = 0.03;
 
 impl MamlPlusPlus {
-    /// Both around a method.
+    /// Wraps `base`; each share may be 0 to switch that part off.
     pub fn new(
         base: Box<dyn Algorithm>,
         losses_until: f64,
@@ -77,7 +77,7 @@ impl Algorithm for MamlPlusPlus {
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         let Some(&on) = step.scheduled.get(SECOND_ORDER) else { return self.base.advance(step) };
-        // The same value, whose derivative is switched.
+        // The same value, with a switched derivative.
         let switched = |&g: &Var<'g>| {
             let held = g.stop_gradient();
             held + (g - held) * on
@@ -87,6 +87,7 @@ impl Algorithm for MamlPlusPlus {
     }
 
     as_in_base! {
-        adapts learns rates learns_rates scaled state keeps_state sharing meta_gradient companion objective direction
+        adapts learns rates learns_rates scaled reach state keeps_state sharing meta_gradient companion objective
+        direction
     }
 }

@@ -4,11 +4,10 @@
 //! G  = ∇_{θ,M} L_Q(φ_K)
 //!
 //! `M` multiplies the gradient of a dense weight `[out, in]` by a learned square matrix on either side, that of a
-//! convolution's kernel `[kh, kw, in, out]` by one along its positions (kh·kw), one along `in` and one along
-//! `out`, and that of a vector by a number for each element. All start at the identity, where the first gradient is
-//! MAML's.
+//! convolution's kernel `[kh, kw, in, out]` by one along its positions (kh·kw), one along `in` and one along `out`, and
+//! that of a vector by a number for each element. All start at the identity, so the first gradient is MAML's.
 //!
-//! Departures: α of a tensor may be set, not learned; it could be taken into any of its factors.
+//! Departures: α of a tensor can be set but is not learned; it could be absorbed into any of its factors.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
@@ -21,7 +20,7 @@ pub struct MetaCurvature {
     pub inner: InnerLoop,
 }
 
-/// Extents along which a gradient of this shape has a factor each; none for a vector or a number.
+/// Extents along which a gradient of this shape has a factor each; empty for a vector or a number.
 fn modes(shape: &[usize]) -> Shape {
     match *shape {
         [] | [_] => Vec::new(),
@@ -69,7 +68,7 @@ impl Algorithm for MetaCurvature {
         true
     }
 
-    /// A gradient is multiplied by all factors of its tensor, so one of them alone takes the scale.
+    /// A gradient is multiplied by all factors of its tensor, so only one of them takes the scale.
     fn scaled<'g>(&self, factors: &Vars<'g>, by: f64) -> Vars<'g> {
         let is_further = |name: &str| name.ends_with(".mode1") || name.ends_with(".mode2");
         factors.map_named(|name, &factor| if is_further(name) { factor } else { factor * by })
@@ -100,7 +99,7 @@ impl Algorithm for MetaCurvature {
 /// The tensor multiplied by a matrix along one of its axes.
 fn along<'g>(g: Var<'g>, axis: usize, factor: Var<'g>) -> Var<'g> {
     let shape = g.shape();
-    // The axis changes places with the last one, and back.
+    // The axis swaps places with the last one, and back.
     let mut order: Vec<usize> = (0..shape.len()).collect();
     order.swap(axis, shape.len() - 1);
     let turned = g.transpose(&order);

@@ -1,8 +1,9 @@
-//! One file a paper.
+//! One file per paper.
 
-/// Of a method around another one, `self.base`: what it leaves as it is there.
+/// Delegates the named methods of a wrapper to the method that it wraps, `self.base`.
 macro_rules! as_in_base {
     ($($method:ident)*) => { $(as_in_base!(@ $method);)* };
+    (@ name) => { fn name(&self) -> &str { self.base.name() } };
     (@ adapts) => { fn adapts(&self, name: &str) -> bool { self.base.adapts(name) } };
     (@ learns) => { fn learns(&self, name: &str) -> bool { self.base.learns(name) } };
     (@ rates) => {
@@ -14,6 +15,7 @@ macro_rules! as_in_base {
     (@ scaled) => {
         fn scaled<'g>(&self, rates: &Vars<'g>, by: f64) -> Vars<'g> { self.base.scaled(rates, by) }
     };
+    (@ reach) => { fn reach(&self, steps: usize) -> f64 { self.base.reach(steps) } };
     (@ state) => {
         fn state(&self, adapted: &Params<Shape>) -> Params<Shape> { self.base.state(adapted) }
     };
@@ -42,6 +44,17 @@ macro_rules! as_in_base {
     };
 }
 
+/// The methods of an algorithm with `self.inner` in which everything that is not frozen adapts, with one rate per tensor and step.
+macro_rules! as_in_inner_loop {
+    ($($method:ident)*) => { $(as_in_inner_loop!(@ $method);)* };
+    (@ adapts) => { fn adapts(&self, name: &str) -> bool { self.inner.moves(name) } };
+    (@ rates) => {
+        fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
+            self.inner.rates.per_step(adapted, steps)
+        }
+    };
+}
+
 mod anil;
 mod binom_maml;
 mod boil;
@@ -51,6 +64,7 @@ mod fomaml;
 mod gradient_similarity;
 mod hf_maml;
 mod imaml;
+mod learned_rates;
 mod lstm;
 mod maml;
 mod maml_plus_plus;
@@ -73,6 +87,7 @@ pub(crate) use gradient_similarity::sum as gradient_sum;
 pub use gradient_similarity::{Comparison, Decay, GradientSimilarity};
 pub use hf_maml::HfMaml;
 pub use imaml::Imaml;
+pub use learned_rates::LearnedRates;
 pub use lstm::Lstm;
 pub use maml::Maml;
 pub use maml_plus_plus::MamlPlusPlus;
@@ -85,12 +100,12 @@ pub use shot::{Distance, Pretraining, Role, Shot};
 pub use sign_maml::SignMaml;
 pub use truncated_maml::TruncatedMaml;
 
-/// The part of the learner that the inner loop moves, and how fast: what all these algorithms share.
+/// The part of the learner that the inner loop moves, and how fast: shared by all these algorithms.
 #[derive(Clone, Debug)]
 pub struct InnerLoop {
     /// Inner learning rates (initial ones, where they are learned).
     pub rates: crate::Rates,
-    /// Parameters whose names start with one of these stay at θ while adapting.
+    /// Parameters whose names start with one of these prefixes stay at θ while adapting.
     pub frozen: Vec<String>,
 }
 

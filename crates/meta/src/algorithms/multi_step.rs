@@ -1,25 +1,26 @@
-//! Multi-step estimation: Kim, Park, Choi 2020, arXiv 2006.04298, around another method, in the paper MAML. A
-//! reconstruction: of the paper its abstract alone was at hand, which says that a window of inner steps uses the same
+//! Multi-step estimation: Kim, Park, Choi 2020, arXiv 2006.04298, wrapping another method, which in the paper is MAML.
+//! A reconstruction: only the paper's abstract was available, which says that a window of inner steps uses the same
 //! gradient, that this lowers the number of second derivatives, and that the estimate is derived in the Lagrangian
 //! formalism.
 //!
 //! φ₀ = θ      φ_{k+1} = φ_k − α g_k      g_k = ∇L_S(φ_{jW}) for jW ≤ k < (j + 1)W
 //! G  = Π_j (I − αW H_{jW}) ∇L_Q(φ_K)     K/W gradients and Hessian-vector products instead of K
 //!
-//! The stationary multipliers of `L_Q(φ_K) + Σ_k λ_{k+1}ᵀ(φ_k − α g_k − φ_{k+1})` are constant within a window
-//! and take the factor `I − αW H_{jW}` at its start. Adaptation after training takes K steps with a gradient
-//! each; W = 1 is the method without it.
+//! The stationary multipliers of `L_Q(φ_K) + Σ_k λ_{k+1}ᵀ(φ_k − α g_k − φ_{k+1})` are constant within a window and take
+//! the factor `I − αW H_{jW}` at its start. Adaptation after training takes K steps with a gradient each; W = 1 is the
+//! plain method.
 //!
-//! [`Sharing::Backward`] keeps the K gradients on the way forward and takes the Hessian at the start of
-//! each window for all of it: the exact trajectory, K/W Hessian-vector products. Learned rates meet the gradient of
-//! their own step, `∂L_Q/∂α_k = −g_kᵀ λ_{k+1}`.
+//! [`Sharing::Backward`] keeps the K gradients in the forward pass and uses the Hessian at the start of each window for
+//! all of it: the exact trajectory, K/W Hessian-vector products. Learned rates meet the gradient of their own step,
+//! `∂L_Q/∂α_k = −g_kᵀ λ_{k+1}`.
 //!
 //! Another inner rule `φ_{k+1} = S_k(φ_k, g_k)` is followed step by step within a window; what is shared is g.
 //!
-//! With momentum μ the rule is given `w` for g, `w ← μw + g_k`, a velocity that starts at zero in each task and is
-//! differentiated like φ.
+//! With momentum μ the rule receives `w` in place of g, `w ← μw + g_k`, a velocity that starts at zero in each task and
+//! is differentiated like φ. With a multi-step loss (MAML++), query losses within a window are taken at the end point
+//! of each of its steps.
 //!
-//! Departures: a last window may be shorter, where W does not divide K. The paper knows MAML's inner loop alone.
+//! Departures: the last window may be shorter, where W does not divide K. The paper covers MAML's inner loop only.
 
 use innerloop_engine::{Params, Shape, Tensor, Var};
 
@@ -31,12 +32,12 @@ pub struct MultiStep {
     name: String,
     /// Which steps share one.
     pub sharing: Sharing,
-    /// `μ` in [0, 1); 0 is none.
+    /// `μ` in [0, 1); 0 means none.
     pub momentum: f64,
 }
 
 impl MultiStep {
-    /// Both around a method whose inner steps are linear in the gradient.
+    /// Wraps `base`, a method whose inner steps are linear in the gradient.
     pub fn new(base: Box<dyn Algorithm>, sharing: Sharing, momentum: f64) -> MultiStep {
         let name = match base.name() {
             "maml" => "multi_step".to_string(),
@@ -51,7 +52,7 @@ impl Algorithm for MultiStep {
         &self.name
     }
 
-    /// The base's, then the velocity `w` of every tensor.
+    /// The base's state, then the velocity `w` of every tensor.
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
         let own = self.base.state(adapted);
         if self.momentum == 0.0 {
@@ -59,6 +60,15 @@ impl Algorithm for MultiStep {
         }
         let velocities = adapted.iter().map(|(name, shape)| (velocity(name), shape.clone()));
         own.merge(&velocities.collect())
+    }
+
+    /// `Σ_{k=1..n} (1 − μᵏ) / (1 − μ)`, because the velocity builds up.
+    fn reach(&self, steps: usize) -> f64 {
+        let velocities = (0..steps).scan(0.0, |w, _| {
+            *w = self.momentum * *w + 1.0;
+            Some(*w)
+        });
+        velocities.sum()
     }
 
     fn sharing(&self) -> Sharing {

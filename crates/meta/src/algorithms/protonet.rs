@@ -4,10 +4,10 @@
 //! p(k | x) ∝ exp(−‖f_θ(x) − c_k‖²)               J = mean over the query set of −log p(y | x)
 //! G = ∇_θ J                                      also through the c_k
 //!
-//! Means and distances are the problem's query loss, which sees the support set; to the outer loop this is a method
-//! that takes no step.
+//! The problem's query loss, which sees the support set, contains means and distances; to the outer loop this is a
+//! method that takes no step.
 //!
-//! Departures: the paper trains on tasks of more ways than it tests on; here both have as many.
+//! Departures: the paper trains on tasks with more ways than it tests on; here both have the same number.
 
 use innerloop_engine::{Params, Shape, Tensor};
 

@@ -3,18 +3,18 @@
 //! φ₀ = θ      φ_{k+1} = one step of SGD, or of Adam with β₁ = 0, on L_S
 //! θ ← θ + ε mean_i (φ_K,i − θ)                   so the outer "gradient" is θ − φ_K
 //!
-//! Departures: the reference code keeps one Adam second-moment state that each task takes over from the
-//! one before; here all tasks of a meta-batch start from the same state and its mean over the tasks is
-//! carried on, so that the result does not depend on the order in which tasks run.
+//! Departures: the reference code keeps one Adam second-moment state that each task takes over from the previous one;
+//! here all tasks of a meta-batch start from the same state, and its mean over the tasks is carried on, so that the
+//! result does not depend on the order in which tasks run.
 
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
 use crate::rates::all_at_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
-/// What takes the inner steps.
+/// The optimizer of the inner steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InnerOptimizer {
     /// Plain gradient descent.
@@ -32,28 +32,24 @@ pub enum InnerOptimizer {
 pub struct Reptile {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// What takes the inner steps.
+    /// The optimizer of the inner steps.
     pub optimizer: InnerOptimizer,
 }
 
-/// The second moment of a tensor, and the product of its decays (for Adam's bias correction).
+/// Name of a tensor's second moment.
 fn moment(name: &str) -> String {
     format!("second_moment.{name}")
 }
-const DECAY: &str = "decay";
+
+/// Name of the divisor `1 − β₂ᵗ` of Adam's bias correction.
+const BIAS_CORRECTION: &str = "decay";
 
 impl Algorithm for Reptile {
     fn name(&self) -> &str {
         "reptile"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn state(&self, adapted: &Params<Shape>) -> Params<Shape> {
         match self.optimizer {
@@ -61,7 +57,7 @@ impl Algorithm for Reptile {
             InnerOptimizer::Adam { .. } => {
                 let mut state: Params<Shape> =
                     adapted.iter().map(|(name, shape)| (moment(name), shape.clone())).collect();
-                state.push(DECAY, vec![]);
+                state.push(BIAS_CORRECTION, vec![]);
                 state
             }
         }
@@ -78,14 +74,14 @@ impl Algorithm for Reptile {
         // v ← β₂ v + (1 − β₂) g²     φ ← φ − α g / (√(v / (1 − β₂ᵗ)) + ε)
         // The state starts at zero, so `decay` holds 1 − β₂ᵗ: d ← β₂ d + (1 − β₂).
         let alpha = all_at_step(&step.phi, &step.rates, step.step);
-        let decay = step.state[DECAY] * beta2 + (1.0 - beta2);
+        let decay = step.state[BIAS_CORRECTION] * beta2 + (1.0 - beta2);
         let v = step
             .gradient
             .map_named(|name, &g| step.state[&moment(name)] * beta2 + g * g * (1.0 - beta2));
         let update =
             step.gradient.map_named(|name, &g| alpha[name] * g / ((v[name] / decay).sqrt() + eps));
         let mut state: Params<_> = v.iter().map(|(name, &v)| (moment(name), v)).collect();
-        state.push(DECAY, decay);
+        state.push(BIAS_CORRECTION, decay);
         Moved { phi: step.phi.zip_map(&update, |&phi, &update| phi - update), state }
     }
 

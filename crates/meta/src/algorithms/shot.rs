@@ -1,31 +1,32 @@
-//! SHOT (suppressing the Hessian along the optimization trajectory): Lee, Yoo, Kwak 2023, arXiv 2310.02751,
-//! section 4, around another method: as a regularizer, SHOT_r, or before ordinary training, SHOT_p.
+//! SHOT (suppressing the Hessian along the optimization trajectory): Lee, Yoo, Kwak 2023, arXiv 2310.02751, section 4,
+//! wrapping another method: as a regularizer, SHOT_r, or before ordinary training, SHOT_p.
 //!
 //! φʳ: R steps from θ at rate α          reference, held constant in the distance
 //! φᵗ: T < R steps from θ at rate αR/T   target, which travels as far if the gradient stays
 //! J = L_Q(φ) + λ D(φᵗ, φʳ)              φ the base method's own fast weights: φʳ, or φᵗ
 //! G = ∇_θ J                             in the base method's sense: exact, first order, …
 //!
-//! The distance is taken on the query set's inputs, or between the parameters; at zero the path is straight
-//! and the Hessian has no effect along it. The paper writes KL(target ‖ reference); its code, and the default here,
-//! computes KL(reference ‖ target).
+//! The distance is taken on the query set's inputs, or between the parameters; at zero the path is straight and the
+//! Hessian has no effect along it. With momentum in the inner loop, the target's rate is chosen so that it travels as
+//! far along a constant gradient ([`Algorithm::reach`]). The paper writes KL(target ‖ reference); its code, and the
+//! default here, computes KL(reference ‖ target).
 //!
-//! SHOT_p: until a share of training is over, J = D(φᵗ, P φʳ), for which no query label is needed; then J as above,
-//! in the paper with λ = 0. `P = W₂ ReLU(W₁ z + b₁) + b₂` of the reference's outputs `z` keeps target and reference from
-//! agreeing on nothing at all.
+//! SHOT_p: until a fraction of training is over, J = D(φᵗ, P φʳ), which needs no query label; then J as above, in the
+//! paper with λ = 0. `P = W₂ ReLU(W₁ z + b₁) + b₂`, applied to the reference's outputs `z`, keeps target and reference
+//! from agreeing trivially.
 //!
-//! Departures: in the code a target of one step re-uses the first gradient of the reference; here it is
-//! computed again where steps run one by one, and shared where the whole is one graph. In SHOT_p the weights of P
-//! stay as they were drawn; in the code the reference's inner loop goes through P and moves them. That the two branches
-//! see different views of the queries is up to the problem ([`crate::Problem::companion_query`]), and that ordinary
-//! training starts from the weights that were best on validation, with a new outer optimizer, up to whoever trains.
+//! Departures: in the code a target of one step re-uses the first gradient of the reference; here it is recomputed
+//! where steps run one by one, and shared where the whole is one graph. In SHOT_p the weights of P stay as they were
+//! drawn; in the code the reference's inner loop goes through P and moves them. The problem decides whether the two
+//! branches see different views of the queries ([`crate::Problem::companion_query`]); starting ordinary training from
+//! the weights that were best on validation, with a new outer optimizer, is the trainer's task.
 
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var, volume};
 use rand::RngExt;
 
 use crate::{Algorithm, Companion, End, InnerStep, MetaGradient, Moved, Outcome, Sharing, Vars};
 
-/// How far apart target and reference are.
+/// How the distance between target and reference is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
     /// Mean over query examples of KL(reference ‖ target), outputs being logits.
@@ -43,9 +44,9 @@ pub enum Distance {
 /// Which of the two the base method's fast weights are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The reference: the target takes other steps, fewer of them.
+    /// The reference: the target takes fewer steps.
     Reference,
-    /// The target: the reference takes other steps, more of them.
+    /// The target: the reference takes more steps.
     Target,
 }
 
@@ -53,7 +54,7 @@ pub enum Role {
 pub struct Shot {
     /// The method that is regularized.
     base: Box<dyn Algorithm>,
-    /// Its name and SHOT's.
+    /// The base method's name combined with SHOT's.
     name: String,
     /// `λ`.
     pub weight: f64,
@@ -63,22 +64,22 @@ pub struct Shot {
     pub role: Role,
     /// Steps of the other inner loop.
     pub steps: usize,
-    /// How far the other inner loop travels, as a multiple of the base's way; 1 in the paper.
+    /// How far the other inner loop travels, as a multiple of the base's path; 1 in the paper.
     pub travel: f64,
-    /// SHOT_p, if the distance alone counts at first.
+    /// Settings of SHOT_p, in which only the distance counts at first.
     pub pretraining: Option<Pretraining>,
 }
 
-/// What comes before ordinary training in SHOT_p.
+/// The phase before ordinary training in SHOT_p.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pretraining {
-    /// Share of training.
+    /// Fraction of training.
     pub until: f64,
-    /// The projector of so many outputs, with the key its weights are drawn from; nothing for none.
+    /// The projector's number of outputs, with the key its weights are drawn from; `None` for no projector.
     pub projector: Option<(Key, usize)>,
 }
 
-/// Whether it goes on: 1 or 0.
+/// 1 during pre-training, 0 afterwards.
 const PRETRAINING: &str = "shot.pretraining";
 /// Weights and biases of the projector's two layers.
 const PROJECTOR: [&str; 4] = [
@@ -89,7 +90,7 @@ const PROJECTOR: [&str; 4] = [
 ];
 
 impl Pretraining {
-    /// U(±1/√n), as PyTorch's linear layers start.
+    /// U(±1/√n), like PyTorch's initial linear layers.
     fn projector(&self) -> Params<Tensor> {
         let Some((key, n)) = self.projector else { return Params::new() };
         let draw = |name: &str| {
@@ -111,7 +112,7 @@ fn projected<'g>(outcome: &Outcome<'g>) -> Var<'g> {
 }
 
 impl Shot {
-    /// The regularizer around a method, over the same way.
+    /// Wraps a method with the regularizer, over a path of equal length.
     pub fn new(
         base: Box<dyn Algorithm>,
         weight: f64,
@@ -161,11 +162,11 @@ impl Algorithm for Shot {
     }
 
     fn companion(&self, steps: usize) -> Option<Companion> {
-        // Without weight, or without a step to take elsewhere, there is nothing to add.
+        // Without a weight, or without steps to take differently, there is nothing to add.
         let counts = self.weight != 0.0 || self.pretraining.is_some();
         (counts && self.steps > 0).then(|| Companion {
             steps: self.steps,
-            scale: self.travel * steps as f64 / self.steps as f64,
+            scale: self.travel * self.base.reach(steps) / self.base.reach(self.steps),
             differentiated: self.role == Role::Reference,
         })
     }
@@ -201,6 +202,6 @@ impl Algorithm for Shot {
     }
 
     as_in_base! {
-        adapts learns rates learns_rates scaled state keeps_state sharing advance meta_gradient direction
+        adapts learns rates learns_rates scaled reach state keeps_state sharing advance meta_gradient direction
     }
 }

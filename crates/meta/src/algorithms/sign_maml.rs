@@ -6,7 +6,7 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
+use crate::rates::gradient_step;
 use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
 /// Sign-MAML: every inner step moves each weight by its rate.
@@ -20,13 +20,7 @@ impl Algorithm for SignMaml {
         "sign_maml"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
         gradient_step(&InnerStep { gradient: step.gradient.map(|g| g.sign()), ..step.clone() })

@@ -8,14 +8,13 @@
 use innerloop_engine::{Params, Shape, Tensor};
 
 use super::InnerLoop;
-use super::maml::gradient_step;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved};
+use crate::{Algorithm, MetaGradient};
 
-/// MAML differentiated through its last inner steps.
+/// MAML differentiated through its last inner steps only.
 pub struct TruncatedMaml {
     /// Rates and frozen parameters.
     pub inner: InnerLoop,
-    /// How many: `L`.
+    /// Number of steps: `L`.
     pub last: usize,
 }
 
@@ -24,17 +23,7 @@ impl Algorithm for TruncatedMaml {
         "truncated_maml"
     }
 
-    fn adapts(&self, name: &str) -> bool {
-        self.inner.moves(name)
-    }
-
-    fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor> {
-        self.inner.rates.per_step(adapted, steps)
-    }
-
-    fn advance<'g>(&self, step: &InnerStep<'g>) -> Moved<'g> {
-        gradient_step(step)
-    }
+    as_in_inner_loop! { adapts rates }
 
     fn meta_gradient(&self) -> MetaGradient {
         MetaGradient::Truncated { last: self.last }

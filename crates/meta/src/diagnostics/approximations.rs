@@ -13,21 +13,21 @@ pub(super) struct Approximation {
     pub(super) label: String,
     base: Box<dyn Algorithm>,
     rule: Rule,
-    /// Whether inner steps depend on where they started, as proximal ones do. To the algorithm itself that place is a
-    /// constant. Here how far the fast weights have come from it is a state of the inner loop, which is differentiated.
+    /// Whether inner steps depend on their starting point, as proximal ones do. To the algorithm itself that point is a
+    /// constant. Here the distance of the fast weights from it is a state of the inner loop, which is differentiated.
     held: bool,
 }
 
-/// State of an inner loop that is held to its start: how far a parameter has come.
+/// State of an inner loop that is tied to its start: a parameter's displacement.
 fn away(name: &str) -> String {
     format!("away.{name}")
 }
 
 /// What the outer gradient is.
 enum Rule {
-    /// As the algorithm has it.
+    /// The algorithm's own.
     Own,
-    /// Of the query loss alone.
+    /// That of the query loss alone.
     Of(MetaGradient, Sharing),
     /// First-order, corrected towards the inner gradients.
     Similarity(GradientSimilarity),
@@ -51,7 +51,7 @@ pub(super) fn of(
         Approximation { label: label.into(), base: algorithm(), rule, held }
     };
     let rule = |label: &str, kind| new(label, Rule::Of(kind, Sharing::None));
-    // As configured by default.
+    // The default settings.
     let similarity = GradientSimilarity {
         inner: InnerLoop::new(0.0),
         cosine: 1.0,
@@ -70,7 +70,7 @@ pub(super) fn of(
         others.push(new(&format!("as trained ({})", base.name()), Rule::Own));
     }
     others.push(rule("first order", FirstOrder));
-    // Where the outer loop learns nothing of what the inner loop moves, one is zero and the other first order.
+    // If the outer loop learns nothing that the inner loop moves, one is zero and the other first order.
     let theta = problem.parameters();
     if theta.names().iter().any(|name| base.adapts(name) && base.learns(name)) {
         others.push(rule("displacement", Displacement));
@@ -79,7 +79,7 @@ pub(super) fn of(
     for epsilon in [1.0, 0.01, 0.001] {
         others.push(rule(&format!("differences, epsilon {epsilon}"), Differences { epsilon }));
     }
-    // Cut off from its start, the last of several steps is held to nothing.
+    // Cut off from its start, the last of several steps is tied to nothing.
     if steps > 1 && !implicit {
         others.push(rule("truncated to the last step", Truncated { last: 1 }));
     }
@@ -103,7 +103,7 @@ impl Approximation {
         meta.omega = there(&meta.omega, &of.omega);
         meta.inner_state = there(&meta.inner_state, &of.inner_state);
         meta.carried = of.carried.clone();
-        // Where training is, not where it starts.
+        // At the current point of training, not at its start.
         if matches!(self.rule, Rule::Own) {
             meta.scheduled = of.scheduled.clone();
         }

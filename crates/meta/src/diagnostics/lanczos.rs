@@ -1,5 +1,5 @@
-//! Extreme eigenvalues of a symmetric matrix that is known by its products alone: Lanczos 1950, with every new
-//! vector made orthogonal to all before, and bisection on the tridiagonal matrix by Sturm's sequence (Golub and Van
+//! Extreme eigenvalues of a symmetric matrix that is known only by its products: Lanczos 1950, with every new vector
+//! made orthogonal to all previous ones, and bisection on the tridiagonal matrix by Sturm's sequence (Golub and Van
 //! Loan, Matrix Computations, sections 8.4 and 10.1).
 
 use super::{dot, norm};
@@ -13,15 +13,15 @@ pub struct Extremes {
     pub smallest: f64,
 }
 
-/// Ends of the spectrum of a symmetric matrix from so many products with it at most. They are exact, to rounding,
-/// when there are as many products as the start has parts along different eigenspaces. NaN when a product is not
+/// Ends of the spectrum of a symmetric matrix from at most `steps` products with it. They are exact, up to rounding,
+/// when there are as many products as the start has components in different eigenspaces. NaN when a product is not
 /// finite or the start is zero.
 pub fn extreme_eigenvalues(
     mut matrix: impl FnMut(&[f64]) -> Vec<f64>,
     start: &[f64],
     products: usize,
 ) -> Extremes {
-    /// What is left of a vector, relative to the matrix, when the space is exhausted.
+    /// Remainder of a vector, relative to the matrix, below which the space is exhausted.
     const NOTHING: f64 = 1e-7;
     let nothing = Extremes { largest: f64::NAN, smallest: f64::NAN };
     let size = norm(start);
@@ -37,7 +37,7 @@ pub fn extreme_eigenvalues(
             return nothing;
         }
         diagonal.push(dot(&w, &basis[j]));
-        // Twice is enough to be orthogonal to rounding.
+        // Two passes are enough for orthogonality up to rounding.
         for _ in 0..2 {
             for v in &basis {
                 let along = dot(&w, v);

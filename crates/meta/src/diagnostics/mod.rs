@@ -1,12 +1,12 @@
-//! The Hessian made visible: what an inner loop meets on its way, and how close approximations of the exact
-//! meta-gradient come to it.
+//! Makes the Hessian visible: what an inner loop encounters along its path, and how close approximations come to the
+//! exact meta-gradient.
 //!
-//! The quantities follow section 3 of SHOT (Lee, Yoo, Kwak 2023, arXiv 2310.02751), which measures cosines between
-//! where the inner loop leads and its gradients, and the loss along the gradient beside a random direction; norms
-//! and curvatures by Hessian-vector products and the largest eigenvalues are added to them.
+//! The quantities follow section 3 of SHOT (Lee, Yoo, Kwak 2023, arXiv 2310.02751), which measures cosines between the
+//! inner loop's overall direction and its gradients, and the loss along the gradient and along a random direction;
+//! norms and curvatures by Hessian-vector products and extreme eigenvalues are added to them.
 //!
-//! Everything is of the parameters the inner loop moves: `g_k = ∇L_S(φ_k)` and `H_k = ∇²L_S(φ_k)`, both over the
-//! whole support set, also where inner steps take minibatches.
+//! Everything refers to the parameters that the inner loop moves: `g_k = ∇L_S(φ_k)` and `H_k = ∇²L_S(φ_k)`, both over
+//! the whole support set, even where inner steps take minibatches.
 
 mod approximations;
 mod lanczos;
@@ -23,7 +23,7 @@ use approximations::Approximation;
 pub use lanczos::{Extremes, extreme_eigenvalues};
 use probe::{Probe, ProbeWorker};
 
-/// What an inner loop meets at φ_k.
+/// What an inner loop encounters at φ_k.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepDiagnosis {
     /// `L_S(φ_k)`
@@ -38,20 +38,20 @@ pub struct StepDiagnosis {
     pub gradient_hessian_gradient: f64,
     /// `g_kᵀ H_k g_k / ‖g_k‖²`: curvature along the gradient.
     pub curvature: f64,
-    /// Largest eigenvalue of `H_k`, by Lanczos: a bound from below that few steps bring close.
+    /// Largest eigenvalue of `H_k`, by Lanczos: a lower bound that a few steps bring close.
     pub top_eigenvalue: f64,
-    /// Smallest eigenvalue of `H_k`, by the same: a bound from above.
+    /// Smallest eigenvalue of `H_k`, in the same way: an upper bound.
     pub bottom_eigenvalue: f64,
     /// `cos(g_k, g_0)`
     pub cosine_with_first: f64,
-    /// `cos(θ − φ_K, g_k)`: 1 where the gradient points along the whole way.
+    /// `cos(θ − φ_K, g_k)`: 1 where the gradient points along the overall path.
     pub cosine_with_path: f64,
     /// `cos(∇L_S(φ_k), ∇L_Q(φ_k))`
     pub support_query_cosine: f64,
 }
 
 impl StepDiagnosis {
-    /// Every quantity under its name.
+    /// Every quantity with its name.
     pub fn named(&self) -> [(&'static str, f64); 11] {
         [
             ("support_loss", self.support_loss),
@@ -87,16 +87,16 @@ pub struct TaskDiagnosis {
     pub displacement: f64,
     /// `Σ ‖φ_{k+1} − φ_k‖`
     pub path_length: f64,
-    /// Their quotient: 1 for a straight path.
+    /// Displacement divided by path length: 1 for a straight path.
     pub straightness: f64,
-    /// Of each approximation, in the order of [`Diagnostics::approximations`].
+    /// Alignment of each approximation, in the order of [`Diagnostics::approximations`].
     pub alignments: Vec<Alignment>,
-    /// Losses along lines from θ, in the order of [`LINE`]: of the support and of the query set down the support
-    /// gradient, and along a random direction.
+    /// Losses along lines from θ, at the points of [`LINE`]: support and query loss down the support gradient, then
+    /// both along a random direction.
     pub lines: Vec<[f64; 4]>,
 }
 
-/// Places on the lines of [`TaskDiagnosis::lines`], as multiples of the length of the first inner step.
+/// Points on the lines of [`TaskDiagnosis::lines`], as multiples of the length of the first inner step.
 pub const LINE: [f64; 11] = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0];
 
 /// Everything compiled, for the inner loop of an algorithm on a problem.
@@ -118,10 +118,10 @@ pub struct DiagnosticsWorker {
 }
 
 impl Diagnostics {
-    /// For `K = setup.steps` inner steps; eigenvalues are found in `lanczos` Hessian-vector products.
+    /// For `K = setup.steps` inner steps; eigenvalues are found with `lanczos` Hessian-vector products.
     ///
-    /// The exact meta-gradient is that of the query loss through the algorithm's own inner steps. So is what an
-    /// implicit gradient is compared with: proximal steps, differentiated also where θ holds them.
+    /// The exact meta-gradient is that of the query loss through the algorithm's own inner steps. An implicit gradient
+    /// is compared with the same: proximal steps, also differentiated through their dependence on θ.
     pub fn new<'a>(
         problem: &dyn Problem,
         algorithm: impl Fn() -> Box<dyn Algorithm> + 'a,
@@ -166,7 +166,7 @@ impl Diagnostics {
         }
     }
 
-    /// Diagnoses a task at some meta-parameters. What is undefined, such as the cosine of a zero, is NaN.
+    /// Diagnoses a task at some meta-parameters. Undefined quantities, such as the cosine of a zero vector, are NaN.
     pub fn run(
         &self,
         problem: &dyn Problem,
@@ -215,15 +215,12 @@ impl Diagnostics {
         }
         let path_length = path.windows(2).map(|pair| norm(&minus(&pair[1], &pair[0]))).sum::<f64>();
         let displacement = norm(&way);
-        // Rounding must not make a path straighter than a line.
-        let straightness = (displacement / path_length).min(1.0);
-        let straightness = if path_length > 0.0 { straightness } else { f64::NAN };
         let step = path.get(1).map_or(0.0, |next| norm(&minus(next, start)));
         TaskDiagnosis {
             steps,
             displacement,
             path_length,
-            straightness,
+            straightness: straightness(displacement, path_length),
             alignments: self.alignments(problem, worker, meta, task),
             lines: self.lines((&mut worker.probe, meta, task), start, (&first, step)),
         }
@@ -293,4 +290,26 @@ fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
     dot(a, b) / (norm(a) * norm(b))
+}
+
+/// Displacement divided by path length; 1 where rounding makes it straighter than a line, NaN where one of them is not
+/// a number or there is no path.
+fn straightness(displacement: f64, path_length: f64) -> f64 {
+    let straightness = displacement / path_length;
+    if straightness > 1.0 && path_length > 0.0 { 1.0 } else { straightness }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::straightness;
+
+    #[test]
+    fn what_is_undefined_is_no_straight_path() {
+        assert_eq!(straightness(1.0, 2.0), 0.5);
+        assert_eq!(straightness(1.0 + f64::EPSILON, 1.0), 1.0);
+        let infinite = f64::INFINITY;
+        for (displacement, path) in [(0.0, 0.0), (infinite, infinite), (f64::NAN, 1.0)] {
+            assert!(straightness(displacement, path).is_nan(), "{displacement} of {path}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Losses, gradients and Hessian-vector products at any fast weights.
+//! Losses, gradients and Hessian-vector products at arbitrary fast weights.
 
 use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Var, Workspace, grad_params, hvp, volume,
@@ -6,8 +6,8 @@ use innerloop_engine::{
 
 use crate::{Algorithm, MetaState, Point, Problem, TaskData};
 
-/// Programs of one problem; inputs are θ, what is carried, the step, the fast weights, the data, and for the
-/// product a direction.
+/// Programs of one problem; inputs are θ, the carried values, the step, the fast weights, the data, and a direction for
+/// the product.
 pub(super) struct Probe {
     support: Program,
     query: Program,
@@ -28,7 +28,7 @@ pub(super) struct At<'a> {
     worker: &'a mut ProbeWorker,
     meta: &'a MetaState,
     task: TaskData<'a>,
-    /// The row of normalisation by steps that the support set takes, and the query set's.
+    /// The rows of per-step normalisation that the support set and the query set use.
     rows: [Tensor; 2],
 }
 
@@ -94,8 +94,8 @@ impl Probe {
         ProbeWorker { workspace: Workspace::new(&programs, dtype, Isa::detect()), dtype }
     }
 
-    /// `k` steps after the start. Normalisation by steps is that of training: the query set has a row for where the
-    /// inner loop ends, the support set, which no step sees there, has the last step's.
+    /// `k` steps after the start. Per-step normalisation is that of training: the query set has a row for the end of
+    /// the inner loop; the support set, which no step sees there, uses the last step's.
     pub(super) fn at<'a>(
         &'a self,
         worker: &'a mut ProbeWorker,

@@ -1,4 +1,4 @@
-//! Adaptation and prediction without an outer gradient: evaluation and use.
+//! Adaptation and prediction without an outer gradient, for evaluation and use.
 
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
@@ -28,11 +28,11 @@ pub struct AdaptWorker {
     fast: Vec<Tensor>,
     state: Vec<Tensor>,
     output: Tensor,
-    /// Averages of this task, where adaptation gathers them.
+    /// This task's averages, if adaptation gathers them.
     carried: Vec<Tensor>,
 }
 
-/// Where the inner loop stands after some steps.
+/// The state of the inner loop after some steps.
 pub struct Adapted<'a> {
     /// Steps taken.
     pub k: usize,
@@ -52,7 +52,8 @@ pub struct StepLosses {
 }
 
 impl Adapter {
-    /// Compiles the inner loop of a problem without closing steps as trained with `trained_steps` for `steps` steps.
+    /// Compiles the inner loop, as trained with `trained_steps`, for `steps` steps. The problem must not have closing
+    /// steps.
     pub fn new(
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
@@ -62,7 +63,7 @@ impl Adapter {
         assert_eq!(
             problem.closing_steps(),
             0,
-            "adaptation to any number of steps has no last ones"
+            "adaptation for any number of steps cannot have closing steps"
         );
         let structure = Structure::new(problem, algorithm, trained_steps, batch);
         let path = Path { keeps_gradients: false, ..structure.path };
@@ -95,8 +96,8 @@ impl Adapter {
         }
     }
 
-    /// Adapts to a task and predicts its query set after every number of steps, 0 included;
-    /// `visit` sees each prediction. Panics when the worker belongs to another adapter or the data has other shapes.
+    /// Adapts to a task and predicts its query set after each number of steps, including 0; `visit` sees each
+    /// prediction. Panics when the worker belongs to another adapter or the data has other shapes.
     pub fn run(
         &self,
         worker: &mut AdaptWorker,
@@ -133,6 +134,7 @@ impl Adapter {
                 cotangent: &[],
                 totals: &[],
                 companion: &[],
+                between: &[],
                 gradients: &[],
                 step,
                 k,

@@ -1,10 +1,9 @@
 //! The adjoint recursion: snapshots of the trajectory, and one small program run once per step.
 //!
-//! With `S` the inner step, `u_K = ∇_φ L_Q(φ_K)` and
-//! `u_k = (∂S/∂φ)ᵀ u_{k+1} + H(φ_k) ḡ_k`, `ḡ_k = (∂S/∂g)ᵀ u_{k+1}`: for plain gradient descent `ḡ = −α u`
-//! and `u_k = u_{k+1} − α H(φ_k) u_{k+1}`. The gradient of what the inner loop does not move (a frozen
-//! body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order products
-//! come from one forward-over-reverse sweep. An inner optimizer's state is moved beside φ.
+//! With `S` the inner step, `u_K = ∇_φ L_Q(φ_K)` and `u_k = (∂S/∂φ)ᵀ u_{k+1} + H(φ_k) ḡ_k`, `ḡ_k = (∂S/∂g)ᵀ u_{k+1}`:
+//! for plain gradient descent `ḡ = −α u` and `u_k = u_{k+1} − α H(φ_k) u_{k+1}`. The gradient of what the inner loop
+//! does not move (a frozen body, learned rates) adds `(∂S/∂η)ᵀ u_{k+1} + [∂g/∂η]ᵀ ḡ_k` at every step; both second-order
+//! products come from one forward-over-reverse sweep. An inner optimizer's state is treated like φ.
 
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 
@@ -16,7 +15,7 @@ use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
 use crate::{Algorithm, MetaGradient, Problem};
 
-/// Programs: inner loops forward and back, the outer objective with its gradient.
+/// Programs: the inner loops forward and back, and the outer objective with its gradient.
 pub(super) struct Adjoint {
     base: Lane,
     companion: Option<Lane>,
@@ -28,7 +27,7 @@ pub(super) struct Memory {
     workspace: Workspace,
     base: Track,
     companion: Option<Track>,
-    /// For each order: of what the inner loop does not move.
+    /// For each order: the totals for what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
     output: Tensor,
@@ -174,9 +173,9 @@ fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult
     }
 }
 
-/// `(φ_K, state, φ of the companion, ω, support, query) → (L_Q, output, ∇_φ J, zeros for the state, ∇_η J, the
-/// same two for the companion, statistics)` with the outer objective `J`; in place of `∇_φ J` what a first-order
-/// method makes of it.
+/// `(φ_K, state, φ of the companion, ω, support, query) → (L_Q, output, ∇_φ J, zeros for the state, ∇_η J, the same two
+/// for the companion, statistics)` with the outer objective `J`; a first-order method replaces `∇_φ J` by its own
+/// direction.
 fn query_program(
     structure: &Structure,
     problem: &dyn Problem,

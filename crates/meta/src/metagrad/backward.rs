@@ -1,29 +1,29 @@
-//! Inner steps seen backwards: from derivatives with respect to where they lead to those with respect to
-//! where they start and to all that they use.
+//! The backward view of inner steps: from derivatives with respect to their end point to derivatives with respect to
+//! their start and everything they use.
 
 use innerloop_engine::{Var, grad, grad_params, hvp, vjp};
 
 use crate::{MetaGradient, Moved, Vars};
 
-type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Moved<'g> + 'a;
+type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Vec<Moved<'g>> + 'a;
 
 /// Steps that share one gradient, most often a single step.
 pub(super) struct Backward<'a, 'g> {
     pub(super) kind: MetaGradient,
-    /// φ and the inner optimizer's state where the steps start.
+    /// φ and the inner optimizer's state at the start of the steps.
     pub(super) start: Moved<'g>,
     /// Learned meta-parameters that the inner loop does not move.
     pub(super) fixed: Vars<'g>,
-    /// The support loss of these steps with the fast weights at some place.
+    /// The support loss of these steps as a function of the fast weights.
     pub(super) loss: &'a dyn Fn(&Vars<'g>) -> Var<'g>,
-    /// Gradients of the steps after the first, if they took others; their derivatives are taken to be the first's.
+    /// Gradients of the steps after the first, if they used others; their derivatives are taken to be the first's.
     pub(super) own: Vec<Vars<'g>>,
-    /// Where the steps lead from their start with some loss, and one gradient or that of each.
+    /// The end point of each step, given their start, some loss, and one gradient or one per step.
     pub(super) advance: &'a Advance<'a, 'g>,
 }
 
 impl<'g> Backward<'_, 'g> {
-    /// From a cotangent of φ and the state after the steps to one before, each followed by the running
+    /// Turns a cotangent of φ and the state after the steps into one before them, each followed by the running
     /// totals for what the inner loop does not move. With `S` the steps and `g = ∇_φ L_S`:
     ///
     /// ```text
@@ -31,11 +31,18 @@ impl<'g> Backward<'_, 'g> {
     /// totals  +=  (∂S/∂η)ᵀ u + [∂g/∂η]ᵀ ḡ
     /// ```
     ///
-    /// There are several cotangents where terms are told apart by their Hessians: the `m`-th holds those
-    /// with at most `m`, so that its `ḡ` comes from the one before, and that of the first is zero.
+    /// There are several cotangents where terms are distinguished by their number of Hessians: the `m`-th holds those
+    /// with at most `m`, so its `ḡ` comes from the previous one, and that of the first is zero.
+    ///
+    /// `between` has, for each step but the last and each cotangent, what is added to it after that step: derivatives
+    /// of a query loss there. It may be empty.
     ///
     /// An implicit gradient is one such step, at the end of the inner loop.
-    pub(super) fn pull(&self, later: &[Vec<Var<'g>>]) -> Vec<Vec<Var<'g>>> {
+    pub(super) fn pull(
+        &self,
+        later: &[Vec<Var<'g>>],
+        between: &[Vec<Vec<Var<'g>>>],
+    ) -> Vec<Vec<Var<'g>>> {
         if let MetaGradient::Implicit { proximal, iterations, damping } = self.kind {
             return later
                 .iter()
@@ -46,19 +53,25 @@ impl<'g> Backward<'_, 'g> {
         let loss = (self.loss)(phi);
         // The steps as a function of φ, the state, ω and g, with g cut off from the φ it was computed at.
         let g = cut_off(&[&[grad_params(loss, phi)], self.own.as_slice()].concat());
-        let moved = (self.advance)(&self.start, (loss, &g));
-        let ends: Vec<_> = moved.phi.values().iter().chain(moved.state.values()).copied().collect();
+        let mut places = (self.advance)(&self.start, (loss, &g));
+        let end = places.pop().expect("there is a step");
+        let values = |place: &Moved<'g>| [place.phi.values(), place.state.values()].concat();
+        let on_the_way = places.iter().take(between.len()).flat_map(values);
+        let moves = phi.len() + state.len();
+        let ends: Vec<_> = values(&end).into_iter().chain(on_the_way).collect();
         let starts = phi.values().iter().chain(state.values());
         let of: Vec<_> = starts.chain(self.fixed.values()).copied().collect();
         let wrt: Vec<_> = of.iter().chain(g.iter().flat_map(Vars::values)).copied().collect();
-        let direct = |u: &Vec<Var<'g>>| -> Vec<Var<'g>> {
-            let mut all = vjp(&ends, &u[..ends.len()], &wrt);
+        let direct = |(m, u): (usize, &Vec<Var<'g>>)| -> Vec<Var<'g>> {
+            let joining = between.iter().flat_map(|orders| &orders[m]);
+            let u: Vec<_> = u[..moves].iter().chain(joining).copied().collect();
+            let mut all = vjp(&ends, &u, &wrt);
             for other in all.split_off(of.len() + phi.len()).chunks(phi.len().max(1)) {
                 all[of.len()..].iter_mut().zip(other).for_each(|(sum, &x)| *sum = *sum + x);
             }
             all
         };
-        let direct: Vec<_> = later.iter().map(direct).collect();
+        let direct: Vec<_> = later.iter().enumerate().map(direct).collect();
         let second = |m: usize| match self.kind {
             MetaGradient::HeldGradients => None,
             MetaGradient::Binomial { .. } if m == 0 => None,
@@ -75,7 +88,7 @@ impl<'g> Backward<'_, 'g> {
             if let Some(second) = second(m) {
                 all.iter_mut().zip(second).for_each(|(sum, x)| *sum = *sum + x);
             }
-            all.iter_mut().zip(u).skip(ends.len()).for_each(|(x, &total)| *x = total + *x);
+            all.iter_mut().zip(u).skip(moves).for_each(|(x, &total)| *x = total + *x);
             all
         };
         later.iter().enumerate().map(pulled).collect()
@@ -83,7 +96,7 @@ impl<'g> Backward<'_, 'g> {
 
     /// `[∇L_S(φ + δḡ) − ∇L_S(φ − δḡ)] / 2δ` with `δ = ε/‖ḡ‖`, in place of both second-order products.
     fn difference(&self, g_bar: &[Var<'g>], epsilon: f64) -> Vec<Var<'g>> {
-        // Added to ‖ḡ‖²: no cotangent is so small that it matters, unless it is zero.
+        // Added to ‖ḡ‖²: it matters for no cotangent, however small, except zero.
         const FLOOR: f64 = 1e-30;
         let Moved { phi, state } = &self.start;
         let square = g_bar.iter().map(|g| g.dot(*g)).reduce(|a, b| a + b);
@@ -117,7 +130,7 @@ impl<'g> Backward<'_, 'g> {
         };
         let w = conjugate_gradients(matrix, &u[..phi.len()], iterations);
         let pulled: Vec<_> = w.iter().map(|&w| w * (-1.0 / proximal)).collect();
-        // Partial derivatives: φ is held while the rest is varied.
+        // Partial derivatives: φ is held constant while the rest varies.
         let of = [phi.values(), self.fixed.values()].concat();
         let mixed = hvp(loss, phi.values(), &pulled, &of).split_off(phi.len());
         let totals = u[phi.len() + state.len()..].iter().zip(mixed).map(|(&total, x)| total + x);
@@ -126,8 +139,8 @@ impl<'g> Backward<'_, 'g> {
     }
 }
 
-/// Gradients held constant, each a value of its own: parameters whose gradients are one and the same, as those of the
-/// shifts of two layers whose outputs are added, have different cotangents, and so have steps.
+/// Gradients held constant, each as a separate value: parameters with identical gradients, such as the shifts of two
+/// layers whose outputs are added, have different cotangents, and so do steps.
 fn cut_off<'g>(gradients: &[Vars<'g>]) -> Vec<Vars<'g>> {
     let mut cut: Vec<Var<'g>> = Vec::new();
     let mut one = |g: &Var<'g>| {
@@ -141,15 +154,15 @@ fn cut_off<'g>(gradients: &[Vars<'g>]) -> Vec<Vars<'g>> {
     gradients.iter().map(|gradient| gradient.map(&mut one)).collect()
 }
 
-/// Solves `A x = b` in so many steps from zero (Hestenes and Stiefel 1952). It stays where it is once nothing is
-/// left to do, and where `A` is not positive in the direction of search; where that is `b` itself, it gives `b`, as
-/// if `A` were the identity: a task whose curvature cannot be used contributes its first-order gradient.
+/// Solves `A x = b` in a given number of steps from zero (Hestenes and Stiefel 1952). It stops once the residual
+/// vanishes, and where `A` is not positive in the search direction. If that direction is `b` itself, the result is `b`,
+/// as if `A` were the identity: a task whose curvature cannot be used contributes its first-order gradient.
 fn conjugate_gradients<'g>(
     matrix: impl Fn(&[Var<'g>]) -> Vec<Var<'g>>,
     b: &[Var<'g>],
     iterations: usize,
 ) -> Vec<Var<'g>> {
-    /// Square of a residual that is as good as none.
+    /// Square of a residual that counts as zero.
     const NONE: f64 = 1e-30;
     let dot = |a: &[Var<'g>], b: &[Var<'g>]| {
         let products = a.iter().zip(b).map(|(&a, &b)| a.dot(b));
@@ -171,7 +184,7 @@ fn conjugate_gradients<'g>(
         let curvature = dot(&p, &curved);
         goes_on = goes_on * curvature.step();
         begun.get_or_insert(goes_on);
-        // A quotient whose divisor is one where it is not used.
+        // A quotient whose divisor is replaced by one where it is not used.
         let over = |divisor: Var<'g>, goes_on: Var<'g>| {
             (divisor * goes_on + (goes_on * -1.0 + 1.0)).recip() * goes_on
         };

@@ -1,7 +1,7 @@
-//! What lies beside the programs: the arrays of the tasks that run together, and copies between the values
-//! of a group and those of one task.
+//! The data outside the programs: the arrays of the tasks that run together, and copies between the values of a group
+//! and those of one task.
 //!
-//! Values of a group of several tasks have a leading axis, one entry a task; a group of one has none.
+//! Values of a group of several tasks have a leading axis with one entry per task; a group of one has none.
 
 use innerloop_engine::{Dtype, Tensor, Workspace};
 
@@ -11,15 +11,13 @@ use crate::minibatch::Passes;
 
 /// Buffers of the tasks that run together, outside the programs.
 pub(super) struct Buffers {
-    /// One-hot rows of every step.
-    pub(super) one_hot: Vec<Tensor>,
-    /// Support and query arrays of a group of several tasks; a single task's are read where they are.
+    /// Support and query arrays of a group of several tasks; those of a single task are read in place.
     support: Vec<Tensor>,
     query: Vec<Tensor>,
     /// Minibatches, per step and array; empty when steps take the whole support set.
     batches: Vec<Vec<Tensor>>,
     passes: Passes,
-    /// One pass's statistics.
+    /// Statistics of one pass.
     pub(super) statistics: Vec<Tensor>,
 }
 
@@ -28,20 +26,13 @@ impl Buffers {
         Buffers::with_steps(structure, dtype, structure.most_steps())
     }
 
-    /// Buffers for an inner loop of another length than the trained one.
+    /// Buffers for an inner loop with another number of steps than in training.
     pub(super) fn with_steps(structure: &Structure, dtype: Dtype, steps: usize) -> Buffers {
-        let axis = structure.steps + 1;
-        let one_hot = (0..axis).map(|k| {
-            let mut row = Tensor::zeros(dtype, &[axis]);
-            row.set(k, 1.0);
-            row
-        });
         let zeros = |shapes: &[Vec<usize>]| -> Vec<Tensor> {
             shapes.iter().map(|shape| Tensor::zeros(dtype, &structure.stacked(shape))).collect()
         };
         let grouped = |shapes| if structure.group > 1 { zeros(shapes) } else { Vec::new() };
         Buffers {
-            one_hot: one_hot.collect(),
             support: grouped(&structure.support),
             query: grouped(&structure.query),
             batches: match structure.batch {
@@ -76,7 +67,7 @@ impl Buffers {
         }
     }
 
-    /// Copies the arrays of a group, and minibatches. Tasks missing at the end repeat the last one.
+    /// Copies the arrays of a group, and its minibatches. Missing tasks at the end repeat the last one.
     pub(super) fn gather(&mut self, structure: &Structure, tasks: &[TaskData<'_>]) {
         for member in 0..structure.group {
             let task = tasks[member.min(tasks.len() - 1)];
@@ -100,7 +91,7 @@ impl Buffers {
         }
     }
 
-    /// Hands the statistics of one pass to each task's result.
+    /// Copies the statistics of one pass to each task's result.
     pub(super) fn hand_out_statistics(&self, pass: usize, results: &mut [TaskResult]) {
         for (member, result) in results.iter_mut().enumerate() {
             for (to, from) in result.statistics.values_mut().iter_mut().zip(&self.statistics) {
@@ -112,7 +103,7 @@ impl Buffers {
 
     pub(super) fn bytes(&self) -> usize {
         let arrays = self.support.iter().chain(&self.query).chain(self.batches.iter().flatten());
-        arrays.chain(&self.one_hot).chain(&self.statistics).map(bytes_of).sum()
+        arrays.chain(&self.statistics).map(bytes_of).sum()
     }
 }
 
@@ -163,13 +154,21 @@ pub(super) fn add(sum: &mut Tensor, x: &Tensor) {
     }
 }
 
+/// Sets all elements to zero.
+pub(super) fn zero(tensor: &mut Tensor) {
+    match tensor.dtype() {
+        Dtype::F32 => tensor.as_f32_mut().fill(0.0),
+        Dtype::F64 => tensor.as_f64_mut().fill(0.0),
+    }
+}
+
 /// Copies numbers into a tensor of the same shape, whose memory and element type stay.
 pub(super) fn copy(to: &mut Tensor, from: &Tensor) {
-    assert_eq!(to.shape(), from.shape(), "copy of a tensor of another shape");
+    assert_eq!(to.shape(), from.shape(), "cannot copy between tensors of different shapes");
     spread(to, from);
 }
 
-/// Copies a value all tasks share to every place of a group; the element type stays.
+/// Copies a value that all tasks share to every place of a group; the element type stays.
 pub(super) fn spread(group: &mut Tensor, one: &Tensor) {
     (0..group.len() / one.len()).for_each(|member| put(group, member, one));
 }

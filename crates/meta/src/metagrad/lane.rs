@@ -1,9 +1,9 @@
-//! One inner loop's programs for the adjoint recursion: steps forward, which leave snapshots, and steps back.
+//! One inner loop's programs for the adjoint recursion: forward steps, which leave snapshots, and backward steps.
 
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params};
 
 use super::backward::Backward;
-use super::buffers::{Buffers, bytes_of, read_all, spread};
+use super::buffers::{Buffers, bytes_of, read_all, spread, zero};
 use super::path::{Path, Run};
 use super::scope::{Compiled, Scope, Sources};
 use super::structure::{Structure, loss_weight};
@@ -15,15 +15,17 @@ pub(super) struct Lane {
     path: Path,
     step: Kinds,
     back: Kinds,
-    /// Adds the query loss on the way, where steps before the last one count.
+    /// Adds intermediate query losses, if steps before the last one count.
     query: Option<Compiled>,
     final_loss: bool,
+    /// Places that are kept: those that the way back reads, or two in turn.
+    places: usize,
 }
 
 /// Name of the program that adds the query loss after a step that is not the last.
 const ON_THE_WAY: &str = "query on the way";
 
-/// One program for each kind of run: number of steps that share a gradient, and their support loss.
+/// One program for each kind of run: its number of steps that share a gradient, and their support loss.
 struct Kinds(Vec<(Kind, Compiled)>);
 
 /// Number of steps, and whether they are closing ones.
@@ -35,15 +37,21 @@ impl Run {
     }
 }
 
-/// What an inner loop leaves.
+/// What an inner loop leaves behind.
 pub(super) struct Track {
-    /// φ and the inner optimizer's state before each run of steps, and at the end.
+    /// φ and the inner optimizer's state before each run of steps, or before each step, and at the end; if none of them
+    /// is read again, only the last two.
     trajectory: Vec<Vec<Tensor>>,
-    /// The gradient of each step that the way back reads; nothing for a step that opens a window, whose gradient is
-    /// computed again with its Hessian.
+    /// The gradient of each step that the backward pass reads; empty for a step that opens a window, whose gradient is
+    /// recomputed together with its Hessian.
     gradients: Vec<Vec<Tensor>>,
-    /// For each order: of φ and the state.
+    /// For each order, the derivatives of a step's own query loss, if the step is processed backwards together with
+    /// those before it; empty for a step that opens a window.
+    between: Vec<Vec<Tensor>>,
+    /// For each order: cotangents of φ and the state.
     pub(super) cotangent: Vec<Tensor>,
+    /// Index of the end in the trajectory.
+    end: usize,
 }
 
 /// What programs run on.
@@ -75,7 +83,7 @@ impl Kinds {
         self.0.iter().map(|(_, program)| program)
     }
 
-    /// The work of each program and how many runs of steps it does.
+    /// The cost of each program and the number of runs of steps it handles.
     fn costs(&self, runs: impl Iterator<Item = Run> + Clone) -> Vec<(Cost, usize)> {
         let times = |kind| runs.clone().filter(|run| run.kind() == kind).count();
         self.0.iter().map(|(kind, p)| (*p.program.cost(), times(*kind))).collect()
@@ -89,21 +97,27 @@ impl Lane {
         algorithm: &dyn Algorithm,
         (path, final_loss, weighs_steps): (Path, bool, bool),
     ) -> Result<Lane, Unmappable> {
-        // The loss after the last step is the first thing that one more step computes; without any step
-        // there is that one nonetheless, for a learner has a program.
+        // The loss after the last step is the first thing that one more step computes. Without any steps that program
+        // still exists, because a learner must have one.
         let more = final_loss || path.steps == 0;
         let one_more = more.then(|| path.one_more());
         let step = |kind| step_program(structure, problem, algorithm, (path, kind));
         let back = |kind| back_program(structure, problem, algorithm, (path, kind));
+        let query = weighs_steps && path.steps > 1;
+        let read_again = query || path.backward(structure.kind).any(|run| run.first < path.steps);
         Ok(Lane {
             path,
             step: Kinds::new(path.forward().chain(one_more), step)?,
             back: Kinds::new(path.backward(structure.kind), back)?,
-            query: (weighs_steps && path.steps > 1)
-                .then(|| query_on_the_way(structure, problem))
-                .transpose()?,
+            query: query.then(|| query_on_the_way(structure, problem)).transpose()?,
             final_loss,
+            places: if read_again { path.place(path.steps) + 1 } else { 2 },
         })
+    }
+
+    /// Index of the kept place after `steps` steps.
+    fn place(&self, steps: usize) -> usize {
+        self.path.place(steps) % self.places
     }
 
     pub(super) fn costs(
@@ -132,19 +146,21 @@ impl Lane {
     pub(super) fn track(&self, structure: &Structure, dtype: Dtype) -> Track {
         let moving = structure.zeros(&structure.moving(), dtype);
         let cotangent = vec![moving.clone(); structure.orders()].concat();
-        let gradient = |step| match self.path.opens(step) {
-            true => Vec::new(),
-            false => structure.zeros(&structure.adapted, dtype),
+        let unless_opening = |keeps: bool, all: &[Tensor]| -> Vec<Vec<Tensor>> {
+            let of = |step| if self.path.opens(step) { Vec::new() } else { all.to_vec() };
+            (0..if keeps { self.path.steps } else { 0 }).map(of).collect()
         };
-        let kept = if self.path.keeps_gradients { self.path.steps } else { 0 };
+        let gradient = structure.zeros(&structure.adapted, dtype);
         Track {
-            trajectory: vec![moving; self.path.forward().count() + 1],
-            gradients: (0..kept).map(gradient).collect(),
+            trajectory: vec![moving; self.places],
+            end: self.place(self.path.steps),
+            gradients: unless_opening(self.path.keeps_gradients, &gradient),
+            between: unless_opening(self.query.is_some(), &cotangent),
             cotangent,
         }
     }
 
-    /// The trajectory. With results, those of the inner loop that is adaptation: support losses and
+    /// Computes the trajectory. With results, it also fills in those of adaptation's inner loop: support losses and
     /// statistics, φ_K and the state.
     pub(super) fn forward(
         &self,
@@ -162,10 +178,11 @@ impl Lane {
             spread(state, start);
         }
         let one_more = self.final_loss.then(|| self.path.one_more());
-        for (i, run) in self.path.forward().chain(one_more).enumerate() {
+        for run in self.path.forward().chain(one_more) {
             let Run { first, length, .. } = run;
             let (step, k) = (structure.step_index(first), self.path.batch(first));
-            let at = Sources::at(meta, tasks, buffers, (&trajectory[i], n), (step, k));
+            let place = &trajectory[self.place(first)];
+            let at = Sources::at(meta, tasks, buffers, (place, n), (step, k));
             self.step.of(run).run(workspace, at);
             if let Some(results) = &mut results {
                 workspace.read(0, loss);
@@ -176,18 +193,23 @@ impl Lane {
             if first == self.path.steps {
                 break;
             }
-            read_all(workspace, 1, &mut trajectory[i + 1]);
+            let mut next = 1;
+            for after in if self.path.keeps_steps { 1 } else { length }..=length {
+                let place = &mut trajectory[self.place(first + after)];
+                read_all(workspace, next, place);
+                next += place.len();
+            }
             if let Some(gradient) = track.gradients.get_mut(first) {
-                read_all(workspace, 1 + structure.moves() + structure.statistics.len(), gradient);
+                read_all(workspace, next + structure.statistics.len(), gradient);
             }
             if let Some(results) = &mut results {
-                read_all(workspace, 1 + trajectory[i].len(), &mut buffers.statistics);
+                read_all(workspace, next, &mut buffers.statistics);
                 (first..first + length).for_each(|k| buffers.hand_out_statistics(k, results));
             }
         }
     }
 
-    /// From the cotangents at the end to those at θ; the totals grow on the way.
+    /// From the cotangents at the end to those at θ; the totals accumulate on the way.
     pub(super) fn backward(
         &self,
         job: Job<'_>,
@@ -195,22 +217,30 @@ impl Lane {
         buffers: &Buffers,
     ) {
         let Job { structure, meta, tasks } = job;
-        let Track { trajectory, gradients, cotangent } = track;
+        let Track { trajectory, gradients, between, cotangent, .. } = track;
         let mut runs = self.path.backward(structure.kind).rev().peekable();
         for first in (0..=self.path.steps).rev() {
-            let place = (trajectory[self.path.place(first)].as_slice(), structure.adapted.len());
+            let place = (trajectory[self.place(first)].as_slice(), structure.adapted.len());
             if let Some(run) = runs.next_if(|run| run.first == first) {
                 let step = (structure.step_index(first), self.path.batch(first));
                 let at = Sources::at(meta, tasks, buffers, place, step);
                 let gradients = gradients.get(first..).unwrap_or(&[]);
-                self.back.of(run).run(workspace, Sources { cotangent, totals, gradients, ..at });
+                let between = between.get(first..).unwrap_or(&[]);
+                let at = Sources { cotangent, between, totals, gradients, ..at };
+                self.back.of(run).run(workspace, at);
                 structure.read_orders(workspace, 0, cotangent, totals);
             }
-            let counts = 0 < first && first < self.path.steps;
-            if let Some(query) = &self.query
-                && counts
-                && loss_weight(&meta.scheduled, first) != 0.0
-            {
+            let Some(query) = self.query.as_ref().filter(|_| 0 < first && first < self.path.steps)
+            else {
+                continue;
+            };
+            // Within a run the loss waits until the run is processed backwards.
+            let within = runs.peek().is_some_and(|run| first < run.first + run.length);
+            let cotangent = if within { &mut between[first] } else { &mut *cotangent };
+            if within {
+                cotangent.iter_mut().for_each(zero);
+            }
+            if loss_weight(&meta.scheduled, first) != 0.0 {
                 let at = Sources::at(meta, tasks, buffers, place, (first, 0));
                 query.run(workspace, Sources { cotangent, totals, ..at });
                 structure.read_orders(workspace, 0, cotangent, totals);
@@ -222,17 +252,17 @@ impl Lane {
 impl Track {
     /// φ and the state at the end.
     pub(super) fn end(&self) -> &[Tensor] {
-        &self.trajectory[self.trajectory.len() - 1]
+        &self.trajectory[self.end]
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let kept = self.trajectory.iter().chain(&self.gradients).flatten();
+        let kept = self.trajectory.iter().chain(&self.gradients).chain(&self.between).flatten();
         kept.chain(&self.cotangent).map(bytes_of).sum()
     }
 }
 
-/// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for so many steps with one gradient, which follows where the
-/// way back reads it.
+/// `(φ, state, ω, batch) → (L_S, φ', state', statistics)` for several steps with one gradient, which is also returned
+/// if the backward pass reads it; with φ' and the state after each step if query losses count there.
 pub(super) fn step_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -247,10 +277,12 @@ pub(super) fn step_program(
     let loss = problem.support_loss(&at, &scope.batch(0));
     let gradient = grad_params(loss.value, &start.phi);
     let slope = (loss.value, std::slice::from_ref(&gradient));
-    let moved = scope.advance(algorithm, &omega, &start, slope, (path, &steps));
+    let places = scope.advance(algorithm, &omega, &start, slope, (path, &steps));
     let mut outputs = vec![loss.value];
-    outputs.extend(moved.phi.values());
-    outputs.extend(moved.state.values());
+    for place in &places[if path.keeps_steps { 0 } else { length - 1 }..] {
+        outputs.extend(place.phi.values());
+        outputs.extend(place.state.values());
+    }
     outputs.extend(loss.statistics.values());
     if path.keeps_gradients {
         outputs.extend(gradient.values());
@@ -275,8 +307,8 @@ fn query_on_the_way(structure: &Structure, problem: &dyn Problem) -> Result<Comp
     scope.compile(&outputs)
 }
 
-/// `(φ_k, state_k, ω, batch, gradients after the first, u, totals) → (u', totals')` over so many steps with one
-/// gradient, or one Hessian.
+/// `(φ_k, state_k, ω, batch, gradients after the first, u, cotangents between, totals) → (u', totals')` over several
+/// steps with one gradient, or one Hessian.
 fn back_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -288,6 +320,7 @@ fn back_program(
     let (omega, steps) = (scope.omega(), scope.steps(length));
     let start = Moved { phi: scope.fast(), state: scope.state() };
     let later = scope.cotangents();
+    let between = scope.cotangents_between(if path.keeps_steps { length - 1 } else { 0 });
     let at = Point { closing, ..scope.point(&omega, &start.phi, steps[0]) };
     let batch = scope.batch(0);
     let back = Backward {
@@ -298,6 +331,6 @@ fn back_program(
         advance: &|start, slope| scope.advance(algorithm, &omega, start, slope, (path, &steps)),
         start,
     };
-    let outputs = back.pull(&later).concat();
+    let outputs = back.pull(&later, &between).concat();
     scope.compile(&outputs)
 }

@@ -1,5 +1,5 @@
-//! From an algorithm and a problem to programs, by one of two strategies, and from a task's data to its
-//! share of the outer gradient.
+//! From an algorithm and a problem to programs, by one of two strategies, and from a task's data to its share of the
+//! outer gradient.
 
 mod adapter;
 mod adjoint;
@@ -24,7 +24,7 @@ pub use setup::{Grouping, Losses, Setup, Strategy};
 pub use state::MetaState;
 use structure::Structure;
 
-/// One task's arrays. `key` orders its minibatches.
+/// One task's arrays. `key` determines its minibatches.
 #[derive(Clone, Copy)]
 pub struct TaskData<'a> {
     /// Arrays of the support set, as [`Problem::support_shapes`].
@@ -74,7 +74,7 @@ enum Programs {
     Adjoint(Box<adjoint::Adjoint>),
 }
 
-/// The memory one thread needs to run a [`Learner`]; nothing is allocated after it is made.
+/// The memory that one thread needs to run a [`Learner`]; nothing is allocated after its creation.
 pub struct Worker {
     buffers: Buffers,
     memory: Memory,
@@ -85,12 +85,12 @@ enum Memory {
     Adjoint(Box<adjoint::Memory>),
 }
 
-/// Programs for one task contain nothing that cannot be compiled.
+/// Programs for one task contain only operations that can be compiled.
 const ONE: &str = "a program for a single task always compiles";
 
 impl Learner {
-    /// Compiles the meta-gradient. Panics when an algorithm differentiates through an inner optimizer's
-    /// state that outlives the task, which no rule here does.
+    /// Compiles the meta-gradient. Panics when an algorithm differentiates through an inner optimizer's state that
+    /// outlives the task, which no rule here does.
     #[track_caller]
     pub fn new(problem: &dyn Problem, algorithm: &dyn Algorithm, setup: Setup) -> Learner {
         let mut structure = Structure::new(problem, algorithm, setup.steps, setup.batch);
@@ -153,13 +153,13 @@ impl Learner {
         Worker { buffers: Buffers::new(&self.structure, dtype), memory }
     }
 
-    /// Room for one task's result.
+    /// Storage for one task's result.
     pub fn result(&self, dtype: Dtype) -> TaskResult {
         self.structure.result(dtype)
     }
 
-    /// Runs one task; takes as long as a whole group where tasks run together. Panics when the worker
-    /// belongs to another learner or the data has other shapes.
+    /// Runs one task; where tasks run together this takes as long as a whole group. Panics when the worker belongs to
+    /// another learner or the data has other shapes.
     #[track_caller]
     pub fn run(
         &self,
@@ -171,9 +171,9 @@ impl Learner {
         self.run_group(worker, meta, &[task], std::slice::from_mut(result));
     }
 
-    /// Runs up to [`Learner::group`] tasks together. A task's result depends on its place in the group and
-    /// on the other tasks by no more than rounding. Panics as [`Learner::run`] does, and when there are
-    /// more tasks, none, or another number of results.
+    /// Runs up to [`Learner::group`] tasks together. A task's result depends on its place in the group and on the other
+    /// tasks by no more than rounding. Panics as [`Learner::run`] does, and when there are too many tasks, none, or a
+    /// different number of results.
     #[track_caller]
     pub fn run_group(
         &self,
@@ -184,7 +184,7 @@ impl Learner {
     ) {
         let n = tasks.len();
         assert!((1..=self.group()).contains(&n), "{n} tasks for groups of {}", self.group());
-        assert_eq!(results.len(), n, "a result for every task");
+        assert_eq!(results.len(), n, "one result per task");
         let Worker { buffers, memory } = worker;
         buffers.gather(&self.structure, tasks);
         match (&self.programs, memory) {
@@ -199,7 +199,7 @@ impl Learner {
     }
 }
 
-/// Panics on what has no meta-gradient here.
+/// Panics on combinations that have no meta-gradient here.
 #[track_caller]
 fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
     assert!(
@@ -217,13 +217,11 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         "{}: an implicit gradient holds at a minimum, which few steps do not reach",
         algorithm.name()
     );
-    let shares = !matches!(
-        structure.path.sharing,
-        Sharing::None | Sharing::Forward(1) | Sharing::Backward(1)
-    );
+    let sharing = structure.path.sharing;
     assert!(
-        !shares || structure.kind != MetaGradient::HeldGradients,
-        "{}: a rule that is learned on the gradients of single steps shares none",
+        !matches!(sharing, Sharing::Backward(window) if window > 1)
+            || structure.kind != MetaGradient::HeldGradients,
+        "{}: gradients that are held constant have no Hessian to share",
         algorithm.name()
     );
     if structure.weighs_steps() {
@@ -231,7 +229,6 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         let ends_alone =
             matches!(structure.kind, MetaGradient::Displacement | MetaGradient::Implicit { .. });
         assert!(!ends_alone, "{name}: the steps before the last have no query loss");
-        assert!(!shares, "{name}: steps that share a gradient have one query loss");
     }
 }
 
@@ -250,10 +247,10 @@ impl Programs {
         match setup.strategy {
             Strategy::Unrolled => Ok(Programs::Unrolled(Box::new(unrolled()?))),
             Strategy::Adjoint => adjoint(),
-            // Without second derivatives the step-by-step programs do no work twice.
+            // Without second derivatives the step-by-step programs repeat no work.
             Strategy::Auto if structure.path.backward(structure.kind).count() == 0 => adjoint(),
-            // An unrolled graph of many steps is not even worth building.
-            Strategy::Auto if setup.steps > 10 => adjoint(),
+            // Building an unrolled graph of many steps is not worthwhile.
+            Strategy::Auto if structure.most_steps() > 10 => adjoint(),
             Strategy::Auto => {
                 let unrolled = unrolled()?;
                 if 4 * unrolled.cost().arena_elements <= Strategy::BUDGET {
@@ -294,7 +291,7 @@ impl Programs {
         }
         let fit = Grouping::BUDGET / (4 * total(|cost| cost.arena_elements)).max(1);
         let most = Grouping::MOST.min(fit as usize).max(1);
-        // As few groups as that allows, as even as they can be.
+        // As few groups as that allows, of sizes as equal as possible.
         tasks.div_ceil(tasks.div_ceil(most))
     }
 }

@@ -4,8 +4,8 @@ use innerloop_engine::Var;
 
 use crate::{Algorithm, Loss, Outcome, Vars};
 
-/// What the outer loop descends: the query loss, or the weighted sum of several, or what the algorithm makes of it
-/// and of a second inner loop.
+/// What the outer loop descends: the query loss, a weighted sum of several, or the algorithm's objective of it and of a
+/// second inner loop.
 pub(super) fn objective<'g>(
     algorithm: &dyn Algorithm,
     (loss, output, phi): (Var<'g>, Var<'g>, &Vars<'g>),

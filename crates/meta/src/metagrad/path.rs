@@ -6,15 +6,17 @@ use crate::{MetaGradient, Sharing};
 #[derive(Clone, Copy)]
 pub(super) struct Path {
     pub(super) steps: usize,
-    /// So many of the last ones have a support loss of their own.
+    /// The number of last steps that have their own support loss.
     pub(super) closing: usize,
     pub(super) sharing: Sharing,
-    /// Whether the way back reads the gradient of every step of a window, and not of the first alone: rates that are
-    /// learned meet those of their own steps.
+    /// Whether the backward pass reads the gradient of every step of a window, and not only of the first: learned rates
+    /// meet the gradients of their own steps.
     pub(super) keeps_gradients: bool,
+    /// Whether φ is kept after every step of a run, and not only after the run, because query losses count there.
+    pub(super) keeps_steps: bool,
     /// Factor of its rates.
     pub(super) scale: f64,
-    /// Whether the outer objective depends on where it ends.
+    /// Whether the outer objective depends on its end point.
     pub(super) differentiated: bool,
 }
 
@@ -23,23 +25,23 @@ pub(super) struct Path {
 pub(super) struct Run {
     pub(super) first: usize,
     pub(super) length: usize,
-    /// Whether their support loss is that of the last steps.
+    /// Whether their support loss is that of the closing steps.
     pub(super) closing: bool,
 }
 
 impl Path {
-    /// Runs that share a gradient on the way forward; the last one may be shorter.
+    /// Runs that share a gradient in the forward pass; the last one may be shorter.
     pub(super) fn forward(&self) -> impl Iterator<Item = Run> + Clone + use<> {
         self.runs(self.width())
     }
 
-    /// Runs that share a Hessian on the way back, in the order of the way forward, where there is one.
+    /// Runs that share a Hessian in the backward pass, in forward order, where there is one.
     pub(super) fn backward(
         &self,
         kind: MetaGradient,
     ) -> impl DoubleEndedIterator<Item = Run> + Clone + use<> {
         let cut = self.cut(kind);
-        // An implicit gradient takes one step back, at the end.
+        // An implicit gradient takes one backward step, at the end.
         let end = matches!(kind, MetaGradient::Implicit { .. }).then(|| self.one_more());
         self.runs(self.window()).filter(move |run| run.first >= cut).chain(end)
     }
@@ -51,7 +53,7 @@ impl Path {
             MetaGradient::FirstOrder
             | MetaGradient::Displacement
             | MetaGradient::Implicit { .. } => self.steps,
-            // A gradient taken before the last steps is constant, also to those of them that share it.
+            // A gradient taken before the last steps is constant, even for those last steps that share it.
             MetaGradient::Truncated { last } => {
                 let within = self.steps.saturating_sub(last)..self.steps;
                 within.into_iter().find(|&step| self.opens(step)).unwrap_or(self.steps)
@@ -68,11 +70,14 @@ impl Path {
         step.min(self.steps.saturating_sub(1))
     }
 
-    /// Number of the forward run that begins at a step.
-    pub(super) fn place(&self, step: usize) -> usize {
+    /// Index of the kept φ after `steps` steps, which must be the start of a run unless [`Path::keeps_steps`] is set.
+    pub(super) fn place(&self, steps: usize) -> usize {
+        if self.keeps_steps {
+            return steps;
+        }
         let first = self.steps - self.closing;
         let runs = |steps: usize| steps.div_ceil(self.width());
-        runs(step.min(first)) + runs(step.saturating_sub(first))
+        runs(steps.min(first)) + runs(steps.saturating_sub(first))
     }
 
     /// Whether a step is the first of those that share a gradient or a Hessian.
@@ -82,7 +87,7 @@ impl Path {
         within.is_multiple_of(self.window())
     }
 
-    /// The step after the last one, which is of the last one's kind.
+    /// The step after the last one, which is of the same kind as the last.
     pub(super) fn one_more(&self) -> Run {
         Run { first: self.steps, length: 1, closing: self.closing > 0 }
     }
@@ -130,6 +135,7 @@ mod tests {
             closing: 1,
             sharing,
             keeps_gradients: false,
+            keeps_steps: false,
             scale: 1.0,
             differentiated: true,
         };
@@ -152,6 +158,7 @@ mod tests {
             closing: 0,
             sharing,
             keeps_gradients: false,
+            keeps_steps: false,
             scale: 1.0,
             differentiated: true,
         };

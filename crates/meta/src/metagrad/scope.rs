@@ -12,7 +12,7 @@ use super::structure::{LOSS_WEIGHTS, Structure};
 use super::{MetaState, TaskData};
 use crate::{Algorithm, End, InnerStep, Moved, Point, Vars};
 
-/// What an input of a program is bound to at every run.
+/// What an input of a program is bound to in every run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Bind {
     Fast(usize),
@@ -25,7 +25,7 @@ pub(super) enum Bind {
     Start(usize),
     /// The inner optimizer's current state.
     State(usize),
-    /// The one-hot row of the current step, or of one so many after it.
+    /// The one-hot row of the current step, or of the step this many after it.
     Step(usize),
     /// The whole support set's array.
     Support(usize),
@@ -33,19 +33,21 @@ pub(super) enum Bind {
     Batch(usize, usize),
     Query(usize),
     Cotangent(usize),
+    /// A cotangent at the step this many after the current one.
+    Between(usize, usize),
     Total(usize),
-    /// The gradient of the step so many after the current one.
+    /// The gradient of the step this many after the current one.
     Gradient(usize, usize),
 }
 
 impl Bind {
-    /// Whether each task of a group has a value of its own.
+    /// Whether each task of a group has its own value.
     fn differs_by_task(self) -> bool {
         match self {
             Bind::Omega(_) | Bind::Carried(_) | Bind::Scheduled(_) => false,
             Bind::Start(_) | Bind::Step(_) => false,
             Bind::Fast(_) | Bind::Companion(_) | Bind::State(_) => true,
-            Bind::Cotangent(_) | Bind::Total(_) | Bind::Gradient(..) => true,
+            Bind::Cotangent(_) | Bind::Between(..) | Bind::Total(_) | Bind::Gradient(..) => true,
             Bind::Support(_) | Bind::Batch(..) | Bind::Query(_) => true,
         }
     }
@@ -104,13 +106,13 @@ impl<'g, 's> Scope<'g, 's> {
         self.inputs(&self.structure.adapted, Bind::Companion)
     }
 
-    /// Carried values, declared at first use and shared after.
+    /// Carried values, declared at first use and then shared.
     fn carried(&self) -> Vars<'g> {
         let declare = || self.inputs(&self.structure.carried, Bind::Carried);
         self.carried.get_or_init(declare).clone()
     }
 
-    /// Values of the iteration, declared at first use and shared after.
+    /// Values of the iteration, declared at first use and then shared.
     pub(super) fn scheduled(&self) -> Vars<'g> {
         let declare = || {
             let shapes = self.structure.scheduled.map(|value| value.shape().to_vec());
@@ -119,7 +121,7 @@ impl<'g, 's> Scope<'g, 's> {
         self.scheduled.get_or_init(declare).clone()
     }
 
-    /// A query loss at a step, times its weight where all steps have one.
+    /// A query loss at a step, multiplied by its weight if all steps have one.
     pub(super) fn weighted(&self, loss: Var<'g>, step: Var<'g>) -> Var<'g> {
         match self.scheduled().get(LOSS_WEIGHTS) {
             Some(weights) => loss * weights.dot(step.slice(&[1], &weights.shape())),
@@ -165,8 +167,8 @@ impl<'g, 's> Scope<'g, 's> {
         self.arrays("query", &self.structure.query, Bind::Query)
     }
 
-    /// Every cotangent of φ and the inner optimizer's state, each followed by the running totals of the
-    /// gradient of what the inner loop does not move.
+    /// Every cotangent of φ and the inner optimizer's state, each followed by the running totals of the gradient of
+    /// what the inner loop does not move.
     pub(super) fn cotangents(&self) -> Vec<Vec<Var<'g>>> {
         let (moving, fixed) = (self.structure.moving(), &self.structure.fixed);
         let one = |m: usize| {
@@ -175,6 +177,17 @@ impl<'g, 's> Scope<'g, 's> {
             [moving.values(), totals.values()].concat()
         };
         (0..self.structure.orders()).map(one).collect()
+    }
+
+    /// For each of the `n` steps after the current one, the cotangents of φ and the state before it, of every order.
+    pub(super) fn cotangents_between(&self, n: usize) -> Vec<Vec<Vec<Var<'g>>>> {
+        let moving = self.structure.moving();
+        let one = |after, m| {
+            let inputs = self.inputs(&moving, |i| Bind::Between(after, m * moving.len() + i));
+            inputs.values().to_vec()
+        };
+        let orders = self.structure.orders();
+        (1..=n).map(|after| (0..orders).map(|m| one(after, m)).collect()).collect()
     }
 
     /// Gradients of the `n` steps after the current one as inputs.
@@ -188,7 +201,7 @@ impl<'g, 's> Scope<'g, 's> {
         self.structure.fixed.map_named(|name, _| omega[name])
     }
 
-    /// All parameters with the fast weights in place.
+    /// All parameters, with the fast weights in their places.
     pub(super) fn point(&self, omega: &Vars<'g>, phi: &Vars<'g>, step: Var<'g>) -> Point<'g> {
         let theta = omega.filter(|name| self.structure.theta.get(name).is_some());
         Point { params: theta.overlay(phi), carried: self.carried(), step, closing: false }
@@ -205,7 +218,7 @@ impl<'g, 's> Scope<'g, 's> {
         omega.filter(|name| self.structure.rates.get(name).is_some())
     }
 
-    /// Inner steps that share a support gradient, or have one each.
+    /// The end point of each of several inner steps that share a support gradient, or have one each.
     pub(super) fn advance(
         &self,
         algorithm: &dyn Algorithm,
@@ -213,34 +226,36 @@ impl<'g, 's> Scope<'g, 's> {
         start: &Moved<'g>,
         (loss, gradients): (Var<'g>, &[Vars<'g>]),
         (path, steps): (Path, &[Var<'g>]),
-    ) -> Moved<'g> {
+    ) -> Vec<Moved<'g>> {
         let rates = match path.scale {
             1.0 => self.rates(omega),
             scale => algorithm.scaled(&self.rates(omega), scale),
         };
         let theta = self.structure.adapted.map_named(|name, _| omega[name].stop_gradient());
-        let one = |Moved { phi, state }, (i, &step): (usize, &Var<'g>)| {
-            algorithm.advance(&InnerStep {
-                phi,
+        let mut at = start.clone();
+        let one = |(i, &step): (usize, &Var<'g>)| {
+            at = algorithm.advance(&InnerStep {
+                phi: at.phi.clone(),
                 gradient: gradients[i.min(gradients.len() - 1)].clone(),
                 loss: loss.stop_gradient(),
                 rates: rates.clone(),
-                state,
+                state: at.state.clone(),
                 step,
                 start: theta.clone(),
                 scheduled: self.scheduled(),
-            })
+            });
+            at.clone()
         };
-        steps.iter().enumerate().fold(start.clone(), one)
+        steps.iter().enumerate().map(one).collect()
     }
 
-    /// Where the inner loop ends, for a first-order method.
+    /// The end point of the inner loop, for a first-order method.
     pub(super) fn end(&self, gradient: Vars<'g>, state: Vars<'g>) -> End<'g> {
         End { gradient, state, scheduled: self.scheduled(), steps: self.structure.steps }
     }
 
-    /// Compiles the outputs, for the tasks of a group at once if there are several: every output then has
-    /// a leading axis.
+    /// Compiles the outputs, for all tasks of a group at once if there are several: every output then has a leading
+    /// axis.
     pub(super) fn compile(self, outputs: &[Var<'g>]) -> Result<Compiled, Unmappable> {
         let binds = self.binds.into_inner();
         let compiled = |graph: &Graph, outputs: &[Var<'_>], binds| {
@@ -257,14 +272,14 @@ impl<'g, 's> Scope<'g, 's> {
     }
 }
 
-/// A program with what its inputs are bound to.
+/// A program with the bindings of its inputs.
 pub(super) struct Compiled {
     pub(super) program: Program,
     binds: Vec<Bind>,
     pub(super) text: String,
 }
 
-/// The values inputs are bound to; arrays a program does not use may be empty.
+/// The values that inputs are bound to; arrays that a program does not use may be empty.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub(super) meta: &'a MetaState,
@@ -274,9 +289,11 @@ pub(super) struct Sources<'a> {
     pub(super) fast: &'a [Tensor],
     pub(super) state: &'a [Tensor],
     pub(super) cotangent: &'a [Tensor],
+    /// Those of the steps after the current one.
+    pub(super) between: &'a [Vec<Tensor>],
     pub(super) totals: &'a [Tensor],
     pub(super) companion: &'a [Tensor],
-    /// Of the current step and those after it.
+    /// Those of the steps after the current one.
     pub(super) gradients: &'a [Vec<Tensor>],
     /// Index on the one-hot step axis.
     pub(super) step: usize,
@@ -285,8 +302,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    /// At a place on the trajectory, φ and then the state from the `n`-th tensor on, and at a step; no
-    /// cotangents.
+    /// At a point of the trajectory, with φ and then the state from the `n`-th tensor on, and at a step; no cotangents.
     pub(super) fn at(
         meta: &'a MetaState,
         tasks: &'a [TaskData<'a>],
@@ -306,6 +322,7 @@ impl<'a> Sources<'a> {
             fast,
             state,
             cotangent,
+            between: &[],
             totals,
             companion,
             gradients: &[],
@@ -327,11 +344,15 @@ impl Compiled {
                 Bind::Scheduled(i) => &from.meta.scheduled.values()[i],
                 Bind::Start(i) => &from.meta.inner_state.values()[i],
                 Bind::State(i) => &from.state[i],
-                Bind::Step(after) => &from.buffers.one_hot[from.step + after],
+                Bind::Step(after) => {
+                    workspace.set_one_hot(input, from.step + after);
+                    continue;
+                }
                 Bind::Support(i) => from.buffers.support(from.tasks, i),
                 Bind::Batch(step, i) => from.buffers.batch(from.tasks, from.k + step, i),
                 Bind::Query(i) => from.buffers.query(from.tasks, i),
                 Bind::Cotangent(i) => &from.cotangent[i],
+                Bind::Between(after, i) => &from.between[after][i],
                 Bind::Total(i) => &from.totals[i],
                 Bind::Gradient(after, i) => &from.gradients[after][i],
             };

@@ -6,7 +6,7 @@ use super::buffers;
 use super::structure::{self, Structure};
 use crate::{Algorithm, Problem};
 
-/// The values a run carries: meta-parameters, and what is carried along without being differentiated.
+/// The values a run carries: meta-parameters, and values that are carried along without being differentiated.
 #[derive(Clone, Debug)]
 pub struct MetaState {
     /// θ, then the inner learning rates.
@@ -19,7 +19,7 @@ pub struct MetaState {
     pub scheduled: Params<Tensor>,
 }
 
-/// What a carried value starts from: variances at one.
+/// The starting value of a carried value: one for variances, else zero.
 pub(super) fn carried_start(name: &str) -> f64 {
     if name.ends_with(".var") { 1.0 } else { 0.0 }
 }
@@ -46,7 +46,7 @@ impl MetaState {
         }
     }
 
-    /// Sets what the algorithm schedules to its values when a share `done` of training is over.
+    /// Sets scheduled values to those at a fraction `done` of training.
     pub fn schedule(&mut self, algorithm: &dyn Algorithm, done: f64) {
         let steps = structure::weighted_steps(&self.scheduled);
         let now = structure::scheduled(algorithm, steps, done);

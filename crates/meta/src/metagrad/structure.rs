@@ -19,7 +19,7 @@ pub(super) struct Structure {
     pub(super) companion: Option<Path>,
     /// Support examples per step, if not all.
     pub(super) batch: Option<usize>,
-    /// Tasks that run together. Values of several tasks have a leading axis, one entry a task.
+    /// Tasks that run together. Values of several tasks have a leading axis with one entry per task.
     pub(super) group: usize,
     pub(super) support_examples: usize,
     pub(super) theta: Params<Shape>,
@@ -29,13 +29,12 @@ pub(super) struct Structure {
     pub(super) rates: Params<Tensor>,
     /// Meta-parameters the outer loop learns: θ, and the rates if they are learned.
     pub(super) learned: Params<Shape>,
-    /// What differentiation is with respect to: `learned`, and what the inner loop moves from a start that is
-    /// not.
+    /// The variables of differentiation: `learned`, and the adapted parameters whose starting values are not learned.
     pub(super) varied: Params<Shape>,
     /// Those of `learned` that the inner loop does not move.
     pub(super) fixed: Params<Shape>,
     pub(super) state: Params<Shape>,
-    /// Values of the iteration, as training starts.
+    /// Scheduled values at the start of training.
     pub(super) scheduled: Params<Tensor>,
     pub(super) carried: Params<Shape>,
     pub(super) statistics: Params<Shape>,
@@ -53,7 +52,7 @@ impl Structure {
         batch: Option<usize>,
     ) -> Structure {
         let mut structure = Structure::untraced(problem, algorithm, steps, batch);
-        // The output's shape is what tracing says it is.
+        // The output's shape is found by tracing.
         let graph = Graph::new();
         let scope = Scope::new(&structure, &graph);
         let omega = scope.omega();
@@ -64,7 +63,7 @@ impl Structure {
         structure
     }
 
-    /// All but the output's shape, which takes a trace of the network.
+    /// Everything but the output's shape, which takes a trace of the network.
     pub(super) fn untraced(
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
@@ -85,6 +84,7 @@ impl Structure {
         let support = problem.support_shapes(support_examples);
         let step_support = problem.support_shapes(batch.unwrap_or(support_examples));
         let closing = problem.closing_steps();
+        let scheduled = scheduled(algorithm, steps, 0.0);
         Structure {
             kind: algorithm.meta_gradient(),
             steps,
@@ -94,6 +94,7 @@ impl Structure {
                 sharing: algorithm.sharing(),
                 keeps_gradients: algorithm.learns_rates()
                     && matches!(algorithm.sharing(), Sharing::Backward(window) if window > 1),
+                keeps_steps: scheduled.get(LOSS_WEIGHTS).is_some(),
                 scale: 1.0,
                 differentiated: true,
             },
@@ -102,6 +103,7 @@ impl Structure {
                 closing: closing.min(beside.steps),
                 sharing: Sharing::None,
                 keeps_gradients: false,
+                keeps_steps: false,
                 scale: beside.scale,
                 differentiated: beside.differentiated,
             }),
@@ -109,7 +111,7 @@ impl Structure {
             group: 1,
             support_examples,
             state: algorithm.state(&adapted),
-            scheduled: scheduled(algorithm, steps, 0.0),
+            scheduled,
             theta,
             adapted,
             rates,
@@ -125,12 +127,12 @@ impl Structure {
         }
     }
 
-    /// The shape in which a value lies for all tasks of a group.
+    /// The shape of a value for all tasks of a group.
     pub(super) fn stacked(&self, one: &[usize]) -> Shape {
         if self.group > 1 { [&[self.group], one].concat() } else { one.to_vec() }
     }
 
-    /// Room for values of all tasks of a group.
+    /// Storage for values of all tasks of a group.
     pub(super) fn zeros(&self, shapes: &Params<Shape>, dtype: Dtype) -> Vec<Tensor> {
         shapes.values().iter().map(|shape| Tensor::zeros(dtype, &self.stacked(shape))).collect()
     }
@@ -151,13 +153,13 @@ impl Structure {
         }
     }
 
-    /// Position among the learned meta-parameters of each that the inner loop moves, in order; nothing where
-    /// its start is not learned.
+    /// Position among the learned meta-parameters of each adapted parameter, in order; `None` where its starting value
+    /// is not learned.
     pub(super) fn adapted_positions(&self) -> impl Iterator<Item = Option<usize>> + '_ {
         self.adapted.names().iter().map(|name| self.learned.position(name))
     }
 
-    /// Position among the learned meta-parameters of each that it does not, in order.
+    /// Position among the learned meta-parameters of each one that does not adapt, in order.
     pub(super) fn fixed_positions(&self) -> impl Iterator<Item = usize> + '_ {
         self.fixed
             .names()
@@ -197,8 +199,8 @@ impl Structure {
         self.adapted.len() + self.state.len()
     }
 
-    /// Reads what the recursion backwards has come to from outputs that begin with `first`: for each order
-    /// the cotangents of φ and the state, then the totals.
+    /// Reads the state of the backward recursion from outputs that begin with `first`: for each order the cotangents of
+    /// φ and the state, then the totals.
     pub(super) fn read_orders(
         &self,
         workspace: &Workspace,
@@ -214,7 +216,7 @@ impl Structure {
         }
     }
 
-    /// Reads what every order of that recursion starts from.
+    /// Reads the starting point of that recursion for every order.
     pub(super) fn read_start(
         &self,
         workspace: &Workspace,
@@ -232,7 +234,7 @@ impl Structure {
         self.companion.map_or(self.steps, |path| path.steps.max(self.steps))
     }
 
-    /// Cotangents that the recursion backwards carries: see [`super::backward::Backward::pull`].
+    /// Number of cotangents that the backward recursion carries: see [`super::backward::Backward::pull`].
     pub(super) fn orders(&self) -> usize {
         match self.kind {
             MetaGradient::Binomial { degree } => degree.min(self.steps) + 1,
@@ -242,11 +244,11 @@ impl Structure {
 
     /// Whether query losses before that of the last step count.
     pub(super) fn weighs_steps(&self) -> bool {
-        self.scheduled.get(LOSS_WEIGHTS).is_some()
+        self.path.keeps_steps
     }
 
-    /// Zero-based index on the one-hot step axis at which the support pass of inner step `k` stands:
-    /// steps beyond those trained repeat the last one's.
+    /// Zero-based index on the one-hot step axis for the support pass of inner step `k`: steps beyond those trained
+    /// repeat the last one's.
     pub(super) fn step_index(&self, k: usize) -> usize {
         k.min(self.steps.saturating_sub(1))
     }
@@ -255,22 +257,22 @@ impl Structure {
 /// Name of [`Algorithm::loss_weights`] among the scheduled values.
 pub(super) const LOSS_WEIGHTS: &str = "loss_weights";
 
-/// Values that change in the course of training, of the algorithm and of its objective.
+/// Values that change during training, of the algorithm and of its objective.
 pub(super) fn scheduled(algorithm: &dyn Algorithm, steps: usize, done: f64) -> Params<Tensor> {
     let mut values = algorithm.scheduled(done);
     if let Some(weights) = algorithm.loss_weights(steps, done).filter(|_| steps > 0) {
-        assert_eq!(weights.len(), steps, "{}: a weight for every step", algorithm.name());
+        assert_eq!(weights.len(), steps, "{}: one weight per step", algorithm.name());
         values.push(LOSS_WEIGHTS, Tensor::from_f64(&[steps], weights));
     }
     values
 }
 
-/// Number of the steps whose query losses are weighted, among scheduled values.
+/// Number of steps with weighted query losses, from the scheduled values.
 pub(super) fn weighted_steps(scheduled: &Params<Tensor>) -> usize {
     scheduled.get(LOSS_WEIGHTS).map_or(0, Tensor::len)
 }
 
-/// The weight of the query loss after so many steps.
+/// The weight of the query loss after `step` steps.
 pub(super) fn loss_weight(scheduled: &Params<Tensor>, step: usize) -> f64 {
     scheduled.get(LOSS_WEIGHTS).map_or(0.0, |weights| weights.get(step - 1))
 }

@@ -9,7 +9,7 @@ use super::scope::Scope;
 use super::structure::Structure;
 use crate::{Algorithm, Loss, MetaGradient, Moved, Point, Problem, Sharing, Vars};
 
-/// What a trace is made of.
+/// The ingredients of a trace.
 pub(super) struct Trace<'a, 'g, 's> {
     scope: &'a Scope<'g, 's>,
     structure: &'a Structure,
@@ -27,13 +27,13 @@ pub(super) struct Trace<'a, 'g, 's> {
 /// A traced inner loop.
 pub(super) struct Trajectory<'g> {
     path: Path,
-    /// φ and the state before each run of steps that share a gradient, and at the end.
+    /// φ and the state before each step, and at the end.
     places: Vec<Moved<'g>>,
     /// The support loss before each step.
     pub(super) losses: Vec<Var<'g>>,
-    /// Its gradient there, for a way back that reads those of all steps.
+    /// Its gradient there, if the backward pass reads those of all steps.
     gradients: Vec<Vars<'g>>,
-    /// Those of each pass.
+    /// The statistics of each pass.
     pub(super) statistics: Vec<Var<'g>>,
 }
 
@@ -42,9 +42,9 @@ impl<'g> Trajectory<'g> {
         &self.places[self.places.len() - 1]
     }
 
-    /// Where the differentiated steps begin.
+    /// The start of the differentiated steps.
     fn origin(&self, kind: MetaGradient) -> &Moved<'g> {
-        &self.places[self.path.place(self.path.cut(kind))]
+        &self.places[self.path.cut(kind)]
     }
 }
 
@@ -81,7 +81,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.problem.query_loss(&at, &self.support, &self.query)
     }
 
-    /// The query loss where the second inner loop ends.
+    /// The query loss at the end of the second inner loop.
     fn companion_query_loss(&self, phi: &Vars<'g>) -> Loss<'g> {
         let at = self.point(phi, self.structure.steps);
         let query = self.problem.companion_query(&self.query);
@@ -94,14 +94,35 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         from: &Moved<'g>,
         slope: (Var<'g>, &[Vars<'g>]),
         run: Run,
-    ) -> Moved<'g> {
+    ) -> Vec<Moved<'g>> {
         let step = |k| self.scope.constant_step(self.structure.step_index(k));
         let steps: Vec<_> = (run.first..run.first + run.length).map(step).collect();
         self.scope.advance(self.algorithm, &self.omega, from, slope, (path, &steps))
     }
 
-    /// An inner loop; at the step `apart` φ is a node of its own, even where another inner loop gets to the same.
-    pub(super) fn trajectory(&self, path: Path, apart: Option<usize>) -> Trajectory<'g> {
+    /// The inner loop of adaptation.
+    pub(super) fn base(&self) -> Trajectory<'g> {
+        let path = self.structure.path;
+        let cut = if self.recursive() { 0 } else { path.cut(self.structure.kind) };
+        // Held constant twice: even the other inner loop, which is held once, then has different nodes there.
+        self.trajectory(path, cut, |x| x.stop_gradient().stop_gradient())
+    }
+
+    /// The second inner loop.
+    fn companion(&self, path: Path) -> Trajectory<'g> {
+        let cut = if self.recursive() { path.steps } else { path.cut(self.structure.kind) };
+        self.trajectory(path, cut, |x| x.stop_gradient())
+    }
+
+    /// An inner loop. Its moving values are held constant at the step `cut`, unless that is the first: this gives it
+    /// separate variables, since another inner loop may reach the same values, and the state depends on parameters that
+    /// do not move.
+    fn trajectory(
+        &self,
+        path: Path,
+        cut: usize,
+        hold: impl Fn(&Var<'g>) -> Var<'g>,
+    ) -> Trajectory<'g> {
         let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
         let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
         let (mut losses, mut gradients, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
@@ -126,10 +147,11 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 gradient = gradient.map(|g| g.stop_gradient());
             }
             let mut moved = self.advance(path, place, (loss.value, &[gradient]), run);
-            if apart == Some(run.first + run.length) {
-                moved.phi = moved.phi.map(|phi| phi.stop_gradient());
+            if cut == run.first + run.length {
+                let end = moved.last_mut().expect("a run has steps");
+                *end = Moved { phi: end.phi.map(&hold), state: end.state.map(&hold) };
             }
-            places.push(moved);
+            places.extend(moved);
             losses.extend(vec![loss.value; run.length]);
             (0..run.length).for_each(|_| statistics.extend(loss.statistics.values()));
         }
@@ -140,12 +162,12 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| self.omega[name])
     }
 
-    /// Everything that differentiation is with respect to, with φ at some place.
+    /// All variables of differentiation, with φ at some point.
     fn varied(&self, phi: &Vars<'g>) -> Vars<'g> {
         self.structure.varied.map_named(|name, _| self.omega[name]).overlay(phi)
     }
 
-    /// Inner steps after which a query loss counts that is not the last one.
+    /// Inner steps, other than the last, after which a query loss counts.
     fn on_the_way(&self) -> std::ops::Range<usize> {
         1..if self.structure.weighs_steps() { self.structure.steps } else { 1 }
     }
@@ -156,12 +178,11 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.scope.weighted(loss.value, self.scope.constant_step(k))
     }
 
-    /// The gradient of the outer objective, in the sense of the method, given where the inner loops end.
+    /// The gradient of the outer objective, in the sense of the method, given the end points of the inner loops.
     pub(super) fn meta_gradient(&self, base: &Trajectory<'g>, loss: &Loss<'g>) -> Vars<'g> {
         let kind = self.structure.kind;
         let beside = self.structure.companion.map(|path| {
-            let apart = if self.recursive() { path.steps } else { path.cut(kind) };
-            let trajectory = self.trajectory(path, Some(apart).filter(|&step| step > 0));
+            let trajectory = self.companion(path);
             (self.companion_query_loss(&trajectory.end().phi), trajectory)
         });
         let ends = beside.as_ref().map(|(loss, there)| (loss, &there.end().phi));
@@ -180,8 +201,8 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         for k in self.on_the_way().filter(|&k| k >= cut) {
             objective = objective + self.loss_on_the_way(base, k);
         }
-        // What an inner loop moves stands where its differentiated steps begin; the rest is differentiated
-        // where it is used from there on. If both begin at θ, it stands for both.
+        // What an inner loop moves is taken at the start of its differentiated steps; the rest is differentiated wherever
+        // it is used from there on. If both inner loops start at θ, θ represents both.
         let origin = &base.origin(kind).phi;
         let varied = self.varied(origin);
         let other = match &beside {
@@ -209,7 +230,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| gradient[name])
     }
 
-    /// Whether the meta-gradient is not the derivative of anything, so that the recursion defines it.
+    /// Whether the meta-gradient is not a derivative, so that the recursion defines it.
     fn recursive(&self) -> bool {
         matches!(
             self.structure.kind,
@@ -252,7 +273,7 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         self.structure.learned.map_named(|name, _| all[name])
     }
 
-    /// From cotangents at an inner loop's end to those at θ, with the query losses of steps on the way.
+    /// From cotangents at an inner loop's end to those at θ, including the query losses of intermediate steps.
     fn back(
         &self,
         of: &Trajectory<'g>,
@@ -262,8 +283,19 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let kind = self.structure.kind;
         let fixed = self.scope.fixed(&self.omega);
         for run in of.path.backward(kind).rev() {
-            let start = of.places[of.path.place(run.first)].clone();
+            let start = of.places[run.first].clone();
             let after = run.first + 1..run.first + run.length;
+            let mut between = Vec::new();
+            for k in after.clone().filter(|k| on_the_way.contains(k)) {
+                let slope = self.slope_on_the_way(of, k);
+                let (moving, of_fixed) = slope.split_at(slope.len() - fixed.len());
+                between.push(vec![moving.to_vec(); u.len()]);
+                let totals = |u: &mut Vec<Var<'g>>| {
+                    let at = u.len() - of_fixed.len();
+                    u[at..].iter_mut().zip(of_fixed).for_each(|(sum, &x)| *sum = *sum + x);
+                };
+                u.iter_mut().for_each(totals);
+            }
             let back = Backward {
                 own: of.gradients.get(after).map_or_else(Vec::new, <[_]>::to_vec),
                 kind,
@@ -272,16 +304,23 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
                 loss: &|phi| self.support_loss(of.path, phi, run).value,
                 advance: &|start, slope| self.advance(of.path, start, slope, run),
             };
-            u = back.pull(&u);
+            u = back.pull(&u, &between);
             if on_the_way.contains(&run.first) {
-                let wrt = start.phi.merge(&start.state).merge(&fixed);
-                let gradient = grad_params(self.loss_on_the_way(of, run.first), &wrt);
+                let slope = self.slope_on_the_way(of, run.first);
                 u.iter_mut().for_each(|u| {
-                    u.iter_mut().zip(gradient.values()).for_each(|(sum, &x)| *sum = *sum + x);
+                    u.iter_mut().zip(&slope).for_each(|(sum, &x)| *sum = *sum + x);
                 });
             }
         }
         u
+    }
+
+    /// The derivatives of the weighted query loss after `k` inner steps with respect to φ and the state there, and to
+    /// everything that the inner loop does not move.
+    fn slope_on_the_way(&self, of: &Trajectory<'g>, k: usize) -> Vec<Var<'g>> {
+        let Moved { phi, state } = &of.places[k];
+        let wrt = phi.merge(state).merge(&self.scope.fixed(&self.omega));
+        grad(self.loss_on_the_way(of, k), wrt.values())
     }
 
     pub(super) fn displacement(&self, trajectory: &Trajectory<'g>) -> Vars<'g> {

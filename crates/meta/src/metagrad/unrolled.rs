@@ -11,7 +11,7 @@ use crate::{Algorithm, MetaGradient, Problem};
 
 pub(super) struct Unrolled {
     program: Compiled,
-    /// Support losses among the outputs: K, or K + 1.
+    /// Number of support losses among the outputs: K, or K + 1.
     losses: usize,
     /// Whether the query set is used.
     query: bool,
@@ -19,7 +19,7 @@ pub(super) struct Unrolled {
 
 pub(super) struct Memory {
     workspace: Workspace,
-    /// Whether outputs have an entry for each of several tasks.
+    /// Whether outputs have one entry per task, for several tasks.
     grouped: bool,
 }
 
@@ -33,7 +33,7 @@ impl Unrolled {
         let graph = Graph::new();
         let scope = Scope::new(structure, &graph);
         let trace = Trace::new(&scope, structure, problem, algorithm);
-        let mut trajectory = trace.trajectory(structure.path, None);
+        let mut trajectory = trace.base();
         if wants_final_loss(setup) {
             let loss = trace.support_loss(
                 structure.path,
@@ -89,6 +89,7 @@ impl Unrolled {
             fast: &[],
             state: &[],
             cotangent: &[],
+            between: &[],
             totals: &[],
             companion: &[],
             gradients: &[],
@@ -138,7 +139,7 @@ impl Memory {
         n
     }
 
-    /// Reads an output that is a number for each task.
+    /// Reads an output that is one number per task.
     fn scalars(
         &self,
         output: usize,

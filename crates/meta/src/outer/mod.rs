@@ -1,7 +1,7 @@
 //! The outer loop's step: clipping, a schedule, an optimizer.
 //!
-//! All three are plain functions of numbers; the state is named tensors, so that it is saved and restored
-//! as it is.
+//! All three are plain functions of numbers; the state is a set of named tensors, so that it can be saved and restored
+//! directly.
 
 mod clip;
 mod optimizer;

@@ -4,7 +4,7 @@ use innerloop_engine::{Dtype, Params, Tensor};
 
 use super::Element;
 
-/// What turns a meta-gradient `g` into a step of the meta-parameters `ω`, with rate `η`.
+/// Turns a meta-gradient `g` into a step of the meta-parameters `ω`, with rate `η`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
     /// `v ← μ v + g + λ ω;  ω ← ω − η v`. With Reptile, `η` is the paper's ε.
@@ -45,7 +45,7 @@ pub struct OptimizerState {
 }
 
 impl OptimizerState {
-    /// Nothing seen yet.
+    /// A fresh state.
     pub fn new(learned: &Params<Tensor>) -> OptimizerState {
         let zeros = || learned.map(|t| Tensor::zeros(t.dtype(), t.shape()));
         OptimizerState { first: zeros(), second: zeros(), steps: 0 }
@@ -53,8 +53,8 @@ impl OptimizerState {
 }
 
 impl Optimizer {
-    /// Moves the learned part of `omega`, in place. Arithmetic is in double precision; moments and
-    /// parameters are rounded to their element type, which is that of the gradient too.
+    /// Moves the learned part of `omega`, in place. Arithmetic is in double precision; moments and parameters are
+    /// rounded to their element type, which is also that of the gradient.
     #[track_caller]
     pub fn step(
         self,
@@ -103,7 +103,7 @@ impl Optimizer {
                 }
             }
             Optimizer::Adam { beta1, beta2, eps, weight_decay, decoupled } => {
-                // One division and one root an element.
+                // One division and one root per element.
                 let of_m = rate / (1.0 - beta1.powi(t as i32));
                 let of_v = 1.0 / (1.0 - beta2.powi(t as i32));
                 for (((w, g), first), second) in elements.zip(first).zip(second) {

@@ -3,11 +3,11 @@
 /// Course of the rate after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Course {
-    /// Stays.
+    /// It stays constant.
     Constant,
-    /// Falls, or rises, in a straight line to the final rate.
+    /// It moves linearly to the final rate.
     Linear,
-    /// Falls along half a cosine to the final rate.
+    /// It follows half a cosine to the final rate.
     Cosine,
     /// Is multiplied by `factor` again and again: `start · factor^⌊s / every⌋` in the `s`-th iteration after warm-up, counted
     /// from 0.
@@ -28,9 +28,9 @@ pub struct Schedule {
     pub end: f64,
     /// Iterations over which the rate first rises linearly from zero.
     pub warmup: u64,
-    /// All iterations.
+    /// Total number of iterations.
     pub iterations: u64,
-    /// How it goes on from there.
+    /// How it continues from there.
     pub course: Course,
 }
 

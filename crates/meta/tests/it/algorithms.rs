@@ -1,27 +1,30 @@
-//! Every algorithm there is, under names of the tests.
+//! All algorithms, under the names used in the tests.
 
 use innerloop_engine::Key;
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
-    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, Lstm, Maml, MamlPlusPlus,
-    MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot, SignMaml,
-    TruncatedMaml,
+    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, LearnedRates, Lstm, Maml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot,
+    SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Algorithm, Rates, Sharing};
 
-/// Every algorithm under a name of its own: a newcomer is added here, once.
+/// Every algorithm under its own name: a new one is added here, once.
 pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     let inner = || InnerLoop::new(rate);
-    let partly = || InnerLoop { frozen: vec!["features.0.b".into(), "body".into()], ..inner() };
+    let partly = || InnerLoop {
+        frozen: ["features.0.b", "features.1.conv", "body"].map(String::from).to_vec(),
+        ..inner()
+    };
     let uneven = || InnerLoop {
         rates: Rates { default: rate, of: vec![("head.weight".into(), 0.5 * rate)] },
         ..inner()
     };
     let adam = InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 };
     vec![
-        ("maml", Box::new(Maml { inner: uneven(), learn_rates: false })),
-        ("maml, learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
-        ("maml, partly frozen", Box::new(Maml { inner: partly(), learn_rates: true })),
+        ("maml", Box::new(Maml { inner: uneven() })),
+        ("maml, learned rates", Box::new(learned(Maml { inner: inner() }))),
+        ("maml, partly frozen", Box::new(learned(Maml { inner: partly() }))),
         ("fomaml", Box::new(Fomaml { inner: inner() })),
         ("fomaml, partly frozen", Box::new(Fomaml { inner: partly() })),
         ("reptile", Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd })),
@@ -31,12 +34,30 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("meta-curvature, partly frozen", Box::new(MetaCurvature { inner: partly() })),
         ("imaml", Box::new(imaml(uneven()))),
         ("imaml, partly frozen", Box::new(Imaml { damping: 0.5, ..imaml(partly()) })),
-        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("anil, learned rates", Box::new(learned(Anil { inner: inner(), head: "head".into() }))),
+        ("fomaml, learned rates", Box::new(learned(Fomaml { inner: partly() }))),
+        ("boil, learned rates", Box::new(learned(Boil { inner: inner(), head: "head".into() }))),
         (
-            "anil, learned rates",
-            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+            "truncated maml, learned rates",
+            Box::new(learned(TruncatedMaml { inner: partly(), last: 2 })),
         ),
-        ("maml++", plus_plus(Maml { inner: partly(), learn_rates: true })),
+        ("binom-maml, learned rates", Box::new(learned(BinomMaml { inner: partly(), degree: 1 }))),
+        ("hf-maml, learned rates", Box::new(learned(HfMaml { inner: partly(), epsilon: 1e-2 }))),
+        (
+            "fomaml in windows, learned rates",
+            windowed(Box::new(learned(Fomaml { inner: partly() })), Sharing::Forward(2)),
+        ),
+        (
+            "shot on fomaml, learned rates",
+            shot(
+                Box::new(learned(Fomaml { inner: partly() })),
+                Distance::Parameters,
+                Role::Reference,
+            ),
+        ),
+        ("lstm in windows", windowed(Box::new(lstm(&[])), Sharing::Forward(2))),
+        ("maml++", plus_plus(learned(Maml { inner: partly() }))),
         ("fomaml++", plus_plus(Fomaml { inner: partly() })),
         ("truncated maml++", plus_plus(TruncatedMaml { inner: partly(), last: 2 })),
         ("binom-maml++", plus_plus(BinomMaml { inner: partly(), degree: 1 })),
@@ -45,19 +66,11 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("momentum++", plus_plus(multi_step(inner(), Sharing::None, 0.5))),
         (
             "shot on maml++",
-            shot(
-                plus_plus(Maml { inner: uneven(), learn_rates: true }),
-                Distance::Outputs,
-                Role::Reference,
-            ),
+            shot(plus_plus(learned(Maml { inner: uneven() })), Distance::Outputs, Role::Reference),
         ),
         (
             "annealed maml",
-            Box::new(MamlPlusPlus::new(
-                Box::new(Maml { inner: inner(), learn_rates: true }),
-                0.0,
-                0.5,
-            )),
+            Box::new(MamlPlusPlus::new(Box::new(learned(Maml { inner: inner() })), 0.0, 0.5)),
         ),
         ("protonet", Box::new(Protonet)),
         (
@@ -97,16 +110,16 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ),
         (
             "multi-step, learned rates",
-            windowed(Box::new(Maml { inner: partly(), learn_rates: true }), Sharing::Forward(2)),
+            windowed(Box::new(learned(Maml { inner: partly() })), Sharing::Forward(2)),
         ),
         (
             "multi-step, backward, learned rates",
-            windowed(Box::new(Maml { inner: partly(), learn_rates: true }), Sharing::Backward(2)),
+            windowed(Box::new(learned(Maml { inner: partly() })), Sharing::Backward(2)),
         ),
         (
             "anil in windows",
             windowed(
-                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+                Box::new(learned(Anil { inner: inner(), head: "head".into() })),
                 Sharing::Forward(2),
             ),
         ),
@@ -141,7 +154,7 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         (
             "shot on maml",
             shot(
-                Box::new(Maml { inner: uneven(), learn_rates: true }),
+                Box::new(learned(Maml { inner: uneven() })),
                 Distance::ReferenceToTarget,
                 Role::Reference,
             ),
@@ -153,7 +166,7 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         (
             "shot on anil",
             shot(
-                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false }),
+                Box::new(Anil { inner: inner(), head: "head".into() }),
                 Distance::Outputs,
                 Role::Target,
             ),
@@ -174,6 +187,21 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
                 Role::Reference,
             ),
         ),
+        ("shot on truncated maml", {
+            let base = Box::new(TruncatedMaml { inner: inner(), last: 1 });
+            let mut shot = Shot::new(base, 0.5, Distance::Outputs, (Role::Reference, 1));
+            // After two steps both inner loops have taken the same first one.
+            shot.travel = 0.5;
+            Box::new(shot)
+        }),
+        (
+            "truncated momentum, partly frozen",
+            Box::new(MultiStep::new(
+                Box::new(TruncatedMaml { inner: partly(), last: 2 }),
+                Sharing::None,
+                0.5,
+            )),
+        ),
         (
             "shot on momentum",
             shot(
@@ -183,7 +211,7 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
             ),
         ),
         ("shot before maml", {
-            let base = Box::new(Maml { inner: partly(), learn_rates: true });
+            let base = Box::new(learned(Maml { inner: partly() }));
             let mut shot = Shot::new(base, 0.0, Distance::Outputs, (Role::Reference, 1));
             shot.pretraining = Some(Pretraining { until: 0.0, projector: None });
             Box::new(shot)
@@ -203,16 +231,21 @@ pub(crate) fn lstm(frozen: &[&str]) -> Lstm {
     Lstm { frozen: frozen.iter().map(ToString::to_string).collect(), key: Key::new(97) }
 }
 
-/// MAML++'s multi-step loss over the whole of training around another method.
+/// Another method with learned rates.
+pub(crate) fn learned(base: impl Algorithm + 'static) -> LearnedRates {
+    LearnedRates::new(Box::new(base))
+}
+
+/// MAML++'s multi-step loss over the whole of training, wrapping another method.
 pub(crate) fn plus_plus(base: impl Algorithm + 'static) -> Box<dyn Algorithm> {
     Box::new(MamlPlusPlus::new(Box::new(base), 1.0, 0.0))
 }
 
 pub(crate) fn multi_step(inner: InnerLoop, sharing: Sharing, momentum: f64) -> MultiStep {
-    MultiStep::new(Box::new(Maml { inner, learn_rates: false }), sharing, momentum)
+    MultiStep::new(Box::new(Maml { inner }), sharing, momentum)
 }
 
-/// Another method in windows.
+/// Another method with windows.
 pub(crate) fn windowed(base: Box<dyn Algorithm>, sharing: Sharing) -> Box<dyn Algorithm> {
     Box::new(MultiStep::new(base, sharing, 0.0))
 }
@@ -244,5 +277,5 @@ pub(crate) fn adapts_as_trained(algorithm: &dyn Algorithm) -> bool {
 }
 
 pub(crate) fn maml(rate: f64) -> Maml {
-    Maml { inner: InnerLoop::new(rate), learn_rates: false }
+    Maml { inner: InnerLoop::new(rate) }
 }

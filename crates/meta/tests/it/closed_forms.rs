@@ -9,7 +9,7 @@ use innerloop_meta::algorithms::{
 };
 use innerloop_meta::{Rates, Setup, Sharing, minibatch, rate_name};
 
-use crate::algorithms::{imaml, multi_step};
+use crate::algorithms::{imaml, learned, multi_step};
 use crate::forms::{Form, Vector, adjoint, all, assert_vector, minus, trajectory, vector};
 use crate::problems::{N, STRATEGIES, Support, by, flat, norm, quadratic, run, run_in};
 
@@ -26,7 +26,7 @@ fn maml_fomaml_and_reptile() {
         let moved = minus(&phi[0], &[1.0; N], &phi[steps]);
         for strategy in STRATEGIES {
             let setup = by(strategy, steps);
-            let maml = case.run(&Maml { inner: inner.clone(), learn_rates: false }, setup);
+            let maml = case.run(&Maml { inner: inner.clone() }, setup);
             assert!(norm(&maml.gradient) >= 1e-3, "a degenerate problem");
             assert_vector("maml", &vector(&maml.gradient), &g);
             assert_vector("fast weights", &vector(&maml.fast), &phi[steps]);
@@ -46,7 +46,7 @@ fn reptile_moves_towards_the_minimum() {
     let case = quadratic(1, Support::Quadratic);
     let task = case.task(0);
     let form = Form::mean(&task.support, &[0]);
-    // θ* by gradient descent run to the end: the largest eigenvalue of A is below its trace.
+    // θ* by gradient descent run to convergence: the largest eigenvalue of A is below its trace.
     let trace: f64 = (0..N).map(|i| form.a[i][i]).sum();
     let mut minimum = [0.0; N];
     for _ in 0..2000 {
@@ -69,7 +69,7 @@ fn reptile_moves_towards_the_minimum() {
 fn anil() {
     let case = quadratic(2, Support::Quadratic);
     let head_only = std::array::from_fn(|i| if i < 2 { 0.0 } else { case.rate });
-    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
     for steps in [0, 1, 4] {
         let rates = vec![head_only; steps];
         let (form, phi, v) = trajectory(&case, &case.task(0), &rates);
@@ -118,9 +118,8 @@ fn sign_maml() {
     }
 }
 
-/// A quadratic's Hessian is the same everywhere: `(I − αA)^L v`, `Σ_{l≤L} C(K, l) (−αA)^l v`, and
-/// differences without an error. The steps' minibatches have Hessians of their own, which tells
-/// `H_1 H_2` from `H_2 H_1`.
+/// A quadratic's Hessian is the same everywhere: `(I − αA)^L v`, `Σ_{l≤L} C(K, l) (−αA)^l v`, and differences without
+/// an error. The steps' minibatches have different Hessians, which distinguishes `H_1 H_2` from `H_2 H_1`.
 #[test]
 fn truncated_binomial_and_differences() {
     let case = quadratic(4, Support::Quadratic);
@@ -167,8 +166,7 @@ fn truncated_binomial_and_differences() {
     }
 }
 
-/// `(I − αWA)^M v` with the windows' big steps, or with the trajectory of small ones; the last window is
-/// shorter.
+/// `(I − αWA)^M v` with the windows' big steps, or with the trajectory of small ones; the last window is shorter.
 #[test]
 fn multi_step_estimation() {
     let case = quadratic(2, Support::Quadratic);
@@ -257,8 +255,8 @@ fn meta_sgd() {
     }
 }
 
-/// `φ*` solves `(A + λI) φ = b + λθ`, and `G` solves `((1 + δ) I + A/λ) G = v`; five steps of conjugate
-/// gradients are enough for five unknowns.
+/// `φ*` solves `(A + λI) φ = b + λθ`, and `G` solves `((1 + δ) I + A/λ) G = v`; five steps of conjugate gradients are
+/// enough for five unknowns.
 #[test]
 fn implicit_maml() {
     let case = quadratic(2, Support::Quadratic);
@@ -278,14 +276,14 @@ fn implicit_maml() {
             assert_vector("the system", &product, &v);
         }
     }
-    // Without curvature one step solves it, and the others find nothing left to do.
+    // Without curvature one step solves it, and the others have nothing left to do.
     let case = quadratic(2, Support::Linear);
     for strategy in STRATEGIES {
         let got = case.run(&imaml(InnerLoop::new(case.rate)), by(strategy, 3));
         let v = Form::mean(&case.task(0).query, &[0]).gradient(&vector(&got.fast));
         assert_vector("no curvature", &vector(&got.gradient), &v);
     }
-    // A system that is not positive along the gradient of the query loss leaves that gradient.
+    // A system that is not positive along the gradient of the query loss returns that gradient.
     let case = quadratic(2, Support::Quadratic);
     for strategy in STRATEGIES {
         let algorithm = Imaml { damping: -100.0, ..imaml(InnerLoop::new(case.rate)) };
@@ -326,7 +324,7 @@ fn learned_rates() {
     let case = quadratic(2, Support::Quadratic);
     let of = vec![("head".to_string(), 0.03)];
     let inner = InnerLoop { rates: Rates { default: 0.1, of }, frozen: Vec::new() };
-    let algorithm = Maml { inner, learn_rates: true };
+    let algorithm = learned(Maml { inner });
     let steps = 3;
     let mut meta = case.meta(&algorithm, steps);
     assert_eq!(meta.omega[&rate_name("body")], Tensor::full(Dtype::F64, &[3], 0.1));
@@ -355,7 +353,7 @@ fn learned_rates() {
     }
 }
 
-/// Every step sees the mean of the examples that `minibatch` names.
+/// Every step sees the mean of the examples that `minibatch` selects.
 #[test]
 fn minibatches() {
     let case = quadratic(4, Support::Quadratic);
@@ -379,8 +377,8 @@ fn minibatches() {
     }
 }
 
-/// Adam with β₁ = 0 from a zero state: `v = (1 − β₂) g²` and the correction make the first step
-/// `α g / (|g| + ε)`. The state is carried on and is that of the recursion written out.
+/// Adam with β₁ = 0 from a zero state: `v = (1 − β₂) g²` and the correction make the first step `α g / (|g| + ε)`. The
+/// state that is carried on equals that of the recursion written out.
 #[test]
 fn reptile_with_adam() {
     let case = quadratic(1, Support::Quadratic);

@@ -1,4 +1,4 @@
-//! One suite over all algorithms.
+//! One suite for all algorithms.
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::algorithms::{InnerLoop, Maml};
@@ -8,7 +8,7 @@ use innerloop_meta::{
     TaskResult, minibatch,
 };
 
-use crate::algorithms::{adapts_as_trained, algorithms, maml};
+use crate::algorithms::{adapts_as_trained, algorithms, learned, maml};
 use crate::problems::{
     Case, STRATEGIES, Support, Task, assert_results, assert_same, by, conv, flat, mlp, normalised,
     quadratic, run, run_in,
@@ -38,7 +38,7 @@ fn adapt(
     (evaluation, fast)
 }
 
-/// Mean query loss after adaptation to tasks that are not trained on.
+/// Mean query loss after adaptation to tasks not used in training.
 fn score(case: &Case, algorithm: &dyn Algorithm, steps: usize, meta: &MetaState) -> f64 {
     let one = |i| adapt(case, algorithm, (steps, steps), meta, &case.task(i)).0.query_losses[steps];
     (1000..1008).map(one).sum::<f64>() / 8.0
@@ -258,7 +258,7 @@ fn adaptation_on_minibatches_is_that_of_training() {
 #[test]
 fn longer_adaptation_repeats_the_last_rate() {
     let case = mlp(6, 4);
-    let algorithm = Maml { inner: InnerLoop::new(case.rate), learn_rates: true };
+    let algorithm = learned(Maml { inner: InnerLoop::new(case.rate) });
     let with_rates = |rates: &[f64]| {
         let mut meta = case.meta(&algorithm, rates.len());
         let names = meta.omega.names().to_vec();
@@ -302,7 +302,7 @@ fn minibatches_go_through_the_examples() {
         if examples > 4 {
             assert!(orders.windows(2).any(|pair| pair[0] != pair[1]), "passes are shuffled anew");
         }
-        // A pure function of its arguments: steps may be asked for in any order.
+        // A pure function of its arguments: steps may be requested in any order.
         let again = minibatch(key, examples, batch, steps - 1);
         assert_eq!(again, drawn[drawn.len() - batch..]);
     }
@@ -311,7 +311,7 @@ fn minibatches_go_through_the_examples() {
     assert!(other, "tasks have orders of their own");
 }
 
-/// The learned names are those of the gradient, and the numbers have the right places.
+/// The learned names are those of the gradient, and the values are in the right places.
 #[test]
 fn gradients_have_the_structure_of_what_is_learned() {
     let case = mlp(6, 4);
@@ -341,7 +341,7 @@ fn a_worker_of_another_strategy_is_refused() {
     run_in(&a, &mut b.worker(Dtype::F64), &meta, &case.task(0), Dtype::F64);
 }
 
-/// Fresh values: rates as the algorithm says, variances one, everything else carried zero.
+/// Initial values: rates as the algorithm says, variances one, everything else carried zero.
 #[test]
 fn a_run_starts_from_these_values() {
     let case = normalised(2);

@@ -1,4 +1,4 @@
-//! What the diagnostics say, on quadratics where all of it is known, and for every algorithm.
+//! What the diagnostics report, on quadratics where all of it is known, and for every algorithm.
 
 use innerloop_engine::Dtype;
 use innerloop_meta::algorithms::{
@@ -27,7 +27,7 @@ fn diagnose(
 }
 
 fn maml(rate: f64) -> Box<dyn Algorithm> {
-    Box::new(Maml { inner: InnerLoop::new(rate), learn_rates: false })
+    Box::new(Maml { inner: InnerLoop::new(rate) })
 }
 
 fn dot(a: &Vector, b: &Vector) -> f64 {
@@ -48,7 +48,7 @@ fn close(what: &str, got: f64, want: f64) {
     assert!(error <= 1e-9 * want.abs().max(1.0), "{what}: {got}, expected {want}");
 }
 
-/// Largest eigenvalue of a positive `A + shift·I`, less the shift, by the power method.
+/// Largest eigenvalue of a positive `A + shift·I`, minus the shift, by the power method.
 fn top(form: &Form, sign: f64, shift: f64) -> f64 {
     let mut x: Vector = std::array::from_fn(|i| 1.0 + i as f64 / 7.0);
     let mut value = 0.0;
@@ -149,7 +149,7 @@ fn approximations_of_the_gradient_on_a_quadratic() {
     close("similarity", of("gradient similarity, 0.5").cosine, cosine(&corrected, &exact));
 }
 
-/// CAVIA's context is not learned: it counts in no cosine and no norm.
+/// CAVIA's context is not learned: it is part of no cosine and no norm.
 #[test]
 fn a_start_that_is_not_learned_is_not_compared() {
     let case = quadratic(3, Support::Quadratic);
@@ -177,7 +177,7 @@ fn a_start_that_is_not_learned_is_not_compared() {
     assert!(!names.iter().any(of_what_moves), "{names:?}");
 }
 
-/// The reference is differentiated where θ holds the steps, too, as an implicit gradient's minimum is.
+/// The reference is also differentiated through the steps' dependence on θ, like an implicit gradient's minimum.
 #[test]
 fn an_implicit_gradient_is_compared_with_that_through_its_steps() {
     let case = quadratic(3, Support::Quadratic);
@@ -208,7 +208,7 @@ fn an_implicit_gradient_is_compared_with_that_through_its_steps() {
             let ratio = (dot(gradient, gradient) / dot(&exact, &exact)).sqrt();
             close("ratio", alignment.ratio, ratio);
         }
-        // At the minimum both are the same.
+        // At the minimum the two agree.
         let trained = got.alignments[0];
         let off = (trained.cosine - 1.0).abs().max((trained.ratio - 1.0).abs());
         assert_eq!(off <= 1e-4, steps == 60, "{steps} steps: {trained:?}");
@@ -234,7 +234,7 @@ fn without_a_hessian_every_path_is_straight() {
     }
 }
 
-/// Where the inner loop ends the query set has a row of its own, and the support set the last step's.
+/// At the end of the inner loop the query set has its own row, and the support set uses the last step's.
 #[test]
 fn what_depends_on_the_step_is_that_of_training() {
     let steps = 3;

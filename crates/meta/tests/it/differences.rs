@@ -1,4 +1,4 @@
-//! Meta-gradients against central differences of what they are gradients of.
+//! Meta-gradients against central differences of the objectives they belong to.
 
 use innerloop_engine::check::random;
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor};
@@ -10,22 +10,21 @@ use innerloop_meta::{
     StepLosses,
 };
 
-use crate::algorithms::{adapts_as_trained, maml, multi_step, plus_plus};
+use crate::algorithms::{adapts_as_trained, learned, maml, multi_step, plus_plus};
 use crate::problems::{Case, STRATEGIES, Support, by, mlp, norm, normalised, quadratic, run};
 
-/// Why a meta-gradient is refused.
+/// Why a meta-gradient is rejected.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refusal {
     NotFinite,
-    /// The gradient, or its part in a direction, is too small to say anything.
+    /// The gradient, or its part in a direction, is too small to be conclusive.
     Degenerate,
     Differs,
 }
 
-/// Compares the meta-gradient with a fourth-order central difference of `L_Q(φ_K(ω))`, or the
-/// weighted sum of the query losses of all steps, along a random
-/// direction in every learned tensor alone and along one in all. The objective is computed by the forward
-/// programs alone: those of adaptation, where it takes the steps of training.
+/// Compares the meta-gradient with a fourth-order central difference of `L_Q(φ_K(ω))`, or of the weighted sum of the
+/// query losses of all steps, along a random direction in every learned tensor alone and along one in all. The
+/// objective is computed by forward programs only: those of adaptation, if it takes the same steps as training.
 pub(crate) fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Result<(), Refusal> {
     let problem = case.problem.as_ref();
     let learner = case.learner(algorithm, setup);
@@ -98,7 +97,7 @@ pub(crate) fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Res
     Ok(())
 }
 
-/// Every exact algorithm there is, and others with more of their parts in use.
+/// Every exact algorithm, and others that use more of their parts.
 fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     let inner = || InnerLoop::new(rate);
     let without = |frozen: &[&str]| InnerLoop {
@@ -107,14 +106,16 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
     };
     vec![
         ("maml", Box::new(maml(rate))),
-        ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
-        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
+        ("learned rates", Box::new(learned(Maml { inner: inner() }))),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("anil, learned rates", Box::new(learned(Anil { inner: inner(), head: "head".into() }))),
+        ("boil, learned rates", Box::new(learned(Boil { inner: inner(), head: "head".into() }))),
         (
-            "anil, learned rates",
-            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
+            "cavia, learned rates",
+            Box::new(learned(Cavia { inner: inner(), context: "head".into() })),
         ),
-        ("maml++", plus_plus(Maml { inner: inner(), learn_rates: true })),
-        ("anil++", plus_plus(Anil { inner: inner(), head: "head".into(), learn_rates: true })),
+        ("maml++", plus_plus(learned(Maml { inner: inner() }))),
+        ("anil++", plus_plus(learned(Anil { inner: inner(), head: "head".into() }))),
         ("meta-sgd++", plus_plus(MetaSgd { inner: without(&["features.0.b"]) })),
         ("momentum++", plus_plus(multi_step(inner(), Sharing::None, 0.9))),
         ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
@@ -132,10 +133,7 @@ fn exact(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
         ("meta-sgd", Box::new(MetaSgd { inner: inner() })),
         (
             "frozen",
-            Box::new(Maml {
-                inner: without(&["body.gain", "features.1", "head.b"]),
-                learn_rates: true,
-            }),
+            Box::new(learned(Maml { inner: without(&["body.gain", "features.1", "head.b"]) })),
         ),
         ("frozen meta-sgd", Box::new(MetaSgd { inner: without(&["head", "features.0.b"]) })),
     ]
@@ -170,7 +168,7 @@ fn exact_meta_gradients_on_minibatches_are_derivatives() {
     }
 }
 
-/// Pre-training takes no step, so its first-order gradient is the whole one; a task's head has no part in it.
+/// Pre-training takes no step, so its first-order gradient is the whole gradient; a task's head plays no part in it.
 #[test]
 fn the_gradient_of_pre_training_is_a_derivative() {
     for case in [mlp(6, 4), normalised(0), quadratic(3, Support::Quadratic)] {
@@ -185,8 +183,8 @@ fn the_gradient_of_pre_training_is_a_derivative() {
     }
 }
 
-/// An implicit gradient is the derivative of the query loss where inner loop and conjugate gradients have
-/// converged; also that of a body which the inner loop leaves alone.
+/// An implicit gradient is the derivative of the query loss where inner loop and conjugate gradients have converged,
+/// also for a body that the inner loop leaves alone.
 #[test]
 fn implicit_gradients_are_derivatives_at_the_minimum() {
     let steps = 40;
@@ -205,7 +203,7 @@ fn implicit_gradients_are_derivatives_at_the_minimum() {
     }
 }
 
-/// MAML with something wrong about it.
+/// MAML with a deliberate error.
 struct Wrong {
     maml: Maml,
     slip: Slip,
@@ -219,12 +217,12 @@ enum Slip {
     HalfFirstOrder,
     /// No derivative through the rates.
     ConstantRates,
-    /// Says outright that the steps do not depend on ω.
+    /// Claims that the steps do not depend on ω.
     SaysFirstOrder,
-    /// Says that the displacement is the gradient.
+    /// Claims that the displacement is the gradient.
     SaysDisplacement,
     NotANumber,
-    /// A step to a fixed place: the query loss does not depend on θ.
+    /// A step to a fixed point: the query loss does not depend on θ.
     Constant,
 }
 

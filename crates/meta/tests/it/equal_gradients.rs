@@ -46,7 +46,7 @@ impl Problem for Shifts {
 
 #[test]
 fn equal_gradients_have_cotangents_of_their_own() {
-    let maml = Maml { inner: InnerLoop::new(0.3), learn_rates: false };
+    let maml = Maml { inner: InnerLoop::new(0.3) };
     let vector = |x: [f64; 3]| Tensor::from_f64(&[3], x.to_vec());
     let start = [("a", [0.1, 0.5, -0.4]), ("b", [0.7, -0.2, 0.3])];
     let start = start.map(|(name, x)| (name.to_string(), vector(x))).into_iter().collect();

@@ -9,7 +9,7 @@ use crate::problems::{
     STRATEGIES, Support, Task, assert_results, by, conv, mlp, quadratic, run, run_group,
 };
 
-/// Everything in a result of a group is what the task has on its own.
+/// Every value in a group's result equals what the task gives on its own.
 #[test]
 fn tasks_together_are_tasks_one_by_one() {
     for case in [mlp(7, 4), quadratic(4, Support::Quadratic)] {
@@ -42,7 +42,7 @@ fn tasks_together_are_tasks_one_by_one() {
     }
 }
 
-/// A task that goes wrong does so alone, and a group leaves nothing behind.
+/// A task that goes wrong does not affect the others, and a group leaves nothing behind.
 #[test]
 fn tasks_together_do_not_touch_one_another() {
     let case = mlp(6, 4);
@@ -74,7 +74,7 @@ fn what_cannot_be_grouped_runs_one_by_one() {
     let case = conv();
     let setup = Setup { grouping: Grouping::Of(3), ..Setup::new(2) };
     assert_eq!(case.learner(&maml(case.rate), setup).group(), 1);
-    // Groups for a meta-batch are as even as can be and no larger than allowed.
+    // Groups for a meta-batch are as equal as possible and no larger than allowed.
     let case = mlp(6, 4);
     for tasks in [1, 2, 12, 13, 14, 25, 27] {
         let setup = Setup { grouping: Grouping::Auto(tasks), ..Setup::new(1) };

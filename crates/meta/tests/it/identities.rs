@@ -1,17 +1,17 @@
-//! What the algorithms must have in common with each other.
+//! What the algorithms must have in common.
 
 use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature,
-    MetaSgd, Reptile, SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, InnerLoop, InnerOptimizer, LearnedRates, Maml,
+    MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
     Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
     Setup, Sharing, StepLosses, rate_name,
 };
 
-use crate::algorithms::{adapts_as_trained, algorithms, maml, multi_step};
+use crate::algorithms::{adapts_as_trained, algorithms, learned, maml, multi_step};
 use crate::problems::{
     Case, STRATEGIES, Support, assert_results, assert_same, by, conv, flat, mlp, norm, normalised,
     quadratic, run,
@@ -24,7 +24,7 @@ fn frozen(rate: f64, prefixes: &[&str]) -> InnerLoop {
     InnerLoop { frozen, ..InnerLoop::new(rate) }
 }
 
-/// The part of a gradient that is θ's.
+/// The part of a gradient that belongs to θ.
 fn of_theta(gradient: &Params<Tensor>) -> Params<Tensor> {
     gradient.filter(|name| !name.starts_with(RATE_PREFIX))
 }
@@ -49,14 +49,39 @@ fn fomaml_is_maml_without_second_order() {
     }
 }
 
+/// Learned rates do not change a first-order method's gradient; theirs is `−⟨a step's displacement / its rate, q⟩`.
+#[test]
+fn rates_of_first_order_methods() {
+    let (case, steps, rate) = (mlp(6, 4), 3, 0.05);
+    let inner = || InnerLoop::new(rate);
+    let bases = || -> [Box<dyn Algorithm>; 2] {
+        [Box::new(Fomaml { inner: inner() }), Box::new(SignMaml { inner: inner() })]
+    };
+    for strategy in STRATEGIES {
+        for (base, plain) in bases().into_iter().zip(bases()) {
+            let after = |k| case.run(plain.as_ref(), by(strategy, k));
+            let (q, places) = (after(steps).gradient, [0, 1, 2, 3].map(|k| after(k).fast));
+            let got = case.run(&LearnedRates::new(base), by(strategy, steps)).gradient;
+            assert_same(plain.name(), &of_theta(&got), &q, ROUNDING);
+            for (name, q) in q.iter() {
+                let slope = |k: usize| {
+                    let way = places[k].get(name).unwrap().iter().zip(places[k + 1][name].iter());
+                    -way.zip(q.iter()).map(|((a, b), q)| (a - b) / rate * q).sum::<f64>()
+                };
+                let want: Vec<f64> = (0..steps).map(slope).collect();
+                let got = &got[&rate_name(name)];
+                let close = |(got, want): (f64, &f64)| (got - want).abs() <= 1e-10;
+                assert!(got.iter().zip(&want).all(close), "{name}: {got:?}, {want:?}");
+                assert!(want.iter().any(|x| x.abs() >= 1e-6), "{name}: {want:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn anil_lies_between_maml_and_the_plain_gradient() {
     let case = mlp(6, 4);
-    let anil = |head: &str| Anil {
-        inner: InnerLoop::new(case.rate),
-        head: head.into(),
-        learn_rates: false,
-    };
+    let anil = |head: &str| Anil { inner: InnerLoop::new(case.rate), head: head.into() };
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let all_head = case.run(&anil(""), setup);
@@ -65,10 +90,10 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
         let no_head = case.run(&anil("nothing is called this"), setup);
         assert_same("no head", &no_head.gradient, &plain, ROUNDING);
         assert!(no_head.fast.is_empty());
-        // Freezing all but the head is ANIL; freezing all is the plain gradient.
+        // Freezing everything except the head is ANIL; freezing everything gives the plain gradient.
         let freeze = |prefixes: &[&str]| {
             let inner = frozen(case.rate, prefixes);
-            case.run(&Maml { inner, learn_rates: false }, setup)
+            case.run(&Maml { inner }, setup)
         };
         let between = case.run(&anil("head"), setup);
         assert_results("frozen body", &freeze(&["features"]), &between, ROUNDING);
@@ -78,12 +103,12 @@ fn anil_lies_between_maml_and_the_plain_gradient() {
     }
 }
 
-/// CAVIA is ANIL but for what the outer loop learns.
+/// CAVIA is ANIL except for what the outer loop learns.
 #[test]
 fn cavia_leaves_the_start_of_its_context() {
     let case = mlp(6, 4);
     let cavia = Cavia { inner: InnerLoop::new(case.rate), context: "head".into() };
-    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into(), learn_rates: false };
+    let anil = Anil { inner: InnerLoop::new(case.rate), head: "head".into() };
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let (got, want) = (case.run(&cavia, setup), case.run(&anil, setup));
@@ -108,13 +133,13 @@ fn boil_is_maml_with_a_frozen_head() {
         assert_same("all head", &all_head.gradient, &plain, ROUNDING);
         let inner = frozen(case.rate, &["head"]);
         let between = case.run(&boil("head"), setup);
-        let freeze = case.run(&Maml { inner, learn_rates: false }, setup);
+        let freeze = case.run(&Maml { inner }, setup);
         assert_results("frozen head", &freeze, &between, ROUNDING);
     }
 }
 
-/// The first step moves each weight by its rate, and the gradient is that of the query loss where the steps
-/// end: what a derivative through the sign, which is zero, leaves.
+/// The first step moves each weight by its rate, and the gradient is that of the query loss at the end point, since the
+/// derivative of the sign is zero.
 #[test]
 fn sign_maml_moves_by_the_rate() {
     let case = mlp(6, 4);
@@ -132,7 +157,7 @@ fn sign_maml_moves_by_the_rate() {
     }
 }
 
-/// Nothing left out is MAML, everything left out first-order MAML, and in between is neither.
+/// Omitting nothing is MAML, omitting everything first-order MAML; in between it is neither.
 #[test]
 fn truncated_and_binomial_lie_between_fomaml_and_maml() {
     let case = mlp(6, 4);
@@ -154,7 +179,7 @@ fn truncated_and_binomial_lie_between_fomaml_and_maml() {
             let off = |kept| relative_error(&flat(&run(kept).gradient), &flat(&exact.gradient));
             assert!(off(1) >= 1e-3 && off(3) >= 1e-6 && off(3) <= off(1), "{strategy:?}");
         }
-        // Of one step they are the same.
+        // With one step they are the same.
         let one = by(strategy, 1);
         let truncated = case.run(&TruncatedMaml { inner: inner(), last: 1 }, one);
         let binomial = case.run(&BinomMaml { inner: inner(), degree: 1 }, one);
@@ -162,8 +187,8 @@ fn truncated_and_binomial_lie_between_fomaml_and_maml() {
     }
 }
 
-/// A window of one is MAML to the bit, and one of all steps a single step with the sum of the rates; in
-/// between, each costs what it says.
+/// A window of one is MAML to the bit, and a window of all steps is a single step with the sum of the rates; in
+/// between, each has its stated cost.
 #[test]
 fn windows_reach_from_maml_to_one_big_step() {
     let case = mlp(6, 4);
@@ -202,8 +227,8 @@ fn windows_reach_from_maml_to_one_big_step() {
     assert_eq!(counts(&HfMaml { inner: inner(), epsilon: 0.1 }), of(19, 0));
 }
 
-/// The error of the differences falls with the square of their length, and a Hessian of nothing costs
-/// nothing: at a stationary point of the query loss the gradient is zero, not undefined.
+/// The error of the differences falls with the square of their length, and a difference along a zero vector is
+/// harmless: at a stationary point of the query loss the gradient is zero, not undefined.
 #[test]
 fn differences_approach_maml() {
     for case in [mlp(6, 4), normalised(3)] {
@@ -227,14 +252,14 @@ fn differences_approach_maml() {
         let learner = case.learner(&hf, by(strategy, 1));
         let meta = case.meta(&hf, 1);
         let mut task = case.task(0);
-        // The answer asked for is the one given.
+        // The expected answer is the predicted one.
         task.query[1] = run(&learner, &meta, &task).output;
         assert_eq!(norm(&run(&learner, &meta, &task).gradient), 0.0);
     }
 }
 
-/// With equal rates all three take the same steps, and the gradient of a rate is the sum of those of the
-/// rates it stands for.
+/// With equal rates all three take the same steps, and the gradient of a rate is the sum of those of the rates it
+/// stands for.
 #[test]
 fn meta_sgd_and_learned_rates_are_maml_in_theta() {
     let case = mlp(6, 4);
@@ -242,7 +267,7 @@ fn meta_sgd_and_learned_rates_are_maml_in_theta() {
     for strategy in STRATEGIES {
         let setup = by(strategy, 3);
         let plain = case.run(&maml(case.rate), setup);
-        let per_step = case.run(&Maml { inner: inner.clone(), learn_rates: true }, setup);
+        let per_step = case.run(&learned(Maml { inner: inner.clone() }), setup);
         let per_element = case.run(&MetaSgd { inner: inner.clone() }, setup);
         for (name, other) in [("learned rates", &per_step), ("meta-sgd", &per_element)] {
             assert_same(name, &of_theta(&other.gradient), &plain.gradient, ROUNDING);
@@ -260,8 +285,8 @@ fn meta_sgd_and_learned_rates_are_maml_in_theta() {
     }
 }
 
-/// Factors of one are MAML; and a scale of all of a tensor's gradient is in each of its factors, whose gradient
-/// has the trace of that scale's.
+/// Factors of one give MAML; and a common scale of a tensor's gradient is contained in each of its factors, so the
+/// trace of a factor's gradient is that scale's gradient.
 #[test]
 fn meta_curvature_starts_as_maml() {
     for case in [mlp(6, 4), conv()] {
@@ -297,7 +322,7 @@ fn reptile_is_the_inner_gradient_at_one_step() {
     for strategy in STRATEGIES {
         let none = case.run(&reptile, by(strategy, 0));
         assert_eq!(norm(&none.gradient), 0.0, "no step, no displacement");
-        // ∇L_S(θ) is the query gradient of a task that is asked about its support set.
+        // ∇L_S(θ) is the query gradient of a task that is evaluated on its support set.
         let mut task = case.task(0);
         task.query.clone_from(&task.support);
         let plain = maml(case.rate);
@@ -329,7 +354,7 @@ fn a_minibatch_of_everything_is_the_support_set() {
     }
 }
 
-/// Asking for all losses adds the support loss at φ_K and changes nothing else.
+/// Requesting all losses adds the support loss at φ_K and changes nothing else.
 #[test]
 fn all_losses_only_add_one() {
     let case = mlp(6, 4);
@@ -355,7 +380,7 @@ fn all_losses_only_add_one() {
     }
 }
 
-/// Exact, with a state that is handed from task to task.
+/// Exact, with a state that is passed from task to task.
 struct Stateful(Reptile);
 
 impl Algorithm for Stateful {
@@ -401,7 +426,7 @@ fn an_exact_algorithm_with_a_state_that_is_kept_is_refused() {
     Learner::new(case.problem.as_ref(), &Stateful(reptile), Setup::new(2));
 }
 
-/// The comparison that these tests rest on refuses what is not a number, and a tensor that is off.
+/// The comparison behind these tests rejects NaN, and a tensor that is off.
 #[test]
 fn the_comparison_can_fail() {
     let case = mlp(6, 4);

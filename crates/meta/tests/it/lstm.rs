@@ -10,7 +10,7 @@ use crate::problems::{
     Case, STRATEGIES, Support, assert_same, by, classes, mlp, norm, quadratic, run,
 };
 
-/// Sets all elements of a weight of the cells.
+/// Sets all elements of one of the cells' weights.
 fn set(meta: &mut MetaState, name: &str, value: f64) {
     let at = meta.omega.position(&format!("inner_lr.lstm.{name}")).expect("a weight");
     let weight = &mut meta.omega.values_mut()[at];
@@ -26,8 +26,8 @@ fn start(case: &Case, steps: usize, biases: (f64, f64)) -> MetaState {
     meta
 }
 
-/// Without weights, with nothing forgotten, a cell is a step of gradient descent at the rate σ(b_I); what
-/// reaches θ is first-order MAML's gradient.
+/// With zero weights and nothing forgotten, a cell is a step of gradient descent at the rate σ(b_I); the gradient for θ
+/// is first-order MAML's.
 #[test]
 fn a_cell_without_weights_is_gradient_descent() {
     for case in [mlp(6, 4), quadratic(3, Support::Quadratic)] {
@@ -40,7 +40,7 @@ fn a_cell_without_weights_is_gradient_descent() {
             assert_same("fast weights", &got.fast, &want.fast, 1e-12);
             let of_theta = got.gradient.filter(|name| case.theta.get(name).is_some());
             assert_same("gradient", &of_theta, &want.gradient, 1e-12);
-            // And half of everything is forgotten at each step with b_F = 0 and no rate.
+            // With b_F = 0 and no rate, half of everything is forgotten at each step.
             let meta = start(&case, 3, (0.0, -60.0));
             let got = run(&case.learner(&lstm(&[]), setup), &meta, &case.task(0));
             let eighth = case
@@ -51,7 +51,7 @@ fn a_cell_without_weights_is_gradient_descent() {
     }
 }
 
-/// The meta-learner with cells that do not hear the loss, which moves with the parameters.
+/// The meta-learner with cells that ignore the loss, which moves with the parameters.
 struct Deaf(Lstm);
 
 impl Algorithm for Deaf {
@@ -90,8 +90,8 @@ impl Algorithm for Deaf {
     }
 }
 
-/// On a linear support loss inner gradients are constant, so that holding them so leaves the exact derivative, of θ
-/// and of every weight of the cells.
+/// On a linear support loss inner gradients are constant, so holding them constant gives the exact derivative with
+/// respect to θ and every weight of the cells.
 #[test]
 fn the_gradient_is_a_derivative_where_inner_gradients_are_constant() {
     for steps in [1, 2, 4] {

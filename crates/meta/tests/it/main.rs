@@ -1,5 +1,5 @@
-//! Meta-gradients by three routes (unrolled, adjoint, finite differences), closed forms on quadratics, the
-//! algorithms' identities, and one conformance suite over all of them.
+//! Meta-gradients by three routes (unrolled, adjoint, finite differences), closed forms on quadratics, identities
+//! between the algorithms, and one conformance suite for all of them.
 
 mod algorithms;
 mod closed_forms;

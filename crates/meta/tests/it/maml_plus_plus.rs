@@ -1,28 +1,22 @@
-//! MAML++: what its parts leave of MAML and of first-order MAML, and its schedules.
+//! MAML++: what its parts change compared with MAML and first-order MAML, and its schedules.
 
 use innerloop_engine::Params;
 use innerloop_engine::check::relative_error;
-use innerloop_meta::algorithms::{
-    Fomaml, Imaml, InnerLoop, InnerOptimizer, Maml, MamlPlusPlus, Reptile,
-};
-use innerloop_meta::{Algorithm, Derivatives, RATE_PREFIX, Setup, Sharing, Strategy, TaskResult};
+use innerloop_meta::algorithms::{Fomaml, Imaml, InnerLoop, InnerOptimizer, MamlPlusPlus, Reptile};
+use innerloop_meta::{Algorithm, Derivatives, RATE_PREFIX, Setup, Strategy, TaskResult};
 
-use crate::algorithms::{maml, multi_step, plus_plus};
+use crate::algorithms::{learned, maml, plus_plus};
 use crate::problems::{
     Case, STRATEGIES, assert_results, assert_same, by, flat, mlp, normalised, run,
 };
 
 const ROUNDING: f64 = 1e-12;
 
-/// A result when a share `done` of training is over.
+/// A result at a fraction `done` of training.
 fn at(case: &Case, algorithm: &dyn Algorithm, setup: Setup, done: f64) -> TaskResult {
     let mut meta = case.meta(algorithm, setup.steps);
     meta.schedule(algorithm, done);
     run(&case.learner(algorithm, setup), &meta, &case.task(0))
-}
-
-fn learned(rate: f64) -> Maml {
-    Maml { inner: InnerLoop::new(rate), learn_rates: true }
 }
 
 #[test]
@@ -30,10 +24,10 @@ fn with_only_the_last_loss_it_is_maml() {
     for case in [mlp(6, 4), normalised(4)] {
         for strategy in STRATEGIES {
             let setup = by(strategy, 4);
-            let want = case.run(&learned(case.rate), setup);
-            let over = MamlPlusPlus::new(Box::new(learned(case.rate)), 0.1, 0.05);
+            let want = case.run(&learned(maml(case.rate)), setup);
+            let over = MamlPlusPlus::new(Box::new(learned(maml(case.rate))), 0.1, 0.05);
             assert_results("after both phases", &at(&case, &over, setup, 0.5), &want, ROUNDING);
-            let none = MamlPlusPlus::new(Box::new(learned(case.rate)), 0.0, 0.0);
+            let none = MamlPlusPlus::new(Box::new(learned(maml(case.rate))), 0.0, 0.0);
             assert_results("without phases", &at(&case, &none, setup, 0.0), &want, 0.0);
             let early = at(&case, &over, setup, 0.0).gradient;
             assert!(relative_error(&flat(&early), &flat(&want.gradient)) >= 1e-2, "it matters");
@@ -41,15 +35,14 @@ fn with_only_the_last_loss_it_is_maml() {
     }
     for case in [mlp(6, 4), normalised(1)] {
         for strategy in STRATEGIES {
-            let want = case.run(&learned(case.rate), by(strategy, 1));
-            let got = at(&case, plus_plus(learned(case.rate)).as_ref(), by(strategy, 1), 0.0);
+            let want = case.run(&learned(maml(case.rate)), by(strategy, 1));
+            let got = at(&case, plus_plus(learned(maml(case.rate))).as_ref(), by(strategy, 1), 0.0);
             assert_results("one step", &got, &want, 0.0);
         }
     }
 }
 
-/// The meta-gradient is the weighted sum of those of MAML with fewer steps; the loss that is reported is that
-/// of the last.
+/// The meta-gradient is the weighted sum of those of MAML with fewer steps; the reported loss is that of the last step.
 #[test]
 fn a_multi_step_gradient_is_the_sum_of_those_of_its_steps() {
     let (case, steps) = (mlp(6, 4), 4);
@@ -78,14 +71,14 @@ fn annealing_goes_from_first_order_to_second() {
             let setup = by(strategy, 3);
             let theta =
                 |result: TaskResult| result.gradient.filter(|n| !n.starts_with(RATE_PREFIX));
-            let annealed = MamlPlusPlus::new(Box::new(learned(case.rate)), 0.0, 0.5);
+            let annealed = MamlPlusPlus::new(Box::new(learned(maml(case.rate))), 0.0, 0.5);
             let fomaml = Fomaml { inner: InnerLoop::new(case.rate) };
             let first = theta(case.run(&fomaml, setup));
             let before = at(&case, &annealed, setup, 0.49);
             assert_same("before", &theta(before.clone()), &first, ROUNDING);
             let rates = before.gradient.filter(|name| name.starts_with(RATE_PREFIX));
             assert!(flat(&rates).iter().all(|x| x != 0.0), "rates are learned all the same");
-            let exact = case.run(&learned(case.rate), setup);
+            let exact = case.run(&learned(maml(case.rate)), setup);
             assert_results("after", &at(&case, &annealed, setup, 0.5), &exact, ROUNDING);
             assert!(relative_error(&flat(&first), &flat(&theta(exact))) >= 1e-2, "it matters");
         }
@@ -136,12 +129,4 @@ fn an_implicit_gradient_is_of_the_last_loss() {
     let inner = InnerLoop::new(case.rate);
     let imaml = Imaml { inner, proximal: 1.0, iterations: 1, damping: 0.0 };
     case.learner(plus_plus(imaml).as_ref(), by(Strategy::Adjoint, 2));
-}
-
-#[test]
-#[should_panic(expected = "steps that share a gradient have one query loss")]
-fn steps_that_share_a_gradient_have_no_losses_between() {
-    let case = mlp(6, 4);
-    let shared = multi_step(InnerLoop::new(case.rate), Sharing::Forward(2), 0.0);
-    case.learner(plus_plus(shared).as_ref(), by(Strategy::Adjoint, 2));
 }

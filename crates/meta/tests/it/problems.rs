@@ -1,4 +1,4 @@
-//! Small problems that the tests stand on, and the way from them and an algorithm to numbers.
+//! Small problems for the tests, and the path from a problem and an algorithm to numbers.
 
 mod networks;
 mod quadratic;
@@ -9,7 +9,7 @@ use innerloop_meta::{
     Algorithm, Learner, MetaState, Problem, Setup, Strategy, TaskData, TaskResult, Worker,
 };
 
-pub(crate) use networks::{classes, conv, mlp, normalised};
+pub(crate) use networks::{classes, conv, mlp, normalised, ways};
 pub(crate) use quadratic::{N, Support, quadratic};
 
 pub(crate) const STRATEGIES: [Strategy; 2] = [Strategy::Unrolled, Strategy::Adjoint];
@@ -23,7 +23,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// Calls `f` with the task as a learner wants it.
+    /// Calls `f` with the task in the form a learner takes.
     pub(crate) fn with<R>(&self, f: impl FnOnce(TaskData<'_>) -> R) -> R {
         let support: Vec<&Tensor> = self.support.iter().collect();
         let query: Vec<&Tensor> = self.query.iter().collect();
@@ -37,7 +37,7 @@ impl Task {
     }
 }
 
-/// A problem, a place to stand, a rate that suits it, and its tasks.
+/// A problem, a point to evaluate it at, a suitable rate, and its tasks.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) problem: Box<dyn Problem>,
@@ -52,7 +52,7 @@ impl Case {
         (self.draw)(Key::new(61).at(0, i))
     }
 
-    /// The run's values at θ; what is carried is random, as after some training.
+    /// The run's values at θ; carried values are random, as after some training.
     pub(crate) fn meta(&self, algorithm: &dyn Algorithm, steps: usize) -> MetaState {
         let mut meta = MetaState::new(self.problem.as_ref(), algorithm, steps, self.theta.clone());
         meta.carried = meta.carried.map_named(|name, x| draw("carried", name, x.shape(), 0.3));
@@ -105,7 +105,7 @@ pub(crate) fn run_group(
     results
 }
 
-/// A setup that computes the meta-gradient in a certain way.
+/// A setup that computes the meta-gradient with the given strategy.
 pub(crate) fn by(strategy: Strategy, steps: usize) -> Setup {
     Setup { strategy, ..Setup::new(steps) }
 }
@@ -114,7 +114,7 @@ fn draw(stream: &str, name: &str, shape: &[usize], scale: f64) -> Tensor {
     random(Key::new(67).with_stream(stream).with_stream(name), shape, scale)
 }
 
-/// All elements in one row.
+/// All elements in one vector.
 pub(crate) fn flat(params: &Params<Tensor>) -> Tensor {
     let all: Vec<f64> = params.values().iter().flat_map(Tensor::iter).collect();
     Tensor::from_f64(&[all.len()], all)
@@ -124,8 +124,8 @@ pub(crate) fn norm(params: &Params<Tensor>) -> f64 {
     flat(params).iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// The relative error over all of `want` is within the tolerance, and so is that of every tensor that is
-/// not tiny beside the rest.
+/// Asserts that the relative error over all of `want` is within the tolerance, and so is that of every tensor that is
+/// not tiny compared with the rest.
 #[track_caller]
 pub(crate) fn assert_same(name: &str, got: &Params<Tensor>, want: &Params<Tensor>, tolerance: f64) {
     assert_eq!(got.names(), want.names(), "{name}");
@@ -139,7 +139,7 @@ pub(crate) fn assert_same(name: &str, got: &Params<Tensor>, want: &Params<Tensor
     }
 }
 
-/// Everything in two results is the same within the tolerance; values that are not finite never are.
+/// Asserts that all values in two results agree within the tolerance; values that are not finite never do.
 #[track_caller]
 pub(crate) fn assert_results(name: &str, got: &TaskResult, want: &TaskResult, tolerance: f64) {
     let scalars = |r: &TaskResult| {

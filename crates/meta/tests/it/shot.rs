@@ -1,5 +1,5 @@
-//! SHOT's regularizer: its objective by finite differences with the reference held, its closed form on
-//! quadratics, and what it leaves of the method it regularizes.
+//! SHOT's regularizer: its objective by finite differences with the reference held constant, its closed form on
+//! quadratics, and its effect on the method it regularizes.
 
 use innerloop_engine::check::{random, relative_error};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
@@ -8,16 +8,16 @@ use innerloop_meta::algorithms::{
     Reptile, Role, Shot,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Derivatives, Learner, Loss, Point, Problem, Setup, StepLosses,
+    Adapter, Algorithm, Derivatives, Learner, Loss, Point, Problem, Setup, Sharing, StepLosses,
 };
 
-use crate::algorithms::{maml, plus_plus};
+use crate::algorithms::{learned, maml, multi_step, plus_plus};
 use crate::problems::{
     Case, STRATEGIES, Support, Task, assert_results, assert_same, by, classes, flat, mlp, norm,
     quadratic, run,
 };
 
-/// Where an inner loop leads on the query set.
+/// The end point of an inner loop, evaluated on the query set.
 struct Outcome {
     loss: f64,
     output: Tensor,
@@ -106,8 +106,8 @@ fn both(
     (slope, difference)
 }
 
-/// The meta-gradient is the derivative of query loss and distance, computed by other programs and in plain
-/// arithmetic, while the reference stays where it is.
+/// The meta-gradient is the derivative of query loss plus distance, computed by other programs and in plain arithmetic,
+/// while the reference is held constant.
 #[test]
 fn the_gradient_is_that_of_the_objective() {
     let case = classes();
@@ -151,7 +151,7 @@ fn the_gradient_is_that_of_the_objective() {
     }
 }
 
-/// A problem whose query set comes with other inputs for the second inner loop.
+/// A problem whose query set includes other inputs for the second inner loop.
 struct TwoViews(Box<dyn Problem>);
 
 impl Problem for TwoViews {
@@ -193,7 +193,7 @@ impl Problem for TwoViews {
     }
 }
 
-/// Each inner loop is judged on its own view of the queries, the method's query loss on the method's.
+/// Each inner loop is evaluated on its own view of the queries, the method's query loss on the method's view.
 #[test]
 fn the_two_inner_loops_may_see_different_views() {
     let (case, steps, weight) = (classes(), 3, 2.0);
@@ -239,7 +239,7 @@ fn the_two_inner_loops_may_see_different_views() {
     }
 }
 
-/// KL with a reference held is cross-entropy less a constant: the gradients are the same.
+/// KL with a constant reference is cross-entropy minus a constant: the gradients are the same.
 #[test]
 fn divergence_and_cross_entropy_have_one_gradient() {
     let case = classes();
@@ -260,7 +260,7 @@ fn no_weight_is_the_base_method() {
             [
                 Box::new(maml(case.rate)),
                 Box::new(Fomaml { inner: inner() }),
-                Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false }),
+                Box::new(Anil { inner: inner(), head: "head".into() }),
                 Box::new(Boil { inner: inner(), head: "head".into() }),
             ]
         };
@@ -286,7 +286,7 @@ fn no_weight_is_the_base_method() {
     }
 }
 
-/// Where the gradient does not change along the way, target and reference arrive together.
+/// If the gradient does not change along the path, target and reference arrive at the same point.
 #[test]
 fn a_straight_path_costs_nothing() {
     let case = quadratic(2, Support::Linear);
@@ -297,6 +297,12 @@ fn a_straight_path_costs_nothing() {
             let got = case.run(&shot, by(strategy, 4));
             assert_same("linear support loss", &got.gradient, &want.gradient, 1e-11);
         }
+        // With momentum four steps go further than one at four times the rate.
+        let heavy = || multi_step(InnerLoop::new(case.rate), Sharing::None, 0.7);
+        let want = case.run(&heavy(), by(strategy, 4));
+        let shot = Shot::new(Box::new(heavy()), 10.0, Distance::Parameters, (Role::Reference, 2));
+        let got = case.run(&shot, by(strategy, 4));
+        assert_same("momentum", &got.gradient, &want.gradient, 1e-11);
     }
 }
 
@@ -341,8 +347,8 @@ fn a_quadratic_has_a_closed_form() {
     }
 }
 
-/// A one-step target adds a gradient and, where the method is exact, a Hessian product; a reference that is
-/// held adds gradients alone.
+/// A one-step target adds a gradient and, if the method is exact, a Hessian product; a reference that is held constant
+/// adds gradients only.
 #[test]
 fn it_costs_what_it_says() {
     let case = classes();
@@ -373,7 +379,7 @@ fn reptile_is_refused() {
 fn learned_rates_feel_the_target() {
     let case = classes();
     let with = |weight| {
-        let base = Box::new(Maml { inner: InnerLoop::new(case.rate), learn_rates: true });
+        let base = Box::new(learned(Maml { inner: InnerLoop::new(case.rate) }));
         let shot = Shot::new(base, weight, Distance::ReferenceToTarget, (Role::Reference, 1));
         STRATEGIES.map(|strategy| case.run(&shot, by(strategy, 3)).gradient)
     };
@@ -383,7 +389,27 @@ fn learned_rates_feel_the_target() {
     assert!(relative_error(&rates(&a), &rates(&plain)) >= 1e-3);
 }
 
-/// Factors of several matrices at the identity change nothing: the target travels as far as that of MAML.
+/// If rates differ from step to step, the target travels as far as all of them together.
+#[test]
+fn uneven_rates_are_travelled_in_sum() {
+    let case = quadratic(2, Support::Linear);
+    for strategy in STRATEGIES {
+        let gradient = |weight| {
+            let base = Box::new(learned(maml(case.rate)));
+            let shot = Shot::new(base, weight, Distance::Parameters, (Role::Reference, 1));
+            let mut meta = case.meta(&shot, 3);
+            for (i, name) in meta.omega.names().to_vec().iter().enumerate() {
+                if name.starts_with("inner_lr.") {
+                    meta.omega.values_mut()[i] = Tensor::from_f64(&[3], vec![0.02, 0.3, 0.1]);
+                }
+            }
+            run(&case.learner(&shot, by(strategy, 3)), &meta, &case.task(0)).gradient
+        };
+        assert_same("a straight path", &gradient(10.0), &gradient(0.0), 1e-11);
+    }
+}
+
+/// Factors that are several identity matrices change nothing: the target travels as far as that of MAML.
 #[test]
 fn meta_curvature_travels_as_maml_does() {
     let case = classes();
@@ -398,8 +424,8 @@ fn meta_curvature_travels_as_maml_does() {
     }
 }
 
-/// Before ordinary training the objective is the distance to the projected reference, and nothing else; after it
-/// the base method's.
+/// During pre-training the objective is only the distance to the projected reference; afterwards it is the base
+/// method's.
 #[test]
 fn pretraining_is_on_the_distance_alone() {
     let case = classes();

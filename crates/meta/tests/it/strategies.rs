@@ -1,6 +1,7 @@
 //! Both strategies give the same numbers, for every algorithm.
 
-use innerloop_meta::{Losses, MetaGradient, Setup};
+use innerloop_engine::Dtype;
+use innerloop_meta::{Losses, MetaGradient, Setup, Strategy};
 
 use crate::algorithms::{algorithms, maml};
 use crate::identities::ROUNDING;
@@ -33,7 +34,7 @@ fn strategies_agree_on_minibatches_and_on_all_losses() {
         assert_strategies_agree(&mlp(7, 4), setup);
         assert_strategies_agree(&normalised(steps), setup);
     }
-    // No step, so no minibatch is ever taken.
+    // No steps, so no minibatch is ever taken.
     let setup = Setup { batch: Some(3), losses: Losses::All, ..Setup::new(0) };
     assert_strategies_agree(&mlp(7, 4), setup);
 }
@@ -46,6 +47,31 @@ fn strategies_agree_on_a_convolutional_network() {
     let case = conv();
     let [want, got] = STRATEGIES.map(|strategy| case.run(&maml(case.rate), by(strategy, 10)));
     assert_results("conv, 10 steps", &got, &want, ROUNDING);
+}
+
+/// If no step is read again, none is kept: fifty steps take as much memory as five.
+#[test]
+fn memory_grows_with_the_steps_that_are_read_again() {
+    let case = mlp(6, 4);
+    for (name, algorithm) in algorithms(case.rate) {
+        let bytes = |steps| {
+            let setup = by(Strategy::Adjoint, steps);
+            case.learner(algorithm.as_ref(), setup).worker(Dtype::F64).bytes()
+        };
+        let kind = algorithm.meta_gradient();
+        let keeps_nothing = matches!(
+            kind,
+            MetaGradient::FirstOrder | MetaGradient::Displacement | MetaGradient::Implicit { .. }
+        ) && algorithm.loss_weights(5, 0.0).is_none();
+        let grows = bytes(50) - bytes(5);
+        // The rates of each step, and its one-hot row, are inputs, not values kept on the way.
+        let of_inputs = 45 * 8 * 10;
+        if keeps_nothing {
+            assert!(grows <= of_inputs, "{name}: {grows}");
+        } else if kind == MetaGradient::Exact {
+            assert!(grows >= 8 * 45, "{name}: {grows}");
+        }
+    }
 }
 
 #[test]

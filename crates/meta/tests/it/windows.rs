@@ -1,14 +1,14 @@
-//! Windows of inner steps that share a gradient or a Hessian, on every method that can have them.
+//! Windows of inner steps that share a gradient or a Hessian, on every method that supports them.
 
 use innerloop_engine::check::relative_error;
-use innerloop_engine::{Params, Tensor};
+use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_meta::algorithms::{
     Anil, BinomMaml, Boil, Cavia, Fomaml, HfMaml, Imaml, InnerLoop, InnerOptimizer, Maml,
-    MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
+    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Reptile, SignMaml, TruncatedMaml,
 };
-use innerloop_meta::{Algorithm, Derivatives, Rates, Setup, Sharing, Strategy};
+use innerloop_meta::{Algorithm, Derivatives, Rates, Setup, Sharing, Strategy, TaskData};
 
-use crate::algorithms::{imaml, lstm, similarity, windowed};
+use crate::algorithms::{imaml, learned, lstm, similarity, windowed};
 use crate::differences::check;
 use crate::forms::{Vector, assert_vector, minus, trajectory};
 use crate::problems::{
@@ -31,14 +31,11 @@ fn exact(rate: f64) -> Methods {
     };
     let partly = || without(rate, &["features.0.b", "body"]);
     vec![
-        ("maml", Box::new(Maml { inner: uneven(), learn_rates: false })),
-        ("learned rates", Box::new(Maml { inner: inner(), learn_rates: true })),
-        ("partly frozen", Box::new(Maml { inner: partly(), learn_rates: true })),
-        ("anil", Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: false })),
-        (
-            "anil, learned rates",
-            Box::new(Anil { inner: inner(), head: "head".into(), learn_rates: true }),
-        ),
+        ("maml", Box::new(Maml { inner: uneven() })),
+        ("learned rates", Box::new(learned(Maml { inner: inner() }))),
+        ("partly frozen", Box::new(learned(Maml { inner: partly() }))),
+        ("anil", Box::new(Anil { inner: inner(), head: "head".into() })),
+        ("anil, learned rates", Box::new(learned(Anil { inner: inner(), head: "head".into() }))),
         ("boil", Box::new(Boil { inner: inner(), head: "head".into() })),
         ("cavia", Box::new(Cavia { inner: inner(), context: "head".into() })),
         ("meta-sgd", Box::new(MetaSgd { inner: uneven() })),
@@ -47,7 +44,7 @@ fn exact(rate: f64) -> Methods {
     ]
 }
 
-/// The others.
+/// The other methods.
 fn approximate(rate: f64) -> Methods {
     let inner = || InnerLoop::new(rate);
     let partly = || without(rate, &["features.0.b", "body"]);
@@ -83,7 +80,7 @@ fn a_window_of_one_is_none() {
     }
 }
 
-/// What a forward window is differentiated through is the trajectory that shares gradients.
+/// A forward window is differentiated through the trajectory that shares gradients.
 #[test]
 fn forward_windows_are_derivatives() {
     for (steps, window, batch) in [(2, 2, None), (5, 2, None), (4, 3, Some(3))] {
@@ -122,7 +119,7 @@ fn strategies_agree_in_windows() {
     }
 }
 
-/// Backwards, a window changes the gradient alone, and where there is no curvature not even that.
+/// A backward window changes only the gradient, and without curvature not even that.
 #[test]
 fn backward_windows_keep_the_trajectory() {
     let case = mlp(6, 4);
@@ -146,8 +143,8 @@ fn backward_windows_keep_the_trajectory() {
     }
 }
 
-/// Within a window λ stays, and each step's rate meets its own gradient; at its start the Hessian takes all of them:
-/// `∂L_Q/∂α_k = −g_k ∘ λ`, `λ ← λ − A (Σ_k α_k ∘ λ)`.
+/// Within a window λ stays constant, and each step's rate meets its own gradient; at its start the Hessian takes all of
+/// them: `∂L_Q/∂α_k = −g_k ∘ λ`, `λ ← λ − A (Σ_k α_k ∘ λ)`.
 #[test]
 fn rates_learned_through_backward_windows() {
     let case = quadratic(2, Support::Quadratic);
@@ -169,7 +166,7 @@ fn rates_learned_through_backward_windows() {
         }
         lambda = minus(&lambda, &[1.0; N], &form.times(&g_bar));
     }
-    let maml = Maml { inner: InnerLoop::new(case.rate), learn_rates: true };
+    let maml = learned(Maml { inner: InnerLoop::new(case.rate) });
     let algorithm = windowed(Box::new(maml), Sharing::Backward(3));
     for strategy in STRATEGIES {
         let learner = case.learner(algorithm.as_ref(), by(strategy, 7));
@@ -189,7 +186,7 @@ fn rates_learned_through_backward_windows() {
     }
 }
 
-/// Terms left out are those of whole windows.
+/// The omitted terms are those of whole windows.
 #[test]
 fn approximations_in_windows() {
     let case = mlp(6, 4);
@@ -200,7 +197,7 @@ fn approximations_in_windows() {
                 case.run(windowed(base, sharing).as_ref(), by(strategy, steps)).gradient
             };
             let inner = || without(case.rate, &["features.0.b"]);
-            let maml = gradient(Box::new(Maml { inner: inner(), learn_rates: false }));
+            let maml = gradient(Box::new(Maml { inner: inner() }));
             let first = gradient(Box::new(Fomaml { inner: inner() }));
             let truncated = |last| gradient(Box::new(TruncatedMaml { inner: inner(), last }));
             let binomial = |degree| gradient(Box::new(BinomMaml { inner: inner(), degree }));
@@ -214,6 +211,86 @@ fn approximations_in_windows() {
             assert!(off(&binomial(2), &maml) >= 1e-9);
             let fine = gradient(Box::new(HfMaml { inner: inner(), epsilon: 1e-3 }));
             assert!(off(&fine, &maml) <= 1e-5, "{}", off(&fine, &maml));
+        }
+    }
+}
+
+/// With a multi-step loss, the gradient is the weighted sum of those of inner loops that end earlier, within a window
+/// or after it.
+#[test]
+fn losses_within_a_window_count_where_its_steps_lead() {
+    let (case, steps) = (mlp(6, 4), 5);
+    let additive = |rate| {
+        let fewer_steps_leave_out_less = ["reptile", "imaml", "gradient similarity"];
+        let nonlinear = ["truncated maml", "hf-maml"];
+        let of_each_step = ["learned rates", "partly frozen", "anil, learned rates"];
+        let not = [&fewer_steps_leave_out_less[..], &nonlinear, &of_each_step].concat();
+        all(rate).into_iter().filter(move |(name, _)| !not.contains(name))
+    };
+    for sharing in [Sharing::Forward(3), Sharing::Forward(9), Sharing::Backward(2)] {
+        for strategy in STRATEGIES {
+            for (name, base) in additive(case.rate) {
+                let all = MamlPlusPlus::new(windowed(base, sharing), 0.4, 0.0);
+                let mut meta = case.meta(&all, steps);
+                meta.schedule(&all, 0.1);
+                let got = run(&case.learner(&all, by(strategy, steps)), &meta, &case.task(0));
+                let weights = all.loss_weights(steps, 0.1).expect("several steps");
+                let parts: Vec<_> = (1..=steps)
+                    .map(|k| {
+                        let (_, base) = additive(case.rate).find(|(n, _)| *n == name).unwrap();
+                        case.run(windowed(base, sharing).as_ref(), by(strategy, k)).gradient
+                    })
+                    .collect();
+                let want = got.gradient.map_named(|name, x| {
+                    let element =
+                        |i| weights.iter().zip(&parts).map(|(w, g)| w * g[name].get(i)).sum();
+                    Tensor::from_f64(x.shape(), (0..x.len()).map(element).collect())
+                });
+                let name = format!("{name}, {sharing:?}, {strategy:?}");
+                assert_same(&name, &got.gradient, &want, 1e-11);
+                let off = relative_error(&flat(&parts[steps - 1]), &flat(&want));
+                assert!(off >= 1e-2, "{name}: {off}");
+            }
+        }
+    }
+}
+
+/// The step-by-step backward pass through a window agrees with the unrolled graph where losses count within it,
+/// including learned rates, truncation and momentum. Losses that do not count yet leave nothing behind.
+#[test]
+fn strategies_agree_on_losses_within_a_window() {
+    let (steps, momentum) = (5, 0.5);
+    for case in [mlp(6, 4), normalised(steps)] {
+        let methods = || {
+            let momentary: Box<dyn Algorithm> =
+                Box::new(learned(Maml { inner: InnerLoop::new(case.rate) }));
+            let others = all(case.rate).into_iter();
+            others
+                .filter(|(name, _)| !["reptile", "imaml", "gradient similarity"].contains(name))
+                .map(|(name, base)| (name, base, 0.0))
+                .chain([("momentum", momentary, momentum)])
+        };
+        for sharing in [Sharing::Forward(3), Sharing::Backward(2)] {
+            for (name, base, momentum) in methods() {
+                let shared = MultiStep::new(base, sharing, momentum);
+                let all = MamlPlusPlus::new(Box::new(shared), 0.4, 0.0);
+                let name = format!("{}, {name}, {sharing:?}", case.name);
+                let learners = STRATEGIES.map(|strategy| case.learner(&all, by(strategy, steps)));
+                let mut meta = case.meta(&all, steps);
+                let mut workers = learners.each_ref().map(|learner| learner.worker(Dtype::F64));
+                for done in [0.1, 0.5, 0.3] {
+                    meta.schedule(&all, done);
+                    let [want, got] = std::array::from_fn(|i| {
+                        let mut result = learners[i].result(Dtype::F64);
+                        let run = |data: TaskData<'_>| {
+                            learners[i].run(&mut workers[i], &meta, data, &mut result);
+                        };
+                        case.task(0).with(run);
+                        result
+                    });
+                    assert_results(&format!("{name}, {done}"), &got, &want, 1e-12);
+                }
+            }
         }
     }
 }
@@ -252,14 +329,14 @@ fn windows_cost_what_they_say() {
 fn names_tell_of_windows() {
     let name = |base: Box<dyn Algorithm>| windowed(base, Sharing::Forward(2)).name().to_string();
     let inner = || InnerLoop::new(0.1);
-    assert_eq!(name(Box::new(Maml { inner: inner(), learn_rates: true })), "multi_step");
+    assert_eq!(name(Box::new(learned(Maml { inner: inner() }))), "multi_step");
     assert_eq!(name(Box::new(MetaSgd { inner: inner() })), "meta_sgd+window");
 }
 
 #[test]
-#[should_panic(expected = "a rule that is learned on the gradients of single steps shares none")]
+#[should_panic(expected = "gradients that are held constant have no Hessian to share")]
 fn held_gradients_are_not_shared() {
     let case = mlp(6, 4);
-    let algorithm = windowed(Box::new(lstm(&[])), Sharing::Forward(2));
+    let algorithm = windowed(Box::new(lstm(&[])), Sharing::Backward(2));
     case.learner(algorithm.as_ref(), by(Strategy::Adjoint, 2));
 }

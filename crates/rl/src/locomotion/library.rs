@@ -1,7 +1,8 @@
-//! MuJoCo's C library, loaded while the program runs. All that is unsafe about it is in this file.
+//! MuJoCo's C library, loaded at run time. All unsafe code for it is in this file.
 //!
 //! Only functions are called, so that no layout of C's structures has to be known, with one exception: contact forces
-//! have no function, so their pointer is read at its place in `mjData`. Hence one version is accepted, [`VERSION`].
+//! have no accessor function, so their pointer is read at its offset in `mjData`. Hence only one version is accepted,
+//! [`VERSION`].
 
 #![allow(unsafe_code, reason = "calls a C library")]
 
@@ -16,10 +17,10 @@ use libloading::Library;
 
 use super::ADVICE;
 
-/// The version whose `mujoco.h` is followed here, and whose rollouts tests replay.
+/// The version whose `mujoco.h` this file follows, and whose rollouts the tests replay.
 const VERSION: &str = "3.17.0";
 
-/// `offsetof(mjData, cfrc_ext)` of [`VERSION`] on 64-bit systems, the only ones it is for.
+/// `offsetof(mjData, cfrc_ext)` of [`VERSION`] on 64-bit systems, the only ones supported.
 const CFRC_EXT: usize = 161_464;
 
 /// `mjSAMEFRAME_BODY` of `mjtSameFrame`.
@@ -57,7 +58,7 @@ struct RawData {
 
 macro_rules! mujoco {
     ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// Functions of the library, which stays loaded for good.
+        /// Functions of the library, which is never unloaded.
         #[derive(Clone, Copy)]
         #[allow(non_snake_case, reason = "C's names")]
         pub(super) struct Mujoco {
@@ -67,9 +68,9 @@ macro_rules! mujoco {
         impl Mujoco {
             /// # Safety
             ///
-            /// The library is MuJoCo's of [`VERSION`], and stays loaded.
+            /// The library must be MuJoCo's of [`VERSION`], and must stay loaded.
             unsafe fn functions(library: &Library) -> Result<Mujoco, libloading::Error> {
-                // SAFETY: the types are those of `mujoco.h`.
+                // SAFETY: the types are those declared in `mujoco.h`.
                 unsafe { Ok(Mujoco { $($name: *library.get(stringify!($name))?,)* }) }
             }
         }
@@ -91,7 +92,7 @@ mujoco! {
     mj_local2Global: fn(*mut RawData, *mut f64, *mut f64, *const f64, *const f64, c_int, u8);
 }
 
-/// Names of the library's file, the surest first.
+/// Names of the library's file, the most specific first.
 fn names() -> &'static [&'static str] {
     if cfg!(target_os = "windows") {
         &["mujoco.dll"]
@@ -102,7 +103,7 @@ fn names() -> &'static [&'static str] {
     }
 }
 
-/// The library's file, where its path or the folder that holds it is given.
+/// The library's file, given its path or the folder that holds it.
 fn file(place: &Path) -> Result<PathBuf, String> {
     let wanted = names().join(" or ");
     let place = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
@@ -121,7 +122,7 @@ fn file(place: &Path) -> Result<PathBuf, String> {
     Ok(place)
 }
 
-/// What the system's loader says, which is behind the error's own words.
+/// The system loader's message, which the error's own text leaves out.
 fn cause(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
@@ -142,8 +143,8 @@ impl Mujoco {
         };
         let mut failures = Vec::new();
         for file in files {
-            // SAFETY: loading a library runs its code; MuJoCo's may run at any time, and its name or the user says
-            // that this is MuJoCo's.
+            // SAFETY: loading a library runs its code; MuJoCo's may run at any time, and the name or the user says that
+            // this is MuJoCo's.
             match unsafe { Library::new(&file) } {
                 Ok(library) => {
                     return Mujoco::of(library).map_err(|why| format!("{} {why}", file.display()));
@@ -163,42 +164,42 @@ impl Mujoco {
             CStr::from_ptr(version()).to_string_lossy().into_owned()
         };
         check_version(&version)?;
-        // SAFETY: it calls itself MuJoCo of the version.
+        // SAFETY: the library identifies itself as MuJoCo of this version.
         let mujoco = unsafe { Mujoco::functions(&library) }.map_err(stranger)?;
-        // Its functions are called as long as the program runs.
+        // Its functions are called for as long as the program runs.
         std::mem::forget(library);
         Ok(mujoco)
     }
 }
 
-/// A compiled model, which does not change.
+/// A compiled model, which is immutable.
 pub(super) struct Model {
     mujoco: Mujoco,
     raw: NonNull<RawModel>,
 }
 
-// SAFETY: every function takes the model as constant, but for the one that ends it, which owns it; MuJoCo allows any
-// number of threads to simulate one model.
+// SAFETY: every function takes the model as constant, except for the one that frees it, which owns it; MuJoCo allows
+// any number of threads to simulate one model.
 unsafe impl Send for Model {}
-// SAFETY: the same.
+// SAFETY: as above.
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// The model in an XML file; an error is MuJoCo's words.
+    /// The model in an XML file; errors are MuJoCo's own messages.
     pub(super) fn load(mujoco: Mujoco, file: &Path) -> Result<Model, String> {
         let path = CString::new(file.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;
         let mut words = [0_u8; 1000];
         let (to, len) = (words.as_mut_ptr().cast(), words.len() as c_int);
-        // SAFETY: the path ends with zero; without a virtual file system; `words` is as long as is said.
+        // SAFETY: the path ends with zero; no virtual file system is given; `words` is as long as stated.
         let raw = unsafe { (mujoco.mj_loadXML)(path.as_ptr(), null(), to, len) };
         let words = CStr::from_bytes_until_nul(&words).unwrap_or_default().to_string_lossy();
         let raw = NonNull::new(raw).ok_or_else(|| words.trim().to_string())?;
         Ok(Model { mujoco, raw })
     }
 
-    /// Numbers in a part of the state.
+    /// Number of values in a part of the state.
     pub(super) fn len(&self, part: Part) -> usize {
-        // SAFETY: the model is whole, the bit one of `mjtState`.
+        // SAFETY: the model is valid, and the bit is one of `mjtState`.
         let len = unsafe { (self.mujoco.mj_stateSize)(self.raw.as_ptr(), part as c_int) };
         usize::try_from(len).expect("a size")
     }
@@ -211,7 +212,7 @@ impl Model {
 
 impl Drop for Model {
     fn drop(&mut self) {
-        // SAFETY: made by MuJoCo, ended once; simulations hold the model by an `Arc`.
+        // SAFETY: made by MuJoCo and freed once; simulations hold the model by an `Arc`.
         unsafe { (self.mujoco.mj_deleteModel)(self.raw.as_ptr()) }
     }
 }
@@ -228,28 +229,28 @@ unsafe impl Send for Simulation {}
 impl Simulation {
     /// In the model's initial state.
     pub(super) fn new(model: Arc<Model>) -> Simulation {
-        // SAFETY: the model is whole.
+        // SAFETY: the model is valid.
         let raw = unsafe { (model.mujoco.mj_makeData)(model.raw.as_ptr()) };
         let raw = NonNull::new(raw).expect("memory for a simulation");
         Simulation { model, raw }
     }
 
     fn call(&mut self, function: unsafe extern "C" fn(*const RawModel, *mut RawData)) {
-        // SAFETY: the simulation was made for this model, and is this handle's alone.
+        // SAFETY: the simulation was made for this model, and only this handle refers to it.
         unsafe { function(self.model.raw.as_ptr(), self.raw.as_ptr()) }
     }
 
-    /// Back to the model's initial state.
+    /// Returns to the model's initial state.
     pub(super) fn reset(&mut self) {
         self.call(self.model.mujoco.mj_resetData);
     }
 
-    /// Computes what follows from the state, without moving it.
+    /// Computes everything that follows from the state, without advancing it.
     pub(super) fn forward(&mut self) {
         self.call(self.model.mujoco.mj_forward);
     }
 
-    /// One time step.
+    /// Advances by one time step.
     pub(super) fn step(&mut self) {
         self.call(self.model.mujoco.mj_step);
     }
@@ -281,7 +282,8 @@ impl Simulation {
         let mut to = [0.0; 3];
         let (raw, place, none) = (self.raw.as_ptr(), to.as_mut_ptr(), null_mut());
         let origin = [0.0; 3];
-        // SAFETY: the body is one of the model's, place and origin have three numbers. Orientations are not asked for.
+        // SAFETY: the body is one of the model's; position and origin have three numbers each. No orientation is
+        // requested.
         unsafe {
             let local_to_global = self.model.mujoco.mj_local2Global;
             local_to_global(raw, place, none, origin.as_ptr(), none, body as c_int, SAMEFRAME_BODY);
@@ -292,8 +294,8 @@ impl Simulation {
     /// `cfrc_ext`: torque and force of contacts on each body, `[bodies · 6]`, as last computed.
     pub(super) fn contact_forces(&self) -> &[f64] {
         let len = self.model.bodies() * WRENCH;
-        // SAFETY: in this version `mjData` has there a pointer to `[bodies · 6]` numbers, zeros at first, which live
-        // as long as the simulation and which only functions that take it as mutable write.
+        // SAFETY: in this version `mjData` has at this offset a pointer to `[bodies · 6]` numbers, initially zero,
+        // which live as long as the simulation and which only functions that take it as mutable write.
         unsafe {
             let pointer = self.raw.as_ptr().cast::<u8>().add(CFRC_EXT).cast::<*const f64>().read();
             slice::from_raw_parts(pointer, len)
@@ -303,7 +305,7 @@ impl Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        // SAFETY: made by MuJoCo, ended once, before its model.
+        // SAFETY: made by MuJoCo and freed once, before its model.
         unsafe { (self.model.mujoco.mj_deleteData)(self.raw.as_ptr()) }
     }
 }

@@ -1,7 +1,7 @@
-//! Robots that run, simulated by MuJoCo: Finn, Abbeel, Levine 2017, arXiv 1703.03400, section 5.3.
+//! Running robots, simulated by MuJoCo: Finn, Abbeel, Levine 2017, arXiv 1703.03400, section 5.3.
 //!
-//! A task is a direction d, forward or backward with equal chance, or a speed v*. With v the mean velocity along
-//! x over a step, a the action clipped to ±1 and c the contact forces on all bodies, clipped to ±1:
+//! A task is a direction d, forward or backward with equal probability, or a speed v*. With v the mean velocity along x
+//! over a step, a the action clipped to ±1 and c the contact forces on all bodies, clipped to ±1:
 //!
 //! ```text
 //!                direction, d = ±1                              speed
@@ -9,12 +9,12 @@
 //! Ant            d v − 0.005 |a|² − 0.0005 |c|² + 0.05          the same with 1 − |v − v*| for d v,  v* ~ U[0, 3]
 //! ```
 //!
-//! An episode ends after 200 steps; Ant's also where a coordinate is not finite, or the torso's height not
-//! within [0.2, 1].
+//! An episode ends after 200 steps; Ant's also ends when a coordinate is not finite or the torso's height is outside
+//! [0.2, 1].
 //!
-//! Departures: bodies, five frames a step, velocity, observations and initial noise are those of Gymnasium's
-//! HalfCheetah-v5 and Ant-v5. The paper's code has rllab's models of the same robots, with other time steps; it
-//! takes the velocity of the centre of mass, and shows that centre to the policy.
+//! Departures: bodies, five frames per step, velocity, observations and initial noise are those of Gymnasium's
+//! HalfCheetah-v5 and Ant-v5. The paper's code has rllab's models of the same robots, with other time steps; it uses
+//! the velocity of the centre of mass, and includes that centre in the observation.
 
 mod library;
 mod simulator;
@@ -26,10 +26,10 @@ use rand::RngExt;
 
 use crate::{MakeEnvironment, Sight};
 
-/// What runs.
+/// The robot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Robot {
-    /// A plane animal of two legs; 17 observations, 6 torques.
+    /// A planar two-legged robot; 17 observations, 6 torques.
     HalfCheetah,
     /// A torso on four legs; 105 observations, contact forces among them, 8 torques.
     Ant,
@@ -49,16 +49,16 @@ pub enum Target {
 pub struct Locomotion {
     /// The robot.
     pub robot: Robot,
-    /// What tasks differ in.
+    /// How tasks differ.
     pub target: Target,
-    /// Whether observations end with the task's direction or speed, which an oracle sees.
+    /// Whether observations end with the task's direction or speed, as an oracle sees it.
     pub sight: Sight,
 }
 
 /// Steps of an episode.
 const HORIZON: usize = 200;
 
-/// What to do where library or model is missing.
+/// What to do when the library or a model is missing.
 const ADVICE: &str = "`pip install mujoco==3.17.0 gymnasium` has library and models: name the packages' folders \
     `mujoco` in the environment variable INNERLOOP_MUJOCO and `gymnasium/envs/mujoco/assets` in \
     INNERLOOP_MUJOCO_MODELS (docs/reinforcement.md)";

@@ -11,14 +11,14 @@ use super::library::{Model, Mujoco, Part, Simulation};
 use super::{ADVICE, HORIZON, Locomotion, Robot};
 use crate::{Environment, Sight, Space, Step};
 
-/// Steps of the simulation in one of the environment.
+/// Simulation steps per environment step.
 const FRAMES: usize = 5;
-/// Reach of the uniform noise on initial positions, deviation of the normal one on velocities.
+/// Half-width of the uniform noise on initial positions, and deviation of the normal noise on velocities.
 const NOISE: f64 = 0.1;
-/// Ant's torso among the bodies.
+/// Index of Ant's torso among the bodies.
 const TORSO: usize = 1;
 
-/// A robot's model, in this file, for the library in that place.
+/// Loads a robot's model from `file`, with the library at `library`.
 pub(super) fn model(
     robot: Robot,
     library: Option<&Path>,
@@ -49,9 +49,9 @@ pub(super) fn model(
 pub(super) struct Runner {
     family: Locomotion,
     simulation: Simulation,
-    /// Seconds a step of the environment takes.
+    /// Seconds per step of the environment.
     duration: f64,
-    /// As the simulation has them.
+    /// As read from the simulation.
     positions: Vec<f64>,
     velocities: Vec<f64>,
     controls: Vec<f64>,
@@ -60,13 +60,13 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// With a model that [`model`] has found good.
+    /// With a model that [`model`] has checked.
     pub(super) fn new(family: Locomotion, model: Arc<Model>) -> Runner {
         let zeros = |part| vec![0.0; model.len(part)];
         let (positions, velocities, controls) =
             (zeros(Part::Positions), zeros(Part::Velocities), zeros(Part::Controls));
         let mut simulation = Simulation::new(model);
-        // Time starts at zero: after a step it is the time step.
+        // Time starts at zero: after one step it equals the time step.
         simulation.step();
         let mut time = [0.0];
         simulation.read(Part::Time, &mut time);
@@ -91,11 +91,11 @@ impl Runner {
         self.simulation.read(Part::Velocities, &mut self.velocities);
     }
 
-    /// Where the robot is along x.
+    /// The robot's position along x.
     fn place(&mut self) -> f64 {
         match self.family.robot {
             Robot::HalfCheetah => self.positions[0],
-            // The torso's frame as the last frame of the simulation began.
+            // The position of the torso's frame when the simulation's last frame began.
             Robot::Ant => self.simulation.body_position(TORSO)[0],
         }
     }
@@ -111,11 +111,11 @@ impl Runner {
             Robot::Ant => 2,
         };
         let state = self.positions[hidden..].iter().chain(&self.velocities).copied();
-        // Places last: a zip whose first iterator ends takes nothing from the second.
+        // Places last: a zip whose first iterator ends takes no item from the second.
         let mut places = observation.iter_mut();
         state.zip(places.by_ref()).for_each(|(value, place)| *place = value);
         if self.family.robot == Robot::Ant {
-            // The world's own six are always zero.
+            // The world's six values are always zero.
             self.contact().skip(6).zip(places.by_ref()).for_each(|(value, place)| *place = value);
         }
         if self.family.sight == Sight::Goal {
@@ -123,7 +123,7 @@ impl Runner {
         }
     }
 
-    /// Whether Ant stands.
+    /// Whether Ant is upright.
     fn healthy(&self) -> bool {
         let mut state = self.positions.iter().chain(&self.velocities);
         state.all(|value| value.is_finite()) && (0.2..=1.0).contains(&self.positions[2])
@@ -175,7 +175,7 @@ impl Environment for Runner {
         for _ in 0..FRAMES {
             self.simulation.step();
         }
-        // Contact forces are computed on demand alone.
+        // Contact forces are computed only on demand.
         self.simulation.compute_contact_forces();
         self.read();
         self.steps += 1;

@@ -1,6 +1,6 @@
-//! Against Gymnasium's own rollouts, which `docs/verify/make_rollout.py` records, and against itself. The library is
-//! where `INNERLOOP_MUJOCO` says or the system finds it, the models are Gymnasium's files in the folder that
-//! `INNERLOOP_MUJOCO_MODELS` names; without either, what needs them says so and does nothing.
+//! Tests against Gymnasium's own rollouts, which `docs/verify/make_rollout.py` records, and for self-consistency. The
+//! library is where `INNERLOOP_MUJOCO` says or where the system finds it; the models are Gymnasium's files in the
+//! folder named by `INNERLOOP_MUJOCO_MODELS`. Without either, the tests that need them say so and are skipped.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,12 @@ use crate::{Advantage, InnerLoop, MetaRl, Method, Outer, Policy, Settings, Trpo}
 
 const ROBOTS: [Robot; 2] = [Robot::HalfCheetah, Robot::Ant];
 
-/// Where the library is, where the variable is set.
+/// Where the library is, if the variable is set.
 fn library() -> Option<PathBuf> {
     std::env::var_os("INNERLOOP_MUJOCO").map(PathBuf::from)
 }
 
-/// File of a robot's model, if there is a library for it. A library that is named but does not load is an error.
+/// File of a robot's model, if the library can be loaded. A library that is named but fails to load is an error.
 fn file(robot: Robot) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("INNERLOOP_MUJOCO_MODELS") else {
         eprintln!(
@@ -57,7 +57,7 @@ impl Recorded {
         Recorded { bytes: std::fs::read(path).unwrap() }
     }
 
-    /// Rows of the last axis, all axes before it as one.
+    /// Rows along the last axis, with all axes before it merged into one.
     fn rows(&self, name: &str) -> Vec<Vec<f64>> {
         let all = SafeTensors::deserialize(&self.bytes).unwrap();
         let array = all.tensor(name).unwrap();
@@ -68,8 +68,8 @@ impl Recorded {
     }
 }
 
-/// Largest differences of observations and rewards from the recorded, and whether all episodes end where they
-/// should; each action is moved by `off`.
+/// Largest differences of observations and rewards from the recorded ones, and whether all episodes end where they
+/// should; each action is shifted by `off`.
 fn replay(robot: Robot, file: &Path, off: f64) -> ([f64; 2], bool) {
     let recorded = Recorded::new(robot);
     let [qpos, qvel, actions, observations, rewards, ends] =
@@ -79,7 +79,7 @@ fn replay(robot: Robot, file: &Path, off: f64) -> ([f64; 2], bool) {
     let (mut worst, mut ends_alike) = ([0.0_f64; 2], true);
     let mut compare = |i: usize, got: f64, want: f64| {
         let error = (got - want).abs() / want.abs().max(1.0);
-        // NaN is worst of all, and stays.
+        // NaN is the worst error and must not be lost.
         worst[i] = if error.is_nan() { f64::INFINITY } else { worst[i].max(error) };
     };
     let targets = [(Target::Direction, -1.0), (Target::Direction, 1.0), (Target::Velocity, 1.5)];

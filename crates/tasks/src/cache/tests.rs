@@ -52,7 +52,7 @@ fn the_second_time_nothing_is_decoded() {
 fn what_changed_is_decoded_again() {
     let set = set();
     let (first, ..) = load(&set);
-    // Another content of another size, another class list, another form.
+    // Other contents of another size, another class list, another form.
     fs::write(set.0.path().join("b1.png"), png([2, 3, 1], &[200])).unwrap();
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
     File::options()
@@ -72,7 +72,7 @@ fn what_changed_is_decoded_again() {
     let form = Form { channels: Some(3), ..FORM };
     let (fourth, decoded, _) = load_as(set.0.path(), set.1.path(), &listed(), form);
     assert!(decoded && fourth.0 == [2, 3, 3], "{fourth:?}");
-    // Whatever was kept last, the first setting finds its own or decodes.
+    // Whatever was kept last, the first settings find their own images or decode.
     assert_eq!(load(&set).0, second);
 }
 

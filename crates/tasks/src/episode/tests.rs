@@ -11,12 +11,12 @@ fn shapes_follow_from_the_spec() {
 
 #[test]
 fn sizes_are_described_once_when_training_is_as_evaluation() {
-    assert_eq!(FewShot::new(5, 1, 15).to_string(), "5-way 1-shot, 15 queries a class");
+    assert_eq!(FewShot::new(5, 1, 15).to_string(), "5-way 1-shot, 15 queries per class");
     let reptile =
         FewShot { ways: 5, sizes: Sizes { train_shots: 10, train_query: 5, ..Sizes::new(1, 1) } };
     assert_eq!(
         reptile.to_string(),
-        "5-way 1-shot, 1 queries a class (training: 10-shot, 5 queries)"
+        "5-way 1-shot, 1 queries per class (training: 10-shot, 5 queries)"
     );
 }
 

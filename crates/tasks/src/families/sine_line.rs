@@ -11,8 +11,8 @@ use rand::RngExt;
 use crate::random::{normal, shuffled, uniform};
 use crate::{Episode, EpisodeSpec, Sizes, Split, Target, TaskFamily};
 
-/// Points of a task's grid: 50 values of x from -5 to 5, of which support and query are different ones as long as
-/// there are enough.
+/// Points of a task's grid: 50 values of x from -5 to 5. Support and query points are distinct as long as there are
+/// enough.
 const GRID: usize = 50;
 
 /// A mixture of sine curves and lines. The splits differ in their tasks, not in their distribution.
@@ -20,7 +20,7 @@ const GRID: usize = 50;
 pub struct SineLine {
     /// Sizes of the episodes.
     pub sizes: Sizes,
-    /// Standard deviation of the noise, support and query alike; 0.3 in SHOT's code.
+    /// Standard deviation of the noise, on support and query alike; 0.3 in SHOT's code.
     pub noise: f64,
 }
 

@@ -208,7 +208,7 @@ fn the_description_counts_classes() {
     assert_eq!(
         family(Rotations::Train).describe(),
         "toy: 2x2x1 images, 24 training, 3 validation and 3 test classes (rotations as classes: \
-         train); 3-way 2-shot, 5 queries a class (training: 4-shot, 5 queries)"
+         train); 3-way 2-shot, 5 queries per class (training: 4-shot, 5 queries)"
     );
 }
 

@@ -92,7 +92,7 @@ fn tasks_to_validate_and_test_on_are_those_of_the_family() {
     );
 }
 
-/// Redrawings of a character are alike, and its label is the same in every minibatch.
+/// A character's redrawings are alike, and its label is the same in every minibatch.
 #[test]
 fn drawn_characters_keep_their_labels() {
     let strokes = Strokes { few_shot: FEW_SHOT };

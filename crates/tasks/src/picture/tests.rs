@@ -22,7 +22,7 @@ fn read(dir: &TempDir, form: Form) -> Result<([usize; 3], Vec<u8>), Error> {
     Ok((shape, classes.into_iter().next().unwrap().pixels))
 }
 
-/// Columns of 10, then as many of 200.
+/// Columns of 10, then equally many of 200.
 fn halves(width: usize, height: usize) -> DynamicImage {
     let pixels = (0..width * height).map(|at| if at % width < width / 2 { 10 } else { 200 });
     image::GrayImage::from_vec(width as u32, height as u32, pixels.collect()).unwrap().into()

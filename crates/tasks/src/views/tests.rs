@@ -36,7 +36,7 @@ fn a_blur_keeps_what_is_even_and_spreads_a_point() {
     let mut point = vec![0.0; 12];
     point[5] = 1.0;
     blur(&point, &mut out, weights, [3, 4, 1]);
-    // Beyond the edge lies the point's row, and its column, once more.
+    // Beyond the edge, the row or column of the point is repeated.
     let row = [0.25, 0.25, 0.125, 0.0];
     assert_eq!(out, [row, row, row].concat());
 }

@@ -1,8 +1,8 @@
 //! Elementwise loops: the instructions of a plan run over one tile after another, so that everything
 //! between the loop's inputs and results stays in the first-level cache.
 //!
-//! Floor: memory. Each value over the domain is read once and each result written once; on maps larger than the
-//! second-level cache that is all the time, on smaller ones the two loads and the store of every instruction are.
+//! Floor: memory. Each value over the domain is read once and each result written once. On maps larger than the
+//! second-level cache this takes all the time; on smaller ones, the two loads and the store of every instruction do.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ pub(in super::super) fn start_sums<T: Elem>(plan: &LoopPlan, buffers: &mut Buffe
     }
 }
 
-/// Writes down the sums that are gathered over all items.
+/// Writes out the sums that were gathered over all items.
 pub(in super::super) fn finish_sums<T: Elem>(plan: &LoopPlan, buffers: &mut Buffers<T>) {
     let n: usize = plan.dims.iter().product();
     for sum in plan.sums.iter().filter(|sum| sum.to.reach == Reach::Whole) {
@@ -136,7 +136,7 @@ fn clear(sum: &Sum, sums: &mut [f64]) {
     }
 }
 
-/// Writes sums down, each of `n` elements.
+/// Writes out sums, each of `n` elements.
 fn write<T: Elem>(sum: &Sum, n: usize, to: Range<usize>, buffers: &mut Buffers<T>) {
     let sums = &buffers.sums[sum.acc..];
     for (i, out) in buffers.arena[to].iter_mut().enumerate() {
@@ -226,7 +226,7 @@ fn part_of(register: usize, tile: Tile) -> Range<usize> {
 /// Elements from one register to the next.
 const REGISTER: usize = TILE + 64;
 
-/// Elements that hold so many registers.
+/// Elements that hold this many registers.
 pub(in super::super) fn registers_len(registers: usize) -> usize {
     registers * REGISTER
 }
@@ -285,7 +285,7 @@ fn unary<T: Elem>(kind: Unary, x: &[T], out: &mut [T]) {
         Unary::Tanh => each(x, out, T::tanh),
         Unary::Sin => each(x, out, T::sin),
         Unary::Cos => each(x, out, T::cos),
-        // Written so that a NaN stays one.
+        // Written so that NaN stays NaN.
         Unary::Relu => each(x, out, |x| if x < T::ZERO { T::ZERO } else { x }),
         Unary::Step => each(x, out, |x| if x > T::ZERO { T::ONE } else { T::ZERO }),
         Unary::Sign => each(x, out, |x| {
@@ -346,7 +346,7 @@ fn accumulate<T: Elem>(sum: &Sum, x: &[T], tile: Tile, sums: &mut [f64]) {
 
 /// Columns summed side by side, their sums in registers.
 const LANES: usize = 32;
-/// The same where fewer are left.
+/// The same where fewer columns are left.
 const FEW: usize = 8;
 
 /// Adds the columns of a tile, each summed in the element type.
@@ -428,8 +428,8 @@ fn column_deviations<T: Elem>(x: &[T], shift: &[T], totals: &mut [f64], squares:
     }
 }
 
-/// Adds the deviations of a tile from a shift, and their squares. The shift of each sum is the mean of
-/// what its first tile adds, so that next to nothing cancels later.
+/// Adds the deviations of a tile from a shift, and their squares. The shift of each sum is the mean of what its first
+/// tile adds, so that almost nothing cancels later.
 #[inline(always)]
 fn accumulate_deviation<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], sums: &mut [f64]) {
     let [_, row_step, column] = sum.strides;
@@ -441,7 +441,7 @@ fn accumulate_deviation<T: Elem>(sum: &Sum, x: &[T], tile: Tile, row: &mut [T], 
         let columns = tile.columns;
         let shift = &mut row[..columns];
         if shifts[0].is_nan() {
-            // The first tile, or the first column holds a NaN: then the others have their shifts.
+            // Either this is the first tile, or the first column holds a NaN; the other columns then have their shifts.
             let unknown = shifts[..columns].iter_mut().enumerate().filter(|(_, s)| s.is_nan());
             for (j, shift) in unknown {
                 let column = x[j..].iter().step_by(columns);

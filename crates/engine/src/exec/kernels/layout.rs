@@ -1,5 +1,5 @@
-//! Values moved about unchanged: transposition, repetition, cutting and joining; indices of rows. Row by row; floor: each
-//! number is read and written once.
+//! Moving values about unchanged: transposition, repetition, cutting and joining; indices of rows. Works row by row;
+//! floor: each number is read and written once.
 
 use super::super::elem::Elem;
 use crate::tensor::{MAX_AXES, volume};

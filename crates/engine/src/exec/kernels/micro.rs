@@ -1,11 +1,11 @@
-//! The innermost blocks of every product: a few rows by one or two registers of columns, as accumulators
-//! that stay in registers while the depth runs by.
+//! The innermost blocks of every product: a few rows by one or two registers of columns, as accumulators that stay in
+//! registers throughout the sum over the depth.
 //!
-//! Written as plain loops over arrays, these compile to one broadcast per row and one fused multiply-add
-//! per accumulator, of which twelve keep two multiply-add units of four cycles' latency busy. Where a
-//! single register of columns is left, blocks are half as wide. With 8 rows the compiler takes the rows of
-//! a strip for lanes of a register, and a product is 50 times slower; so is it where a large function
-//! surrounds the loop, which is why products are functions of their own.
+//! Written as plain loops over arrays, these compile to one broadcast per row and one fused multiply-add per
+//! accumulator; twelve accumulators keep two multiply-add units of four cycles' latency busy. Where a single register
+//! of columns is left, blocks are half as wide. With 8 rows the compiler mistakes the rows of a strip for lanes of a
+//! register, and a product becomes 50 times slower. The same happens where a large function surrounds the loop, which
+//! is why products are separate functions.
 
 use super::super::elem::Elem;
 use super::dispatch;
@@ -15,7 +15,7 @@ pub(super) type Block<T, const R: usize, const C: usize> = [[T; C]; R];
 
 /// Rows of a block.
 pub(super) const MR: usize = 6;
-/// The widest register, in elements: what columns are rounded up to where their layout must suit all.
+/// The widest register, in elements: columns are rounded up to it where their layout must suit all instruction sets.
 pub(super) const MOST_LANES: usize = 16;
 
 /// Calls `f::<T, FMA, NR, L>(args…)` with the columns of a block and the lanes of a register of `BYTES`
@@ -49,7 +49,7 @@ pub(super) fn fma<T: Elem, const FMA: bool>(a: T, b: T, c: T) -> T {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// As many elements as there is place for.
+/// Saves as many elements as there is room for.
 #[inline(always)]
 pub(super) fn save<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
     match to.first_chunk_mut::<C>() {
@@ -58,8 +58,8 @@ pub(super) fn save<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
     }
 }
 
-/// All of a row. Where both kinds of saving stood side by side, the compiler would make one call of them
-/// that copies a varying number of bytes.
+/// Saves all of a row. If both kinds of saving stood side by side, the compiler would merge them into one call that
+/// copies a varying number of bytes.
 #[inline(always)]
 pub(super) fn save_whole<T: Elem, const C: usize>(to: &mut [T], row: &[T; C]) {
     *to.first_chunk_mut().expect("a whole row") = *row;
@@ -74,7 +74,7 @@ pub(super) fn rows_times_panel<T: Elem, const FMA: bool, const R: usize, const C
     step: usize,
 ) {
     let depth = rows[0].len();
-    // Slices of one known length: no bounds are checked in the loop, and the block stays in registers.
+    // Slices of one known length: the loop checks no bounds, and the block stays in registers.
     for row in &mut rows {
         *row = &row[..depth];
     }
@@ -122,9 +122,8 @@ pub(super) struct Place {
     pub(super) out: usize,
 }
 
-/// A matrix product whose left rows are made of evenly spaced runs of the source, and whose right matrix
-/// is packed: panels of a block's columns one after another, the last one a single register wide if that
-/// holds what is left.
+/// A matrix product whose left rows are made of evenly spaced runs of the source, and whose right matrix is packed:
+/// panels of a block's columns one after another, the last one a single register wide if that holds the remainder.
 pub(super) struct Gather<'a, T> {
     pub(super) source: &'a [T],
     /// Runs per row, elements from one to the next, and elements of each.
@@ -175,7 +174,7 @@ fn gather_block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
         }
         rows_times_panel::<T, FMA, R, C>(&mut acc, rows, panel, C);
     }
-    // Rows by constant numbers: an index that varies would put the block into memory.
+    // Rows by constant indices: a variable index would put the block into memory.
     for r in 0..R {
         let Some(place) = places.get(r) else { break };
         let to = &mut out[place.out + j0..];
@@ -255,7 +254,7 @@ pub(super) fn add_rows<T: Elem, const R: usize, const C: usize>(
     step: usize,
     columns: usize,
 ) {
-    // Rows by constant numbers: an index that varies would put the block into memory.
+    // Rows by constant indices: a variable index would put the block into memory.
     for r in 0..R {
         if r >= rows {
             break;

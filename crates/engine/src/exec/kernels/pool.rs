@@ -1,7 +1,7 @@
-//! Pooling over `[n, h, w, c]`, a channel row at a time. Positions in a window are held as whole numbers
-//! of the element type, so that they live in the arena like any value, or packed four to an element.
+//! Pooling over `[n, h, w, c]`, a channel row at a time. Positions in a window are stored as whole numbers of the
+//! element type, so that they live in the arena like any value, or packed four to an element.
 //!
-//! Two registers of channels at a time. Floor: memory, for a 2×2 window reads four pixels for each it writes, and
+//! Two registers of channels at a time. Floor: memory, because a 2×2 window reads four pixels for each it writes, and
 //! compares every number once.
 
 mod windows;
@@ -40,8 +40,8 @@ fn argmax_body<T: Elem, P: Position>(
     }
 }
 
-/// Positions of the first maxima of some channels in a 2×2 window: channel by channel, so that the best so
-/// far is a register and not a row of memory that is written and read again.
+/// Positions of the first maxima of some channels in a 2×2 window: channel by channel, so that the best so far is kept
+/// in a register and not in a row of memory that is written and read again.
 #[inline(always)]
 fn first_of_four<T: Elem, P: Position, const N: usize>(
     x: &[T],
@@ -59,7 +59,7 @@ fn first_of_four<T: Elem, P: Position, const N: usize>(
         let mut best = first[j] * by[j];
         let mut at = P::position(0);
         for (i, pixel) in others.iter().enumerate() {
-            // A NaN wins over every number, so that it shows.
+            // A NaN beats every number, so that it shows.
             let value = pixel[j] * by[j];
             let wins = (value > best) | value.is_nan();
             best = if wins { value } else { best };
@@ -89,7 +89,7 @@ fn first_maxima<T: Elem, P: Position, const N: usize>(
             let position = P::position(ky * kw + kx);
             let values: &[T; N] = x[from + channel..].first_chunk().expect("channels of a pixel");
             for j in 0..N {
-                // A NaN wins over every number, so that it shows.
+                // A NaN beats every number, so that it shows.
                 let value = values[j] * by[j];
                 let wins = first | (value > best[j]) | value.is_nan();
                 best[j] = if wins { value } else { best[j] };
@@ -321,7 +321,7 @@ dispatch! {
 }
 
 dispatch! {
-    /// The same, four positions in the place of one number.
+    /// The same, with four positions packed into one element.
     fn pool_argmax_packed<T: Elem>(
         x: &[T], input: &[usize], by: &[T], window: Window, out: &mut [T], output: &[usize],
     ) => argmax_packed

@@ -1,10 +1,10 @@
-//! Asks for values before they are needed. It changes no value; where a machine has no such instruction, or none that
-//! is known here, nothing is done.
+//! Requests values before they are needed. It changes no value. On machines without such an instruction, or with none
+//! known here, it does nothing.
 
-/// Bytes that come at a time.
+/// Bytes fetched at a time.
 const LINE: usize = 64;
 
-/// Has values fetched into the cache while others are worked on.
+/// Fetches values into the cache while others are being worked on.
 #[inline(always)]
 pub(super) fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]

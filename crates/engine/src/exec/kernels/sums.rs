@@ -1,4 +1,4 @@
-//! Sums of arrays in double precision. Floor: memory, four bytes read and eight read and written a number.
+//! Sums of arrays in double precision. Floor: memory, per number four bytes read, and eight read and written.
 
 use super::super::elem::Elem;
 use super::dispatch;

@@ -1,10 +1,10 @@
-//! Rows laid down as columns: how a transposed right operand becomes the panel that blocks read. Floor: each number is
-//! read and written once; in squares of 16 they take 64 permutations for 256 numbers.
+//! Transposes rows into columns: how a transposed right operand becomes the panel that blocks read. Floor: each number
+//! is read and written once; squares of 16 take 64 permutations for 256 numbers.
 
 use super::super::elem::Elem;
 use super::Isa;
 
-/// Columns that the fastest way writes at a time: for it, `step` has to be a multiple of them.
+/// Columns that the fastest variant writes at a time; it needs `step` to be a multiple of them.
 pub(super) const SIDE: usize = 16;
 
 /// `packed[p·step + j] = rows[j·depth + p]` for every row `j`; columns after the last hold anything.
@@ -24,7 +24,7 @@ pub(super) fn turn<T: Elem>(isa: Isa, rows: &[T], depth: usize, packed: &mut [T]
     }
 }
 
-/// A store an element: the twin of the faster one.
+/// One store per element: the twin of the faster one.
 fn portable<T: Elem>(rows: &[T], depth: usize, packed: &mut [T], step: usize) {
     for (j, row) in rows.chunks_exact(depth).enumerate() {
         packed.chunks_exact_mut(step).zip(row).for_each(|(to, &from)| to[j] = from);
@@ -43,7 +43,7 @@ mod avx512 {
         let columns = rows.len() / depth;
         for j0 in (0..columns).step_by(SIDE) {
             for p0 in (0..depth).step_by(SIDE) {
-                // The last squares reach back over those before them, rather than past the end.
+                // The last squares overlap those before them, rather than reaching past the end.
                 let (j0, p0) =
                     (j0.min(columns.saturating_sub(SIDE)), p0.min(depth.saturating_sub(SIDE)));
                 let (from, to) = (&rows[j0 * depth + p0..], &mut packed[p0 * step + j0..]);

@@ -2,303 +2,162 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use crate::config::{Activation, DtypeName};
 
-/// Environment and samples: `[rl]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TasksSection {
-    /// Default `nav2d`.
-    pub environment: Environment,
-    /// File of the robot's MuJoCo model, with a robot alone. Default: Gymnasium's name for it, in the folder that
-    /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
-    /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
-    pub sight: SightName,
-    /// Episodes of a task for each gradient; not with `es_maml`. Default 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trajectories: Option<usize>,
-    /// γ; not with `es_maml`. Default 0.99.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub discount: Option<f64>,
-    /// λ of generalised advantage estimation; not with `es_maml`. Default 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gae_lambda: Option<f64>,
-}
+section! {
+    /// Environment and samples: `[rl]`.
+    pub TasksSection {
+        /// Default `nav2d`.
+        environment: Environment = Environment::Nav2d,
+        /// File of the robot's MuJoCo model, with a robot alone. Default: Gymnasium's name for it, in the folder that
+        /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
+        model: Option<PathBuf>,
+        /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
+        sight: SightName = SightName::Position,
+        /// Episodes of a task for each gradient; not with `es_maml`. Default 20.
+        trajectories: Option<usize>,
+        /// γ; not with `es_maml`. Default 0.99.
+        discount: Option<f64>,
+        /// λ of generalised advantage estimation; not with `es_maml`. Default 1.
+        gae_lambda: Option<f64>,
+    }
 
-/// An environment's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Environment {
-    /// [`Navigation2d`](innerloop_rl::Navigation2d)
-    Nav2d,
-    /// HalfCheetah, forward or backward.
-    HalfCheetahDir,
-    /// HalfCheetah at a speed.
-    HalfCheetahVel,
-    /// Ant, forward or backward.
-    AntDir,
-    /// Ant at a speed.
-    AntVel,
-}
+    /// The policy: `[policy]`.
+    pub PolicySection {
+        /// Sizes of the hidden layers. Default [100, 100].
+        hidden: Vec<usize> = vec![100, 100],
+        /// `relu` (default) or `tanh`.
+        activation: Activation = Activation::Relu,
+    }
 
-/// What is observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SightName {
-    /// The state alone.
-    Position,
-    /// The goal too.
-    Goal,
-}
+    /// The inner loop: `[algorithm]`.
+    pub AlgorithmSection {
+        /// `maml` (default), `fomaml`, `anil`, `reptile`, `multi_step` or `es_maml`.
+        name: MethodName = MethodName::Maml,
+        /// α. Default 0.5.
+        inner_lr: f64 = 0.5,
+        /// Inner steps in training; 0 trains one policy on all tasks. Default 1.
+        adaptation_steps: usize = 1,
+        /// Steps that share a gradient, with `multi_step` alone. Default 2.
+        window: Option<usize>,
+        /// `es_maml`: σ of the perturbations of both loops. Default 0.1.
+        sigma: Option<f64>,
+        /// `es_maml`: perturbations of an adaptation step, an episode each. Default 20.
+        queries: Option<usize>,
+    }
 
-/// The policy: `[policy]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PolicySection {
-    /// Sizes of the hidden layers. Default [100, 100].
-    pub hidden: Vec<usize>,
-    /// `relu` (default) or `tanh`.
-    pub activation: ActivationName,
-}
+    /// The outer loop: `[outer]`.
+    pub OuterSection {
+        /// `trpo` (default), `ppo` or `plain`; `es` with ES-MAML.
+        method: OuterName = OuterName::Trpo,
+        /// Tasks in one outer step; not with `es_maml`. Default 40.
+        meta_batch_size: Option<usize>,
+        /// Outer steps; 0 evaluates a fresh policy. Default 100.
+        iterations: usize = 100,
+        /// `trpo`: largest mean divergence of the adapted policies. Default 0.01.
+        max_divergence: Option<f64>,
+        /// `trpo`: steps of conjugate gradients. Default 10.
+        cg_steps: Option<usize>,
+        /// `trpo`: added to the Hessian's diagonal. Default 1e-5.
+        cg_damping: Option<f64>,
+        /// `trpo`: factor from one step of the line search to the next, in (0, 1). Default 0.8.
+        backtrack: Option<f64>,
+        /// `trpo`: steps tried. Default 15.
+        tries: Option<usize>,
+        /// `ppo`: the ratio is clipped to 1 ± this. Default 0.2.
+        clip: Option<f64>,
+        /// `ppo`: steps on the same trajectories. Default 5.
+        epochs: Option<usize>,
+        /// `ppo`, `plain`: `adam` (default) or `sgd` (default for Reptile).
+        optimizer: Option<OptimizerName>,
+        /// `ppo`, `plain`, `es`: step size. Default 0.01, but 1 with `sgd`.
+        lr: Option<f64>,
+        /// `es`: pairs of perturbations. Default 150.
+        perturbations: Option<usize>,
+    }
 
-/// Function between layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActivationName {
-    /// max(x, 0)
-    Relu,
-    /// tanh x
-    Tanh,
-}
+    /// How results are measured: `[evaluation]`.
+    pub EvaluationSection {
+        /// Policy-gradient steps, the first with α, later ones with α/2. Default 3.
+        steps: usize = 3,
+        /// Test tasks. Default 40.
+        tasks: usize = 40,
+        /// Episodes of a task for each step; not with `es_maml`, which has one. Default 40.
+        trajectories: Option<usize>,
+    }
 
-/// The inner loop: `[algorithm]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AlgorithmSection {
-    /// `maml` (default), `fomaml`, `anil`, `reptile`, `multi_step` or `es_maml`.
-    pub name: MethodName,
-    /// α. Default 0.5.
-    pub inner_lr: f64,
-    /// Inner steps in training; 0 trains one policy on all tasks. Default 1.
-    pub adaptation_steps: usize,
-    /// Steps that share a gradient, with `multi_step` alone. Default 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<usize>,
-    /// `es_maml`: σ of the perturbations of both loops. Default 0.1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sigma: Option<f64>,
-    /// `es_maml`: perturbations of an adaptation step, an episode each. Default 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queries: Option<usize>,
-}
-
-/// A method's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MethodName {
-    /// [`Method::Maml`](innerloop_rl::Method::Maml)
-    Maml,
-    /// [`Method::Fomaml`](innerloop_rl::Method::Fomaml)
-    Fomaml,
-    /// [`Method::Anil`](innerloop_rl::Method::Anil)
-    Anil,
-    /// [`Method::Reptile`](innerloop_rl::Method::Reptile)
-    Reptile,
-    /// [`Method::MultiStep`](innerloop_rl::Method::MultiStep)
-    MultiStep,
-    /// [`EsMaml`](innerloop_rl::EsMaml): all it sees is the return of one episode, on a task of its own for every
-    /// perturbation.
-    EsMaml,
-}
-
-/// The outer loop: `[outer]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OuterSection {
-    /// `trpo` (default), `ppo` or `plain`; `es` with ES-MAML.
-    pub method: OuterName,
-    /// Tasks in one outer step; not with `es_maml`. Default 40.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub meta_batch_size: Option<usize>,
-    /// Outer steps; 0 evaluates a fresh policy. Default 100.
-    pub iterations: usize,
-    /// `trpo`: largest mean divergence of the adapted policies. Default 0.01.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_divergence: Option<f64>,
-    /// `trpo`: steps of conjugate gradients. Default 10.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cg_steps: Option<usize>,
-    /// `trpo`: added to the Hessian's diagonal. Default 1e-5.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cg_damping: Option<f64>,
-    /// `trpo`: factor from one step of the line search to the next, in (0, 1). Default 0.8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backtrack: Option<f64>,
-    /// `trpo`: steps tried. Default 15.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tries: Option<usize>,
-    /// `ppo`: the ratio is clipped to 1 ± this. Default 0.2.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip: Option<f64>,
-    /// `ppo`: steps on the same trajectories. Default 5.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<usize>,
-    /// `ppo`, `plain`: `adam` (default) or `sgd` (default for Reptile).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub optimizer: Option<OptimizerName>,
-    /// `ppo`, `plain`, `es`: step size. Default 0.01, but 1 with `sgd`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f64>,
-    /// `es`: pairs of perturbations. Default 150.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub perturbations: Option<usize>,
-}
-
-/// How θ moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OuterName {
-    /// [`Outer::Trpo`](innerloop_rl::Outer::Trpo)
-    Trpo,
-    /// [`Outer::Ppo`](innerloop_rl::Outer::Ppo)
-    Ppo,
-    /// [`Outer::Plain`](innerloop_rl::Outer::Plain)
-    Plain,
-    /// Evolution.
-    Es,
-}
-
-/// What takes an outer step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerName {
-    /// Adam with its usual settings.
-    Adam,
-    /// Gradient descent.
-    Sgd,
-}
-
-/// How results are measured: `[evaluation]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EvaluationSection {
-    /// Policy-gradient steps, the first with α, later ones with α/2. Default 3.
-    pub steps: usize,
-    /// Test tasks. Default 40.
-    pub tasks: usize,
-    /// Episodes of a task for each step; not with `es_maml`, which has one. Default 40.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trajectories: Option<usize>,
-}
-
-/// The machine and the records: `[run]`. Threads never change a number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RunSection {
-    /// `f32` (default) or `f64`.
-    pub dtype: DtypeName,
-    /// Worker threads; 0, the default, is one for each core.
-    pub threads: usize,
-    /// Iterations between checkpoints. Default 10.
-    pub checkpoint_every: usize,
-    /// Minutes of wall clock after which training stops; 0, the default, is no limit.
-    pub minutes: f64,
-    /// Iterations between lines of `metrics.jsonl`. Default 1.
-    pub log_every: usize,
-}
-
-/// An element type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DtypeName {
-    /// Single precision.
-    F32,
-    /// Double precision.
-    F64,
-}
-
-impl Default for TasksSection {
-    fn default() -> TasksSection {
-        TasksSection {
-            environment: Environment::Nav2d,
-            model: None,
-            sight: SightName::Position,
-            trajectories: None,
-            discount: None,
-            gae_lambda: None,
-        }
+    /// The machine and the records: `[run]`. Threads never change a number.
+    pub RunSection {
+        /// `f32` (default) or `f64`.
+        dtype: DtypeName = DtypeName::F32,
+        /// Worker threads; 0, the default, is one for each core.
+        threads: usize = 0,
+        /// Iterations between checkpoints. Default 10.
+        checkpoint_every: usize = 10,
+        /// Minutes of wall clock after which training stops; 0, the default, is no limit.
+        minutes: f64 = 0.0,
+        /// Iterations between lines of `metrics.jsonl`. Default 1.
+        log_every: usize = 1,
     }
 }
 
-impl Default for PolicySection {
-    fn default() -> PolicySection {
-        PolicySection { hidden: vec![100, 100], activation: ActivationName::Relu }
+choices! {
+    /// An environment's name.
+    pub Environment {
+        /// [`Navigation2d`](innerloop_rl::Navigation2d)
+        Nav2d = "nav2d",
+        /// HalfCheetah, forward or backward.
+        HalfCheetahDir = "half_cheetah_dir",
+        /// HalfCheetah at a speed.
+        HalfCheetahVel = "half_cheetah_vel",
+        /// Ant, forward or backward.
+        AntDir = "ant_dir",
+        /// Ant at a speed.
+        AntVel = "ant_vel",
     }
-}
 
-impl Default for AlgorithmSection {
-    fn default() -> AlgorithmSection {
-        AlgorithmSection {
-            name: MethodName::Maml,
-            inner_lr: 0.5,
-            adaptation_steps: 1,
-            window: None,
-            sigma: None,
-            queries: None,
-        }
+    /// What is observed.
+    pub SightName {
+        /// The state alone.
+        Position = "position",
+        /// The goal too.
+        Goal = "goal",
     }
-}
 
-impl Default for OuterSection {
-    fn default() -> OuterSection {
-        OuterSection {
-            method: OuterName::Trpo,
-            meta_batch_size: None,
-            iterations: 100,
-            max_divergence: None,
-            cg_steps: None,
-            cg_damping: None,
-            backtrack: None,
-            tries: None,
-            clip: None,
-            epochs: None,
-            optimizer: None,
-            lr: None,
-            perturbations: None,
-        }
+    /// A method's name.
+    pub MethodName {
+        /// [`Method::Maml`](innerloop_rl::Method::Maml)
+        Maml = "maml",
+        /// [`Method::Fomaml`](innerloop_rl::Method::Fomaml)
+        Fomaml = "fomaml",
+        /// [`Method::Anil`](innerloop_rl::Method::Anil)
+        Anil = "anil",
+        /// [`Method::Reptile`](innerloop_rl::Method::Reptile)
+        Reptile = "reptile",
+        /// [`Method::MultiStep`](innerloop_rl::Method::MultiStep)
+        MultiStep = "multi_step",
+        /// [`EsMaml`](innerloop_rl::EsMaml): all it sees is the return of one episode, on a task of its own for every
+        /// perturbation.
+        EsMaml = "es_maml",
     }
-}
 
-impl Default for EvaluationSection {
-    fn default() -> EvaluationSection {
-        EvaluationSection { steps: 3, tasks: 40, trajectories: None }
+    /// How θ moves.
+    pub OuterName {
+        /// [`Outer::Trpo`](innerloop_rl::Outer::Trpo)
+        Trpo = "trpo",
+        /// [`Outer::Ppo`](innerloop_rl::Outer::Ppo)
+        Ppo = "ppo",
+        /// [`Outer::Plain`](innerloop_rl::Outer::Plain)
+        Plain = "plain",
+        /// Evolution.
+        Es = "es",
     }
-}
 
-impl Default for RunSection {
-    fn default() -> RunSection {
-        RunSection {
-            dtype: DtypeName::F32,
-            threads: 0,
-            checkpoint_every: 10,
-            minutes: 0.0,
-            log_every: 1,
-        }
-    }
-}
-
-impl MethodName {
-    /// Name in configurations and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            MethodName::Maml => "maml",
-            MethodName::Fomaml => "fomaml",
-            MethodName::Anil => "anil",
-            MethodName::Reptile => "reptile",
-            MethodName::MultiStep => "multi_step",
-            MethodName::EsMaml => "es_maml",
-        }
+    /// What takes an outer step.
+    pub OptimizerName {
+        /// Adam with its usual settings.
+        Adam = "adam",
+        /// Gradient descent.
+        Sgd = "sgd",
     }
 }

@@ -6,46 +6,32 @@ mod keys;
 mod settings;
 mod valid;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Difference, Kind, kind, setting};
+use super::kind::{self, OfKind};
+use super::{Kept, Kind};
 use crate::Result;
 pub use keys::{
-    ActivationName, AlgorithmSection, DtypeName, Environment, EvaluationSection, MethodName,
-    OptimizerName, OuterName, OuterSection, PolicySection, RunSection, SightName, TasksSection,
+    AlgorithmSection, Environment, EvaluationSection, MethodName, OptimizerName, OuterName,
+    OuterSection, PolicySection, RunSection, SightName, TasksSection,
 };
+pub use settings::LearnerConfig;
 
-/// A whole run. Every key has a default; keys that do not go with a choice made are refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RlConfig {
-    /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
-    pub seed: u64,
-    /// `[rl]`
-    pub rl: TasksSection,
-    /// `[policy]`
-    pub policy: PolicySection,
-    /// `[algorithm]`
-    pub algorithm: AlgorithmSection,
-    /// `[outer]`
-    pub outer: OuterSection,
-    /// `[evaluation]`
-    pub evaluation: EvaluationSection,
-    /// `[run]`
-    pub run: RunSection,
-}
-
-impl Default for RlConfig {
-    fn default() -> RlConfig {
-        RlConfig {
-            seed: 1,
-            rl: TasksSection::default(),
-            policy: PolicySection::default(),
-            algorithm: AlgorithmSection::default(),
-            outer: OuterSection::default(),
-            evaluation: EvaluationSection::default(),
-            run: RunSection::default(),
-        }
+sectioned! {
+    /// A whole run. Every key has a default; keys that do not go with a choice made are refused.
+    pub RlConfig beside ["preset"] {
+        /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
+        seed: u64 = 1,
+        /// `[rl]`
+        rl: TasksSection,
+        /// `[policy]`
+        policy: PolicySection,
+        /// `[algorithm]`
+        algorithm: AlgorithmSection,
+        /// `[outer]`
+        outer: OuterSection,
+        /// `[evaluation]`
+        evaluation: EvaluationSection,
+        /// `[run]`
+        run: RunSection,
     }
 }
 
@@ -53,28 +39,22 @@ impl RlConfig {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
     /// configuration is refused.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<RlConfig> {
-        RlConfig::checked(kind::load(Kind::Rl, preset_or_path, sets)?, preset_or_path)
+        kind::load(preset_or_path, sets)
     }
+}
 
-    /// Reads TOML text; `source` names it in messages.
-    pub fn parse(text: &str, source: &str) -> Result<RlConfig> {
-        RlConfig::checked(kind::parse(Kind::Rl, text, source)?, source)
+impl Kept for RlConfig {
+    fn parse(text: &str, source: &str) -> Result<RlConfig> {
+        kind::parse(text, source)
     }
+}
 
-    /// The whole configuration as TOML, every applicable key written; [`RlConfig::parse`] gives it back.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is tables of plain values")
-    }
+impl OfKind for RlConfig {
+    const KIND: Kind = Kind::Rl;
 
-    /// Settings that differ, key by key, in order of their names.
-    pub fn differences(&self, other: &RlConfig) -> Vec<Difference> {
-        super::differences(&setting::flat(self), &setting::flat(other))
-    }
-
-    /// Defaults that depend on choices are filled in, and everything is checked.
-    fn checked(mut config: RlConfig, source: &str) -> Result<RlConfig> {
-        config.fill();
-        config.check(source)?;
-        Ok(config)
+    fn checked(mut self, source: &str) -> Result<RlConfig> {
+        self.fill();
+        self.check(source)?;
+        Ok(self)
     }
 }

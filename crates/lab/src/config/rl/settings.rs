@@ -1,47 +1,47 @@
-//! What a run is made of, from its keys.
+//! What a run is made of, from its keys; and the keys of that which are written where nothing was.
 
 use innerloop_engine::Dtype;
 use innerloop_meta::outer::Optimizer;
 use innerloop_rl::{Advantage, EsMaml, InnerLoop, Method, Outer, Settings, Trpo};
 
 use super::RlConfig;
-use super::keys::{
-    AlgorithmSection, DtypeName, MethodName, OptimizerName, OuterName, OuterSection,
-};
+use super::keys::{AlgorithmSection, MethodName, OptimizerName, OuterName, OuterSection};
 
-/// Defaults of methods of policy gradients: those of the code of Finn et al. 2017.
-const TRAJECTORIES: usize = 20;
-const TEST_TRAJECTORIES: usize = 40;
-const META_BATCH_SIZE: usize = 40;
-const ADVANTAGE: Advantage = Advantage { discount: 0.99, gae_lambda: 1.0 };
-const WINDOW: usize = 2;
-/// Those of `ppo`.
-const CLIP: f64 = 0.2;
-const EPOCHS: usize = 5;
+/// What fixes the numbers of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LearnerConfig {
+    /// Of a method of policy gradients.
+    Gradient(Settings),
+    /// Of ES-MAML, beside the seed.
+    Evolution(EsMaml),
+}
 
 impl RlConfig {
-    /// What fixes the numbers of the run.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    /// What fixes the numbers of the run. Defaults of methods of policy gradients are those of the code of Finn et al. 2017.
+    pub fn learner(&self) -> LearnerConfig {
+        let RlConfig { rl, algorithm, outer, .. } = self;
+        let (Some(method), Some(step)) = (algorithm.method(), outer.step(algorithm.name)) else {
+            return LearnerConfig::Evolution(self.evolution());
+        };
+        LearnerConfig::Gradient(Settings {
             seed: self.seed,
             dtype: self.dtype(),
-            meta_batch_size: self.outer.meta_batch_size.unwrap_or(META_BATCH_SIZE),
-            trajectories: self.rl.trajectories.unwrap_or(TRAJECTORIES),
+            meta_batch_size: outer.meta_batch_size.unwrap_or(40),
+            trajectories: rl.trajectories.unwrap_or(20),
             advantage: Advantage {
-                discount: self.rl.discount.unwrap_or(ADVANTAGE.discount),
-                gae_lambda: self.rl.gae_lambda.unwrap_or(ADVANTAGE.gae_lambda),
+                discount: rl.discount.unwrap_or(0.99),
+                gae_lambda: rl.gae_lambda.unwrap_or(1.0),
             },
             inner: InnerLoop {
-                method: self.algorithm.method(),
-                rate: self.algorithm.inner_lr,
-                steps: self.algorithm.adaptation_steps,
+                method,
+                rate: algorithm.inner_lr,
+                steps: algorithm.adaptation_steps,
             },
-            outer: self.outer.outer(self.algorithm.name),
-        }
+            outer: step,
+        })
     }
 
-    /// What fixes the numbers of ES-MAML, beside the seed.
-    pub fn evolution(&self) -> EsMaml {
+    fn evolution(&self) -> EsMaml {
         let default = EsMaml::default();
         EsMaml {
             sigma: self.algorithm.sigma.unwrap_or(default.sigma),
@@ -58,100 +58,78 @@ impl RlConfig {
     pub fn test_trajectories(&self) -> usize {
         match self.algorithm.name {
             MethodName::EsMaml => 1,
-            _ => self.evaluation.trajectories.unwrap_or(TEST_TRAJECTORIES),
+            _ => self.evaluation.trajectories.unwrap_or(40),
         }
     }
 
     /// Element type of parameters and programs.
     pub fn dtype(&self) -> Dtype {
-        match self.run.dtype {
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F64 => Dtype::F64,
-        }
+        self.run.dtype.into()
     }
 
     /// Writes the defaults that depend on choices.
     pub(super) fn fill(&mut self) {
+        let (learner, test_trajectories) = (self.learner(), self.test_trajectories());
         let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
-        if algorithm.name != MethodName::EsMaml {
-            rl.trajectories.get_or_insert(TRAJECTORIES);
-            rl.discount.get_or_insert(ADVANTAGE.discount);
-            rl.gae_lambda.get_or_insert(ADVANTAGE.gae_lambda);
-            outer.meta_batch_size.get_or_insert(META_BATCH_SIZE);
-            evaluation.trajectories.get_or_insert(TEST_TRAJECTORIES);
-        }
-        if algorithm.name == MethodName::MultiStep {
-            algorithm.window.get_or_insert(WINDOW);
-        }
-        match outer.method {
-            OuterName::Trpo => {
-                let trpo = Trpo::default();
-                outer.max_divergence.get_or_insert(trpo.max_divergence);
-                outer.cg_steps.get_or_insert(trpo.cg_steps);
-                outer.cg_damping.get_or_insert(trpo.damping);
-                outer.backtrack.get_or_insert(trpo.backtrack);
-                outer.tries.get_or_insert(trpo.tries);
-            }
-            OuterName::Es => {
-                let es = EsMaml::default();
-                algorithm.sigma.get_or_insert(es.sigma);
-                algorithm.queries.get_or_insert(es.queries);
-                outer.perturbations.get_or_insert(es.perturbations);
-                outer.lr.get_or_insert(es.outer_rate);
-            }
-            OuterName::Ppo | OuterName::Plain => {
-                if outer.method == OuterName::Ppo {
-                    outer.clip.get_or_insert(CLIP);
-                    outer.epochs.get_or_insert(EPOCHS);
+        match learner {
+            LearnerConfig::Gradient(settings) => {
+                rl.trajectories = Some(settings.trajectories);
+                rl.discount = Some(settings.advantage.discount);
+                rl.gae_lambda = Some(settings.advantage.gae_lambda);
+                evaluation.trajectories = Some(test_trajectories);
+                outer.meta_batch_size = Some(settings.meta_batch_size);
+                if let Method::MultiStep { window } = settings.inner.method {
+                    algorithm.window = Some(window);
                 }
-                let (optimizer, lr) = outer.optimizer(algorithm.name);
-                (outer.optimizer, outer.lr) = (Some(optimizer), Some(lr));
+                outer.fill(settings.outer);
+            }
+            LearnerConfig::Evolution(es) => {
+                algorithm.sigma = Some(es.sigma);
+                algorithm.queries = Some(es.queries);
+                outer.perturbations = Some(es.perturbations);
+                outer.lr = Some(es.outer_rate);
             }
         }
     }
 }
 
 impl AlgorithmSection {
-    fn method(&self) -> Method {
-        match self.name {
-            // Evolution has no method of gradients; [`RlConfig::evolution`] is its own.
-            MethodName::Maml | MethodName::EsMaml => Method::Maml,
+    /// The method of gradients; evolution has none.
+    fn method(&self) -> Option<Method> {
+        Some(match self.name {
+            MethodName::Maml => Method::Maml,
             MethodName::Fomaml => Method::Fomaml,
             MethodName::Anil => Method::Anil,
             MethodName::Reptile => Method::Reptile,
-            MethodName::MultiStep => Method::MultiStep { window: self.window.unwrap_or(WINDOW) },
-        }
+            MethodName::MultiStep => Method::MultiStep { window: self.window.unwrap_or(2) },
+            MethodName::EsMaml => return None,
+        })
     }
 }
 
 impl OuterSection {
-    /// What takes the step, and its size.
-    fn optimizer(&self, algorithm: MethodName) -> (OptimizerName, f64) {
-        let optimizer = self.optimizer.unwrap_or(match algorithm {
+    /// The outer step along a gradient; evolution has none.
+    fn step(&self, algorithm: MethodName) -> Option<Outer> {
+        let default = Trpo::default();
+        let name = self.optimizer.unwrap_or(match algorithm {
             MethodName::Reptile => OptimizerName::Sgd,
             _ => OptimizerName::Adam,
         });
-        let lr = self.lr.unwrap_or(match optimizer {
-            OptimizerName::Adam => 0.01,
-            OptimizerName::Sgd => 1.0,
-        });
-        (optimizer, lr)
-    }
-
-    fn outer(&self, algorithm: MethodName) -> Outer {
-        let default = Trpo::default();
-        let (optimizer, rate) = self.optimizer(algorithm);
-        let optimizer = match optimizer {
-            OptimizerName::Adam => Optimizer::Adam {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 0.0,
-                decoupled: false,
-            },
-            OptimizerName::Sgd => Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 },
+        let (optimizer, default_rate) = match name {
+            OptimizerName::Adam => (
+                Optimizer::Adam {
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    eps: 1e-8,
+                    weight_decay: 0.0,
+                    decoupled: false,
+                },
+                0.01,
+            ),
+            OptimizerName::Sgd => (Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, 1.0),
         };
-        match self.method {
+        let rate = self.lr.unwrap_or(default_rate);
+        Some(match self.method {
             OuterName::Trpo => Outer::Trpo(Trpo {
                 max_divergence: self.max_divergence.unwrap_or(default.max_divergence),
                 cg_steps: self.cg_steps.unwrap_or(default.cg_steps),
@@ -160,12 +138,36 @@ impl OuterSection {
                 tries: self.tries.unwrap_or(default.tries),
             }),
             OuterName::Ppo => Outer::Ppo {
-                clip: self.clip.unwrap_or(CLIP),
-                epochs: self.epochs.unwrap_or(EPOCHS),
+                clip: self.clip.unwrap_or(0.2),
+                epochs: self.epochs.unwrap_or(5),
                 optimizer,
                 rate,
             },
-            OuterName::Plain | OuterName::Es => Outer::Plain { optimizer, rate },
+            OuterName::Plain => Outer::Plain { optimizer, rate },
+            OuterName::Es => return None,
+        })
+    }
+
+    /// The keys that [`OuterSection::step`] reads.
+    fn fill(&mut self, step: Outer) {
+        match step {
+            Outer::Trpo(trpo) => {
+                self.max_divergence = Some(trpo.max_divergence);
+                self.cg_steps = Some(trpo.cg_steps);
+                self.cg_damping = Some(trpo.damping);
+                self.backtrack = Some(trpo.backtrack);
+                self.tries = Some(trpo.tries);
+            }
+            Outer::Ppo { optimizer, rate, .. } | Outer::Plain { optimizer, rate } => {
+                if let Outer::Ppo { clip, epochs, .. } = step {
+                    (self.clip, self.epochs) = (Some(clip), Some(epochs));
+                }
+                self.lr = Some(rate);
+                self.optimizer = Some(match optimizer {
+                    Optimizer::Sgd { .. } => OptimizerName::Sgd,
+                    Optimizer::Adam { .. } => OptimizerName::Adam,
+                });
+            }
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What is refused.
 
-use toml::Value;
-
 use super::RlConfig;
 use super::keys::{Environment, MethodName, OuterName};
 use crate::config::bounds;
@@ -16,9 +14,6 @@ impl RlConfig {
             Err(bounds::bad(source, key, found, expected))
         };
         let RlConfig { rl, policy, algorithm, outer, evaluation, run, .. } = self;
-        if self.seed > i64::MAX as u64 {
-            return bad("seed", &self.seed, "at most 2^63 − 1");
-        }
         for (key, found, least) in [
             ("rl.trajectories", rl.trajectories.unwrap_or(2), 2),
             ("outer.meta_batch_size", outer.meta_batch_size.unwrap_or(1), 1),
@@ -68,13 +63,12 @@ impl RlConfig {
         if evolution != (outer.method == OuterName::Es) {
             let expected =
                 if evolution { "\"es\" with es_maml" } else { "\"es\" with es_maml alone" };
-            let found = Value::try_from(outer.method).expect("a name");
-            return bad("outer.method", &found, expected);
+            return bad("outer.method", &format!("\"{}\"", outer.method), expected);
         }
         if algorithm.name == MethodName::Reptile && outer.method != OuterName::Plain {
             return bad(
                 "outer.method",
-                &Value::try_from(outer.method).expect("a name"),
+                &format!("\"{}\"", outer.method),
                 "\"plain\" with reptile, whose outer step has no loss to bound",
             );
         }

@@ -192,9 +192,13 @@ fn every_key_survives_a_round_trip() {
         "name = 'multi_step', window = 1, learn_inner_lr = true",
         "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss = 0.2",
         "name = 'anil', window = 3, learn_inner_lr = true",
+        "name = 'fomaml', learn_inner_lr = true",
+        "name = 'lstm', window = 5",
         "name = 'meta_sgd', window = 2, window_mode = 'backward'",
         "name = 'fomaml', window = 2",
-        "name = 'maml_plus_plus', window = 2, window_mode = 'backward', multi_step_loss = 0",
+        "name = 'maml_plus_plus', window = 2, window_mode = 'backward'",
+        "name = 'multi_step', window = 2, adaptation_steps = 4, multi_step_loss = 0.2",
+        "name = 'multi_step', inner_momentum = 0.9, adaptation_steps = 3, regularizer = 'shot'",
         "name = 'boil', window = 2, adaptation_steps = 3, regularizer = 'shot'",
     ] {
         let config = parse(&format!("algorithm = {{ {method} }}")).unwrap();

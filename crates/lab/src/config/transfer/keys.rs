@@ -1,47 +1,32 @@
 //! The keys.
 
 use innerloop_transfer::Method;
-use serde::{Deserialize, Serialize};
 
-/// A table with its defaults: name, keys with documentation, type and default.
-macro_rules! section {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name { $($(#[$doc])* pub $key: $type,)* }
+use crate::config::{Strategy, WindowMode};
 
-        impl Default for $name {
-            fn default() -> $name {
-                $name { $($key: $default,)* }
-            }
-        }
-    };
-}
-
-section! {
+sectioned! {
     /// A whole run. Every key has a default.
-    TransferConfig {
+    pub TransferConfig beside ["preset"] {
         /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
         seed: u64 = 1,
         /// `[transfer]`
-        transfer: DataSection = DataSection::default(),
+        transfer: DataSection,
         /// `[source]`
-        source: SourceSection = SourceSection::default(),
+        source: SourceSection,
         /// `[target]`
-        target: NetworkSection = NetworkSection::default(),
+        target: NetworkSection,
         /// `[algorithm]`
-        algorithm: AlgorithmSection = AlgorithmSection::default(),
+        algorithm: AlgorithmSection,
         /// `[outer]`
-        outer: OuterSection = OuterSection::default(),
+        outer: OuterSection,
         /// `[run]`
-        run: RunSection = RunSection::default(),
+        run: RunSection,
     }
 }
 
 section! {
     /// Images: `[transfer]`. The source learns classes of the training split, the target others of the test split.
-    DataSection {
+    pub DataSection {
         /// The target's data set, and the source's unless it has its own: `strokes` (default), `omniglot`, `cifar_fs`,
         /// `mini_imagenet`, or `images` of one's own.
         family: FamilyName = FamilyName::Strokes,
@@ -69,14 +54,11 @@ section! {
         /// Test images of each. Default 30.
         target_query: usize = 30,
     }
-}
 
-section! {
     /// The source: `[source]`.
-    SourceSection {
+    pub SourceSection {
         /// Its data set. Default: the target's, `transfer.family`.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        family: Option<FamilyName> = None,
+        family: Option<FamilyName>,
         /// As `transfer.data`, for a data set of its own.
         data: String = String::new(),
         /// As `transfer.split_file`, for a data set of its own.
@@ -86,22 +68,17 @@ section! {
         /// Blocks of a stage. Default 1.
         blocks: usize = 1,
         /// Iterations; not with `weights`. Default 400.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        iterations: Option<usize> = None,
+        iterations: Option<usize>,
         /// Examples of a batch; not with `weights`. Default 32.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        batch_size: Option<usize> = None,
+        batch_size: Option<usize>,
         /// Learning rate at the start of half a cosine; not with `weights`. Default 0.05.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lr: Option<f64> = None,
+        lr: Option<f64>,
         /// `source.safetensors` of another run to take the network from, in place of training it.
         weights: String = String::new(),
     }
-}
 
-section! {
     /// The target network: `[target]`.
-    NetworkSection {
+    pub NetworkSection {
         /// `resnet` (default) or `vgg`.
         network: NetworkName = NetworkName::Resnet,
         /// Channels of each stage. Default [8, 16, 32].
@@ -111,11 +88,9 @@ section! {
         /// `vgg`: convolutions of each stage, in place of `blocks`; VGG-9 has [1, 1, 2, 2, 2]. Default [].
         depths: Vec<usize> = Vec::new(),
     }
-}
 
-section! {
     /// Methods and matching: `[algorithm]`.
-    AlgorithmSection {
+    pub AlgorithmSection {
         /// What is compared. Default: `scratch`, `fine_tune`, `uniform`, `l2t_ww`, `first_order`.
         methods: Vec<MethodName> = MethodName::ALL.to_vec(),
         /// β. Default 0.5.
@@ -126,16 +101,13 @@ section! {
         window: usize = 1,
         /// With a window above 1. `forward` (default): one gradient a window; `backward`: every step has its own, a window one
         /// Hessian.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        window_mode: Option<WindowName> = None,
+        window_mode: Option<WindowMode>,
         /// `auto` (default), `unrolled` or `adjoint`.
-        strategy: StrategyName = StrategyName::Auto,
+        strategy: Strategy = Strategy::Auto,
     }
-}
 
-section! {
     /// Training of the targets: `[outer]`.
-    OuterSection {
+    pub OuterSection {
         /// Trials of each method: draw of classes and images, initial weights, order. Default 3.
         trials: usize = 3,
         /// Iterations of a trial. Default 200.
@@ -155,11 +127,9 @@ section! {
         /// Its weight decay, coupled. Default 0.
         meta_weight_decay: f64 = 0.0,
     }
-}
 
-section! {
     /// How the run goes: `[run]`.
-    RunSection {
+    pub RunSection {
         /// Worker threads; 0 for one per core. Trials run beside each other. Default 0.
         threads: usize = 0,
         /// Iterations between checkpoints, which are also those between lines of `metrics.jsonl`. Default 50.
@@ -167,110 +137,45 @@ section! {
     }
 }
 
-/// Names that a file may give, with the word for each.
-macro_rules! names {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$doc])* $variant,)* }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &[$name] = &[$($name::$variant,)*];
-        }
-    };
-}
-
-names! {
+choices! {
     /// A data set.
-    FamilyName {
+    pub FamilyName {
         /// Drawn characters.
-        Strokes,
+        Strokes = "strokes",
         /// Omniglot, the split of Vinyals et al.
-        Omniglot,
+        Omniglot = "omniglot",
         /// CIFAR-FS.
-        CifarFs,
+        CifarFs = "cifar_fs",
         /// miniImageNet.
-        MiniImagenet,
+        MiniImagenet = "mini_imagenet",
         /// Images of one's own.
-        Images,
+        Images = "images",
     }
-}
 
-names! {
     /// A network.
-    NetworkName {
+    pub NetworkName {
         /// [`innerloop_nn::ResNet`]
-        Resnet,
+        Resnet = "resnet",
         /// [`innerloop_nn::Vgg`]
-        Vgg,
+        Vgg = "vgg",
     }
-}
 
-names! {
     /// A method.
-    MethodName {
+    pub MethodName {
         /// [`Method::Scratch`]
-        Scratch,
+        Scratch = "scratch",
         /// [`Method::FineTune`]
-        FineTune,
+        FineTune = "fine_tune",
         /// [`Method::Uniform`]
-        Uniform,
+        Uniform = "uniform",
         /// [`Method::L2tWw`]
-        L2tWw,
+        L2tWw = "l2t_ww",
         /// [`Method::FirstOrder`]
-        FirstOrder,
-    }
-}
-
-names! {
-    /// What a window shares.
-    WindowName {
-        /// The gradient, and so the Hessian.
-        Forward,
-        /// The Hessian.
-        Backward,
-    }
-}
-
-names! {
-    /// How the meta-gradient is computed.
-    StrategyName {
-        /// [`Strategy::Auto`](innerloop_meta::Strategy::Auto)
-        Auto,
-        /// [`Strategy::Unrolled`](innerloop_meta::Strategy::Unrolled)
-        Unrolled,
-        /// [`Strategy::Adjoint`](innerloop_meta::Strategy::Adjoint)
-        Adjoint,
-    }
-}
-
-impl FamilyName {
-    /// Name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            FamilyName::Strokes => "strokes",
-            FamilyName::Omniglot => "omniglot",
-            FamilyName::CifarFs => "cifar_fs",
-            FamilyName::MiniImagenet => "mini_imagenet",
-            FamilyName::Images => "images",
-        }
+        FirstOrder = "first_order",
     }
 }
 
 impl MethodName {
-    /// Name in configurations and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            MethodName::Scratch => "scratch",
-            MethodName::FineTune => "fine_tune",
-            MethodName::Uniform => "uniform",
-            MethodName::L2tWw => "l2t_ww",
-            MethodName::FirstOrder => "first_order",
-        }
-    }
-
     /// The method itself.
     pub fn method(self) -> Method {
         match self {

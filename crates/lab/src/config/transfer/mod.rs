@@ -8,11 +8,12 @@ mod valid;
 
 use toml::{Table, Value};
 
-use super::{Difference, Kind, kind, setting};
+use super::kind::{self, OfKind};
+use super::{Kept, Kind};
 use crate::Result;
 pub use keys::{
     AlgorithmSection, DataSection, FamilyName, MethodName, NetworkName, NetworkSection,
-    OuterSection, RunSection, SourceSection, StrategyName, TransferConfig, WindowName,
+    OuterSection, RunSection, SourceSection, TransferConfig,
 };
 pub use settings::DataSet;
 
@@ -20,25 +21,19 @@ impl TransferConfig {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
     /// configuration is refused.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<TransferConfig> {
-        TransferConfig::checked(kind::load(Kind::Transfer, preset_or_path, sets)?, preset_or_path)
+        kind::load(preset_or_path, sets)
     }
+}
 
-    /// Reads TOML text; `source` names it in messages.
-    pub fn parse(text: &str, source: &str) -> Result<TransferConfig> {
-        TransferConfig::checked(kind::parse(Kind::Transfer, text, source)?, source)
+impl Kept for TransferConfig {
+    fn parse(text: &str, source: &str) -> Result<TransferConfig> {
+        kind::parse(text, source)
     }
+}
 
-    /// The whole configuration as TOML, every applicable key written.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is tables of plain values")
-    }
+impl OfKind for TransferConfig {
+    const KIND: Kind = Kind::Transfer;
 
-    /// Settings that differ, key by key.
-    pub fn differences(&self, other: &TransferConfig) -> Vec<Difference> {
-        super::differences(&setting::flat(self), &setting::flat(other))
-    }
-
-    /// Defaults that depend on choices are filled in, and everything is checked.
     fn checked(mut self, source: &str) -> Result<TransferConfig> {
         self.fill();
         self.check(source)?;

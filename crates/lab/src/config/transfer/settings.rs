@@ -1,14 +1,11 @@
 //! What a run is made of, from its keys.
 
-use innerloop_meta::{Sharing, Strategy};
+use innerloop_meta::Strategy;
 use innerloop_transfer::Settings;
 
-use super::keys::{FamilyName, MethodName, StrategyName, TransferConfig, WindowName};
+use super::keys::{FamilyName, MethodName, TransferConfig};
+use crate::config::{self, WindowConfig, WindowMode};
 
-/// Defaults of the source's training.
-const ITERATIONS: usize = 400;
-const BATCH_SIZE: usize = 32;
-const LR: f64 = 0.05;
 /// miniImageNet's side, where the other set has none.
 const SIDE: usize = 84;
 
@@ -81,13 +78,20 @@ impl TransferConfig {
             transfer.channels = fixed.iter().find_map(|(_, channels)| *channels).unwrap_or(0);
         }
         if self.source.weights.is_empty() {
-            self.source.iterations.get_or_insert(ITERATIONS);
-            self.source.batch_size.get_or_insert(BATCH_SIZE);
-            self.source.lr.get_or_insert(LR);
+            let trained = self.source_settings();
+            self.source.iterations = Some(trained.iterations as usize);
+            self.source.batch_size = Some(trained.batch_size);
+            self.source.lr = Some(trained.lr);
         }
         if self.algorithm.window > 1 {
-            self.algorithm.window_mode.get_or_insert(WindowName::Forward);
+            self.algorithm.window_mode = Some(self.window().mode);
         }
+    }
+
+    /// Steps of the transfer loss that share a gradient.
+    fn window(&self) -> WindowConfig {
+        let mode = self.algorithm.window_mode.unwrap_or(WindowMode::Forward);
+        WindowConfig { steps: self.algorithm.window, mode }
     }
 
     /// How targets are trained with a method.
@@ -100,15 +104,11 @@ impl TransferConfig {
             momentum: outer.momentum,
             weight_decay: outer.weight_decay,
             transfer_steps: algorithm.transfer_steps,
-            sharing: match algorithm.window_mode {
-                None => Sharing::None,
-                Some(WindowName::Forward) => Sharing::Forward(algorithm.window),
-                Some(WindowName::Backward) => Sharing::Backward(algorithm.window),
-            },
+            sharing: self.window().sharing(),
             strategy: match algorithm.strategy {
-                StrategyName::Auto => Strategy::Auto,
-                StrategyName::Unrolled => Strategy::Unrolled,
-                StrategyName::Adjoint => Strategy::Adjoint,
+                config::Strategy::Auto => Strategy::Auto,
+                config::Strategy::Unrolled => Strategy::Unrolled,
+                config::Strategy::Adjoint => Strategy::Adjoint,
             },
             meta_lr: outer.meta_lr,
             meta_weight_decay: outer.meta_weight_decay,
@@ -118,9 +118,9 @@ impl TransferConfig {
     /// How the source is trained.
     pub fn source_settings(&self) -> Settings {
         Settings {
-            iterations: self.source.iterations.unwrap_or(ITERATIONS) as u64,
-            batch_size: self.source.batch_size.unwrap_or(BATCH_SIZE),
-            lr: self.source.lr.unwrap_or(LR),
+            iterations: self.source.iterations.unwrap_or(400) as u64,
+            batch_size: self.source.batch_size.unwrap_or(32),
+            lr: self.source.lr.unwrap_or(0.05),
             ..self.settings(MethodName::Scratch)
         }
     }

@@ -17,9 +17,6 @@ impl TransferConfig {
         let bad = |key: &str, found: String, expected: &str| {
             Err(bounds::bad(source, key, found, expected))
         };
-        if self.seed > i64::MAX as u64 {
-            return bad("seed", self.seed.to_string(), "at most 2^63 − 1");
-        }
         for (key, found, least) in [
             ("transfer.source_classes", transfer.source_classes, 2),
             ("transfer.source_shots", transfer.source_shots, 1),

@@ -9,7 +9,7 @@ use innerloop_nn::{
 
 use super::{Case, Task, draw};
 
-/// What a network's outputs are compared with.
+/// The loss of a network's outputs.
 #[derive(Clone, Copy)]
 enum Fit {
     Values,
@@ -104,15 +104,20 @@ pub(crate) fn mlp(support: usize, query: usize) -> Case {
 
 /// Classification of noisy points in the plane into 3 classes by a smooth network.
 pub(crate) fn classes() -> Case {
-    let model = Mlp::new(&[2, 6, 3], Activation::Tanh, Init::Torch);
+    ways(3)
+}
+
+/// The same with another number of classes.
+pub(crate) fn ways(ways: usize) -> Case {
+    let model = Mlp::new(&[2, 6, ways], Activation::Tanh, Init::Torch);
     let theta = initialise(model.parameters(), Key::new(79), Dtype::F64);
-    let (fit, x, support, query) = (Fit::Classes, vec![2], 6, 9);
-    let points = |key: Key, n: usize, set: &str| {
-        let centres = random(key.with_stream("centres"), &[3, 2], 1.5);
+    let (fit, x, support, query) = (Fit::Classes, vec![2], 2 * ways, 3 * ways);
+    let points = move |key: Key, n: usize, set: &str| {
+        let centres = random(key.with_stream("centres"), &[ways, 2], 1.5);
         let noise = random(key.with_stream(set), &[n, 2], 0.5);
-        let at = |i: usize| noise.get(i) + centres.get((i / 2 % 3) * 2 + i % 2);
+        let at = |i: usize| noise.get(i) + centres.get((i / 2 % ways) * 2 + i % 2);
         let x = Tensor::from_f64(&[n, 2], (0..2 * n).map(at).collect());
-        vec![x, Tensor::from_f64(&[n], (0..n).map(|i| (i % 3) as f64).collect())]
+        vec![x, Tensor::from_f64(&[n], (0..n).map(|i| (i % ways) as f64).collect())]
     };
     Case {
         name: "classes",
@@ -154,7 +159,7 @@ pub(crate) fn conv() -> Case {
     }
 }
 
-/// A smooth body and head with all that a problem can have: queries are normalised by the support set's
+/// A smooth body and head with every feature a problem can have: queries are normalised by the support set's
 /// statistics, which are reported, and a carried row that depends on the step is added.
 struct Normalised {
     steps: usize,

@@ -6,7 +6,7 @@ use innerloop_tasks::Quadratic as Draw;
 
 use super::{Case, Task, draw};
 
-/// What a quadratic problem's support loss is.
+/// The support loss of a quadratic problem.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Support {
     Quadratic,

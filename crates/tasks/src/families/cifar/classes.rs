@@ -1,7 +1,7 @@
 //! The names of CIFAR-100's classes and which of them are held out.
 //!
 //! The lists of torchmeta (github.com/tristandeleu/pytorch-meta, MIT): CIFAR-FS by Bertinetto et al. 2019, FC100 by
-//! Oreshkin et al. 2018. What is neither for validation nor for test is for training.
+//! Oreshkin et al. 2018. Classes that are neither for validation nor for test are for training.
 
 use super::CifarSplit;
 use crate::SplitLists;

@@ -1,6 +1,6 @@
 //! CIFAR-FS and FC100: the 100 classes of CIFAR-100's 32x32 photographs in two splits.
 //!
-//! Read in one of these layouts, of which the first is looked for first:
+//! Read from one of these layouts, which are tried in this order:
 //!
 //! ```text
 //! cifar100/data/<class>/<image>.png              Bertinetto's: a folder, or a zip archive cifar*.zip; the whole set (600
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Class lists in an archive, `cifar100/splits/{bertinetto,fc100}/{train,val,test}.txt`, are compared with the built-in
-//! ones. MetaOptNet's pickles are a split themselves; their classes have numbers for names.
+//! ones. MetaOptNet's pickles define a split themselves; their classes are named by numbers.
 
 mod classes;
 mod python;
@@ -27,11 +27,11 @@ use crate::{Class, Error, ErrorKind, ImageClasses, ImageSet, Split, SplitLists, 
 
 /// Side of an image, in pixels.
 const SIDE: usize = 32;
-/// Images of a class in the whole set.
+/// Images per class in the whole set.
 const WHOLE: usize = 600;
 const AGAIN: &str = "copy or download it again";
 
-/// The two splits in use. Scores are comparable only within one.
+/// The two splits in use. Scores are comparable only within a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CifarSplit {
     /// CIFAR-FS, 64 / 16 / 20 classes at random: Bertinetto et al. 2019.
@@ -45,7 +45,7 @@ impl CifarSplit {
     /// Both of them.
     pub const ALL: [CifarSplit; 2] = [CifarSplit::Fs, CifarSplit::Fc100];
 
-    /// Folders that it may lie in below the one named.
+    /// Folders, below the one named, that it may lie in.
     fn places(self) -> &'static [&'static str] {
         match self {
             CifarSplit::Fs => &["cifar-fs", "cifar_fs", "CIFAR-FS"],
@@ -53,7 +53,7 @@ impl CifarSplit {
         }
     }
 
-    /// What the names of MetaOptNet's pickles begin with.
+    /// Prefix of the names of MetaOptNet's pickles.
     fn prefix(self) -> &'static str {
         match self {
             CifarSplit::Fs => "CIFAR_FS",
@@ -84,13 +84,13 @@ impl fmt::Display for CifarSplit {
 pub struct Report {
     /// The archive or folder.
     pub place: PathBuf,
-    /// What the classes are from, in words.
+    /// Where the classes come from, in words.
     pub layout: &'static str,
-    /// Images of each class.
+    /// Images per class.
     pub samples: usize,
     /// Each split that can be drawn from, with its training, validation and test classes.
     pub splits: Vec<(CifarSplit, [usize; 3])>,
-    /// The splits whose lists are in the archive too; they agree with the built-in ones.
+    /// The splits whose lists are also in the archive; they agree with the built-in ones.
     pub lists: Vec<CifarSplit>,
 }
 
@@ -110,20 +110,21 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the data set: 100 classes of `[32, 32, 3]` images, in the split asked for.
+/// Reads the data set: 100 classes of `[32, 32, 3]` images, in the given split.
 ///
-/// `dir` is the archive, or the folder that holds it or what it unpacks to, directly or in a folder such as `cifar-fs`.
+/// `dir` is the archive, or the folder that holds it or its unpacked contents, directly or in a folder such as
+/// `cifar-fs`.
 pub fn load(dir: &Path, split: CifarSplit) -> Result<ImageClasses, Error> {
     read(&find(dir, split)?, split, Reading::Kept).map(|(images, _)| images)
 }
 
-/// Reads and decodes everything without keeping it, and says what was there. Fails at the first thing that is
+/// Reads and decodes everything without keeping it, and reports what was there. Fails at the first thing that is
 /// missing, damaged or different from the published data set.
 pub fn verify(dir: &Path, split: CifarSplit) -> Result<Report, Error> {
     read(&find(dir, split)?, split, Reading::Anew).map(|(_, report)| report)
 }
 
-/// Where the data set is, and how it lies there.
+/// Where the data set is, and in which layout.
 enum Place {
     /// An archive, or the folder it unpacks to.
     Images(PathBuf),
@@ -191,7 +192,7 @@ fn find_archive(base: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(archives.pop())
 }
 
-/// The data set and what there is to report.
+/// The data set and the facts to report.
 fn read(
     place: &Place,
     split: CifarSplit,
@@ -226,7 +227,7 @@ fn sizes(lists: &SplitLists) -> [usize; 3] {
     Split::ALL.map(|part| lists.of(part).len())
 }
 
-/// The sizes of a split, after checking that they are those published.
+/// The sizes of a split, after checking them against the published ones.
 fn check_sizes(folder: &Path, lists: &SplitLists, split: CifarSplit) -> Result<[usize; 3], Error> {
     let (found, expected) = (sizes(lists), sizes(&classes::lists(split)));
     if found == expected {
@@ -258,7 +259,7 @@ fn read_images(place: &Path, reading: Reading) -> Result<(Vec<Class>, Vec<CifarS
     Ok((classes, lists))
 }
 
-/// The images of each class, after checking that all classes are there, with as many each.
+/// The images of each class, after checking that all classes are there, with equally many images each.
 fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
     let place = tree.place().display();
     let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -274,10 +275,10 @@ fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
             }
             continue;
         }
-        // In the folder `cifar100` itself, and in what holds it.
+        // In the folder `cifar100` itself, and in the folder that holds it.
         let (Some(class), Some("data")) = (class, above) else {
             let message = format!(
-                "{place}: {name} lies elsewhere: expected images in data/<class>; keep other images elsewhere"
+                "{place}: {name} is in the wrong place: expected images in data/<class>; keep other images elsewhere"
             );
             return Err(Error::new(ErrorKind::Unknown, message));
         };
@@ -304,7 +305,7 @@ fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
     Ok(listed)
 }
 
-/// Fails unless all classes have as many images as the first, and some.
+/// Fails unless every class has as many images as the first, and at least one.
 fn check_counts<'a>(
     place: &Path,
     mut counts: impl Iterator<Item = (&'a str, usize)>,
@@ -322,7 +323,7 @@ fn check_counts<'a>(
     Err(Error::new(ErrorKind::TooFew, message))
 }
 
-/// Compares the class lists in the archive with the built-in ones; those that are there agree.
+/// Compares the class lists in the archive with the built-in ones; returns the splits whose lists are there.
 fn check_lists(tree: &mut Tree) -> Result<Vec<CifarSplit>, Error> {
     let (names, mut agreeing) = (classes::names(), Vec::new());
     for split in CifarSplit::ALL {

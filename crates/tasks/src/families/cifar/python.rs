@@ -1,6 +1,6 @@
-//! The original archive's folder `cifar-100-python`: pickles `train` and `test` with `data`, an array `[n, 3072]` of
-//! bytes, planes of red, green and blue one after the other, and `fine_labels`, places in the alphabetical list of
-//! classes; and `meta` with that list, `fine_label_names`, which is compared with the built-in one if it is there.
+//! The original archive's folder `cifar-100-python`. Its pickles `train` and `test` have `data`, an array `[n, 3072]`
+//! of bytes, planes of red, green and blue one after the other, and `fine_labels`, positions in the alphabetical list
+//! of classes. `meta` has that list, `fine_label_names`, which is compared with the built-in one if it is there.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::pickle::{self, Array, array, take, text};
 use crate::{Class, Error, ErrorKind};
 
 const AGAIN: &str = "unpack cifar-100-python.tar.gz again";
-/// The files in the folder, in the order their images are put in.
+/// The files in the folder, in the order in which their images are stored.
 const FILES: [&str; 2] = ["train", "test"];
 
 /// Whether the folder holds the images.
@@ -33,7 +33,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Class>, Error> {
     Ok(all)
 }
 
-/// Fails unless labels mean what the built-in list says.
+/// Fails unless the labels mean what the built-in list says.
 fn check_names(path: &Path) -> Result<(), Error> {
     let corrupt = |found: String| {
         let message = format!(
@@ -45,7 +45,7 @@ fn check_names(path: &Path) -> Result<(), Error> {
     };
     let mut dictionary = pickle::dictionary(path, &corrupt)?;
     let Some(Value::List(names)) = take(&mut dictionary, "fine_label_names") else {
-        return Err(corrupt("fine_label_names is missing or no list".into()));
+        return Err(corrupt("fine_label_names is missing or not a list".into()));
     };
     let names: Vec<String> = names.iter().map(|name| text(name).unwrap_or_default()).collect();
     match names == classes::names() {
@@ -71,12 +71,12 @@ fn add(path: &Path, all: &mut [Class]) -> Result<(), Error> {
         .and_then(array)
         .filter(|data| data.shape.len() == 2 && data.shape[1] == 3 * plane)
     else {
-        return Err(corrupt("data is missing or no such array".into()));
+        return Err(corrupt("data is missing or not such an array".into()));
     };
     let labels = match take(&mut dictionary, "fine_labels") {
         Some(Value::List(labels)) if labels.len() == shape[0] => labels,
         _ => {
-            let found = format!("fine_labels is missing or no list of {} labels", shape[0]);
+            let found = format!("fine_labels is missing or not a list of {} labels", shape[0]);
             return Err(corrupt(found));
         }
     };

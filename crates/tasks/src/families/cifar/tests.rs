@@ -10,7 +10,7 @@ use crate::{ImageSet, check_failure, test_files::png};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Two images a class, all of one colour each, and the class lists.
+/// Two images per class, each of one colour, and the class lists.
 fn files() -> Files {
     let mut files = Files::new();
     for (class, name) in classes::names().into_iter().enumerate() {
@@ -90,7 +90,7 @@ fn what_is_wrong_is_named() {
     check(whole, ErrorKind::NotFound, &["class seal is missing", "data/seal"]);
     let image = png([SIDE, SIDE, 3], &[1, 2, 3]);
     check(insert("data/ogre/0.png", &image), ErrorKind::Unknown, &["found class ogre"]);
-    check(insert("0.png", &image), ErrorKind::Unknown, &["0.png lies elsewhere"]);
+    check(insert("0.png", &image), ErrorKind::Unknown, &["0.png is in the wrong place"]);
     let words = ["data/seal/0.bmp is among the images of a class"];
     check(insert("data/seal/0.bmp", &image), ErrorKind::Corrupt, &words);
     let half = &image[..image.len() / 2];
@@ -165,7 +165,7 @@ fn python_folder(train: &[u8], test: &[u8]) -> TempDir {
     dir
 }
 
-/// Of class `c`: red `c`, green `sample`, blue 200.
+/// For class `c`: red `c`, green `sample`, blue 200.
 fn part(sample: u8) -> Vec<u8> {
     let planes = |class: u8| [class, sample, 200].into_iter().flat_map(|v| [v; SIDE * SIDE]);
     let labels: Vec<u8> = (0..100).rev().collect();
@@ -210,13 +210,13 @@ fn wrong_original_pickles_are_explained() {
     check(&whole[..whole.len() / 2], corrupt, &words);
     check(b"I7\n.", corrupt, &["train: holds no dictionary"]);
     check(&python(&[0; 3 * 1024], &[100]), corrupt, &["a label is I64(100)", "below 100"]);
-    check(&python(&[0; 3 * 1024], &[1, 2]), corrupt, &["data is missing or no such array"]);
+    check(&python(&[0; 3 * 1024], &[1, 2]), corrupt, &["data is missing or not such an array"]);
     let one = python(&[0; 3 * 1024], &[0]);
     let words = ["class aquarium_fish has 1 images and class apple has 2", "as many in each"];
     check(&one, ErrorKind::TooFew, &words);
 }
 
-/// MetaOptNet's: `classes` from a number on, two images each, the images of one class apart.
+/// MetaOptNet's: `classes` classes starting at `first`, two images each, with the images of one class apart.
 fn labelled(first: u8, classes: u8) -> Vec<u8> {
     let labels: Vec<u8> = (first..first + classes).chain((first..first + classes).rev()).collect();
     let colour = |(at, &label): (usize, &u8)| [label, u8::from(at >= classes.into()), 200];
@@ -262,7 +262,11 @@ fn wrong_pickles_with_labels_are_explained() {
     let shared = ["class CIFAR_FS_val/064 is in two of the pickles", "memory"];
     check(labelled(1, 64), ErrorKind::Overlap, &shared);
     let flat = python(&[0; 3 * 1024], &[0]);
-    check(flat, ErrorKind::Corrupt, &["CIFAR_FS_train.pickle: data is missing or no such array"]);
+    check(
+        flat,
+        ErrorKind::Corrupt,
+        &["CIFAR_FS_train.pickle: data is missing or not such an array"],
+    );
     let short = pickled(&[1, 32, 32, 3], &[0; 3072], ("labels", numbers(&[1, 2])));
     check(short, ErrorKind::Corrupt, &["2 labels of 1 images"]);
     let none = pickled(&[1, 32, 32, 3], &[0; 3072], ("names", numbers(&[1])));

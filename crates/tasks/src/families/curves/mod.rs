@@ -1,4 +1,4 @@
-//! Regression tasks of your own, from a CSV file: a task is a curve, some of its points are the support set.
+//! Your own regression tasks, from a CSV file: a task is a curve, and some of its points are the support set.
 //!
 //! Inputs and targets are standardised, as (value - mean) / deviation with the mean and deviation of each column over
 //! the points of the training tasks alone.
@@ -15,10 +15,10 @@ use crate::{
     Episode, EpisodeSpec, Error, ErrorKind, Shares, Sizes, Split, SplitLists, Target, TaskFamily,
 };
 
-/// Where tasks, inputs and targets are in a table.
+/// Where a table has its tasks, inputs and targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Columns {
-    /// A row is a point.
+    /// Each row is a point.
     Long {
         /// Columns whose values together name the task.
         task: Vec<String>,
@@ -27,13 +27,13 @@ pub enum Columns {
         /// Columns of the target.
         y: Vec<String>,
     },
-    /// A row has the input and the targets of all tasks, a task in each of the other columns.
+    /// Each row has the input and the targets of all tasks, with one task in each of the other columns.
     Wide {
         /// Columns of the input.
         x: Vec<String>,
     },
-    /// A cell is a point: columns are named `place.x`, and each place has a task in each row, named by the
-    /// first column.
+    /// Each cell is a point: columns are named `place.x`, and each place has one task per row, named by the first
+    /// column.
     Grid,
 }
 
@@ -67,7 +67,7 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// Reads a CSV file, plain or with `.gz`. Fails when a cell that is used is no number, or when a task has fewer
+    /// Reads a CSV file, plain or with `.gz`. Fails when a cell that is used is not a number, or when a task has fewer
     /// points than an episode of its split.
     pub fn load(
         file: &Path,

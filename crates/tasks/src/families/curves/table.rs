@@ -7,7 +7,7 @@ use super::{Columns, Points};
 use crate::files::read_text;
 use crate::{Error, ErrorKind};
 
-/// The header and the rows, each with its line.
+/// The header, and the rows with their line numbers.
 struct Table {
     name: String,
     header: Vec<String>,

@@ -10,11 +10,11 @@ use crate::{Error, ErrorKind, Split, SplitLists};
 pub(super) struct Lists {
     pub(super) classes: Vec<Listed>,
     pub(super) splits: SplitLists,
-    /// Images in none of the classes, which only CSV files may leave out.
+    /// Images that belong to no class, which only CSV files may leave out.
     pub(super) unlisted: usize,
 }
 
-/// Names that a split's list or folder may have.
+/// Names that the list or folder of a split may have.
 fn names(split: Split) -> &'static [&'static str] {
     match split {
         Split::Train => &["train"],
@@ -27,7 +27,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Files of each class of each split, put together; a class may be in one split only.
+/// Combines the files of each class of each split; a class may be in one split only.
 fn assemble(
     tree: &Tree,
     parts: [BTreeMap<String, Vec<usize>>; 3],
@@ -39,8 +39,8 @@ fn assemble(
         for (name, files) in part {
             if let Some(other) = owners.insert(name.clone(), split) {
                 let message = format!(
-                    "{}: class {name} is in the {other} split and again in the {split} split: expected classes of \
-                     their own in each, or scores measure memory",
+                    "{}: class {name} is in the {other} split and again in the {split} split: expected disjoint \
+                     classes, or scores measure memory",
                     tree.place().display()
                 );
                 return Err(Error::new(ErrorKind::Overlap, message));
@@ -98,7 +98,7 @@ pub(super) fn by_csv(tree: &mut Tree) -> Result<Option<Lists>, Error> {
     assemble(tree, parts, images - listed).map(Some)
 }
 
-/// Adds the images of a list to its classes, and takes them out of those by name. Returns how many there are.
+/// Adds the images of a list to its classes, and removes them from the images found by name. Returns their number.
 fn read_list(
     tree: &mut Tree,
     list: usize,
@@ -124,7 +124,7 @@ fn read_list(
     for record in reader.records() {
         let record = record.map_err(|cause| corrupt(cause.to_string()))?;
         let line = record.position().map_or(0, csv::Position::line);
-        // The CSV reader holds all rows to the header's length.
+        // The CSV reader guarantees that all rows have the header's length.
         let name = file_name(&record[file]);
         let image = match by_name.remove(name).as_deref() {
             Some(&[image]) => image,
@@ -152,8 +152,8 @@ fn read_list(
     Ok(count)
 }
 
-/// The lists that the folders `train`, `val` and `test` make. Images elsewhere, and other files among images, are
-/// refused.
+/// The lists defined by the folders `train`, `val` and `test`. Images elsewhere, and other files among images, are
+/// rejected.
 pub(super) fn by_folders(tree: &Tree) -> Result<Lists, Error> {
     let place = tree.place().display();
     let mut parts: [BTreeMap<String, Vec<usize>>; 3] = Default::default();
@@ -181,8 +181,8 @@ pub(super) fn by_folders(tree: &Tree) -> Result<Lists, Error> {
     }
     if let Some(path) = elsewhere.first() {
         let message = format!(
-            "{place}: {path} lies elsewhere: expected images in train/<class>, val/<class> and test/<class> alone; keep \
-             other images elsewhere"
+            "{place}: {path} is in the wrong place: expected images only in train/<class>, val/<class> and \
+             test/<class>; keep other images elsewhere"
         );
         return Err(Error::new(ErrorKind::Unknown, message));
     }

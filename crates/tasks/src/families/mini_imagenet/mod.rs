@@ -1,6 +1,6 @@
 //! miniImageNet: 100 classes of 600 photographs, 64 / 16 / 20, in the split of Ravi and Larochelle 2017.
 //!
-//! Read from a folder or zip archive in one of these layouts; pickles are looked for first, then lists:
+//! Read from a folder or zip archive in one of these layouts; pickles are tried first, then lists:
 //!
 //! ```text
 //! {train,val,test}.csv        columns filename,label (or image_name,class_name), also as ravi_train.csv and with .gz;
@@ -10,9 +10,9 @@
 //! {train,val,test}/<class>/   images in a folder for each class, and no other images
 //! ```
 //!
-//! CSV files may leave images out, as where all of ImageNet lies below them; a note on standard error says how many.
-//! Images are resized to one side where they have another, without keeping proportions, by the Lanczos filter, as is
-//! customary. All 60,000 at 84x84 take 1.18 GiB.
+//! CSV files may leave images out, for example where all of ImageNet lies below them; a note on standard error says how
+//! many. Images of another size are resized to the given side, without keeping proportions, by the Lanczos filter, as
+//! is customary. All 60,000 at 84x84 take 1.18 GiB.
 
 mod lists;
 mod pickles;
@@ -29,12 +29,12 @@ use lists::Lists;
 /// Side of the images as used in the literature.
 pub const SIDE: usize = 84;
 
-/// How much there is.
+/// Expected numbers of classes and images.
 #[derive(Clone, Copy)]
 struct Counts {
     /// Classes of each split.
     classes: [usize; 3],
-    /// Images of each class.
+    /// Images per class.
     samples: usize,
 }
 
@@ -45,11 +45,11 @@ const PUBLISHED: Counts = Counts { classes: [64, 16, 20], samples: 600 };
 pub struct Report {
     /// The folder or archive.
     pub place: PathBuf,
-    /// What the classes are from, in words.
+    /// Where the classes come from, in words.
     pub layout: &'static str,
     /// Training, validation and test classes.
     pub classes: [usize; 3],
-    /// Images of each class.
+    /// Images per class.
     pub samples: usize,
     /// Images that no list names.
     pub unlisted: usize,
@@ -71,7 +71,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What a run that reads the data set should know.
+    /// A note for a run that reads the data set.
     fn note(&self) -> Option<String> {
         let Report { place, unlisted, .. } = self;
         (*unlisted > 0).then(|| {
@@ -91,10 +91,10 @@ pub fn load(dir: &Path, side: usize) -> Result<ImageClasses, Error> {
     Ok(images)
 }
 
-/// Reads and decodes everything, and says what was there. Fails at the first thing that is missing, damaged or different
-/// from the published data set.
+/// Reads and decodes everything, and reports what was there. Fails at the first thing that is missing, damaged or
+/// different from the published data set.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
-    // Decoding is all of the work; small images are enough to know that they can be decoded.
+    // Decoding is all of the work; a small side is enough to show that the images can be decoded.
     read(&find(dir)?, 8, PUBLISHED, Reading::Anew).map(|(_, report)| report)
 }
 
@@ -135,7 +135,7 @@ fn read(
     Ok((images, Report { place: place.to_path_buf(), layout, classes, samples, unlisted }))
 }
 
-/// The images, what the classes are from, and the number of images that no list names.
+/// The images, where the classes come from, and the number of images that no list names.
 fn read_files(
     place: &Path,
     side: usize,
@@ -147,7 +147,7 @@ fn read_files(
         Some(lists) => (lists, "CSV lists"),
         None => (lists::by_folders(&tree)?, "folders"),
     };
-    // Before the work of decoding, too.
+    // Checked before the work of decoding, too.
     let counts = classes.iter().map(|class| class.files.len()).collect();
     let names = classes.iter().map(|class| class.name.as_str()).collect();
     check(place, (&splits, names, counts), layout, expected)?;
@@ -156,7 +156,7 @@ fn read_files(
     Ok((ImageClasses::new(shape, pixels, splits)?, layout, unlisted))
 }
 
-/// Fails unless there are as many classes, and images of each, as expected.
+/// Fails unless the numbers of classes, and of images in each, are as expected.
 fn check(
     place: &Path,
     (splits, names, counts): (&SplitLists, Vec<&str>, Vec<usize>),

@@ -64,7 +64,7 @@ fn write(dir: &TempDir, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Oblong images, two a class, in `images/`, and the lists.
+/// Oblong images, two per class, in `images/`, and the lists.
 fn with_lists() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (value, class) in "abcd".chars().enumerate() {
@@ -106,7 +106,7 @@ fn all_layouts_hold_the_same() {
         }
     }
     assert_eq!(read_few(&folders).unwrap().0, images);
-    // EasyFSL's columns, the published name, and an image too many.
+    // EasyFSL's columns, the published name, and one image too many.
     for (name, text) in LISTS {
         let text = text.replace("filename,label", "image_name,class_name");
         write(&other, &format!("ravi_{name}"), text.as_bytes());
@@ -125,9 +125,9 @@ fn all_layouts_hold_the_same() {
         fs::remove_file(folders.path().join("mini-imagenet").join(name)).unwrap();
     };
     let unknown = ErrorKind::Unknown;
-    check("extra/e/0.jpg", unknown, &["extra/e/0.jpg lies elsewhere", "train/<class>"]);
-    check("0.jpg", unknown, &["0.jpg lies elsewhere"]);
-    check("train/a/more/0.jpg", unknown, &["train/a/more/0.jpg lies elsewhere"]);
+    check("extra/e/0.jpg", unknown, &["extra/e/0.jpg is in the wrong place", "train/<class>"]);
+    check("0.jpg", unknown, &["0.jpg is in the wrong place"]);
+    check("train/a/more/0.jpg", unknown, &["train/a/more/0.jpg is in the wrong place"]);
     check("test/d/0.webp", ErrorKind::Corrupt, &["test/d/0.webp is among the images", ".jpeg"]);
     write(&folders, "mini-imagenet/README.md", b"what this is");
     assert_eq!(read_few(&folders).unwrap().0, images);

@@ -1,4 +1,4 @@
-//! MNIST's own files: big-endian numbers, then one byte a pixel or label; plain or compressed with gzip.
+//! MNIST's own files: big-endian numbers, then one byte per pixel or label; plain or compressed with gzip.
 
 use std::fs;
 use std::io::Read;
@@ -24,7 +24,7 @@ const AGAIN: &str = "download it again: MNIST is four files, {train,t10k}-images
 
 /// The images of each digit, training part first, in the files' order.
 pub(super) struct Digits {
-    /// The folder they are from.
+    /// The folder they come from.
     pub(super) folder: PathBuf,
     /// `[n, 28, 28]`, ink 255 on 0.
     pub(super) images: [Vec<u8>; 10],
@@ -41,7 +41,7 @@ impl Digits {
         &self.images[digit][index * SIDE * SIDE..(index + 1) * SIDE * SIDE]
     }
 
-    /// Reads the four files in `dir`, or below it where others unpack them.
+    /// Reads the four files in `dir`, or below it where other libraries unpack them.
     pub(super) fn load(dir: &Path) -> Result<Digits, Error> {
         Digits::load_counted(dir, &COUNTS)
     }
@@ -78,7 +78,7 @@ impl Digits {
     }
 }
 
-/// A sentence for each file that is not, decompressed, the official one bit for bit.
+/// A sentence for each file that, decompressed, differs from the official one.
 pub(super) fn unofficial(folder: &Path) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for (name, expected) in OFFICIAL {
@@ -120,14 +120,14 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_file())
 }
 
-/// What is in a file, decompressed if it is compressed.
+/// The contents of a file, decompressed if necessary.
 fn open(path: &Path) -> Result<Box<dyn Read>, Error> {
     let file = fs::File::open(path).map_err(|cause| crate::files::cannot_read(path, &cause))?;
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
     Ok(if compressed { Box::new(GzDecoder::new(file)) } else { Box::new(file) })
 }
 
-/// The bytes after the header, which must be that of an array of bytes of this shape.
+/// The bytes after the header, which must declare an array of bytes of this shape.
 fn read(folder: &Path, name: &str, shape: &[usize]) -> Result<Vec<u8>, Error> {
     let Some(path) = find(folder, name) else {
         let place = folder.display();
@@ -137,7 +137,7 @@ fn read(folder: &Path, name: &str, shape: &[usize]) -> Result<Vec<u8>, Error> {
     let header = 4 + 4 * shape.len();
     let expected = header + shape.iter().product::<usize>();
     let mut bytes = Vec::with_capacity(expected + 1);
-    // A byte more than expected shows that there is more; nothing beyond it is kept.
+    // Reading one byte more than expected shows that there is more; nothing beyond it is kept.
     let limit = expected as u64 + 1;
     let result = open(&path)?.take(limit).read_to_end(&mut bytes);
     let corrupt = |found: String| {

@@ -1,11 +1,11 @@
 //! Double and Triple MNIST: numbers of two or three handwritten digits side by side.
 //!
-//! Composed as github.com/shaohua0116/MultiDigitMNIST does, from MNIST's four original files: the canvas is
-//! 64x64 (84x84), each digit has a column of 32x64 (28x84) of its own, and lies at a random place in it. Classes are
-//! the numbers 00-99 (000-999), 1000 images each, split 64/16/20 (640/160/200) as in the published archives
-//! and torchmeta. The images themselves are not those of the archives, whose random numbers are Python's: image
-//! `i` of class `c` follows from the set's seed, `c` and `i` alone, and is composed when it is asked for. As in
-//! the original, all classes are made of the same 70,000 digits; what is new in a test class is the number.
+//! Composed like github.com/shaohua0116/MultiDigitMNIST, from MNIST's four original files: the canvas is 64x64 (84x84),
+//! and each digit has its own column of 32x64 (28x84), in which it lies at a random place. Classes are the numbers
+//! 00-99 (000-999), 1000 images each, split 64/16/20 (640/160/200) as in the published archives and torchmeta. The
+//! images themselves differ from those of the archives, which use Python's random numbers: image `i` of class `c`
+//! depends only on the set's seed, `c` and `i`, and is composed on demand. As in the original, all classes are made of
+//! the same 70,000 digits; what is new in a test class is the number.
 
 mod idx;
 mod splits;
@@ -22,9 +22,9 @@ use idx::Digits;
 
 /// Side of a digit's image.
 const SIDE: usize = 28;
-/// Images of a class, as in the published archives.
+/// Images per class, as in the published archives.
 const SAMPLES: usize = 1000;
-/// Seed of the images where no other is asked for.
+/// Default seed of the images.
 pub const SEED: u64 = 123;
 
 /// How many digits a number has.
@@ -83,7 +83,7 @@ pub struct Report {
     pub classes: [usize; 3],
     /// Which set.
     pub places: Places,
-    /// What tells the files from the official ones, whose SHA-256 is known; none if they are the same bit for bit.
+    /// How the files differ from the official ones, whose SHA-256 is known; empty if they are identical.
     pub notes: Vec<String>,
 }
 
@@ -109,12 +109,12 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads the four files and says what was there. Fails at the first thing that is missing, damaged or different
-/// from the published data set.
+/// Reads the four files and reports what was there. Fails at the first thing that is missing, damaged or different from
+/// the published data set.
 pub fn verify(dir: &Path, places: Places) -> Result<Report, Error> {
     let digits = Digits::load(dir)?;
     let counts = std::array::from_fn(|digit| digits.count(digit));
-    // Of the training and the test part together.
+    // Of the training and test parts together.
     let published = [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958];
     if counts != published {
         let message = format!(
@@ -131,8 +131,8 @@ pub fn verify(dir: &Path, places: Places) -> Result<Report, Error> {
 }
 
 impl MultiMnist {
-    /// The set made of the MNIST files in `dir` (or in `mnist` or `MNIST/raw` below it), with images shrunk to
-    /// `side` by the Lanczos filter where that is less than the canvas.
+    /// The set made from the MNIST files in `dir` (or in `mnist` or `MNIST/raw` below it), with images shrunk to `side`
+    /// by the Lanczos filter where that is less than the canvas.
     pub fn load(dir: &Path, places: Places, side: usize, seed: u64) -> Result<MultiMnist, Error> {
         MultiMnist::new(Digits::load(dir)?, places, side, seed)
     }
@@ -160,7 +160,7 @@ impl MultiMnist {
         for place in 0..n {
             let digit = class / 10usize.pow((n - 1 - place) as u32) % 10;
             let image = self.digits.image(digit, below(&mut rng, self.digits.count(digit)));
-            // As the original draws them, which leaves out the last row and column.
+            // Drawn like the original, which leaves out the last row and column.
             let free = side / n - SIDE;
             let top = below(&mut rng, side - SIDE);
             let left = side / n * place + if free > 0 { below(&mut rng, free) } else { 0 };

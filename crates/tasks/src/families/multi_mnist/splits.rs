@@ -1,7 +1,7 @@
 //! Which numbers are for validation and test; the others are for training.
 //!
-//! The lists of torchmeta (github.com/tristandeleu/pytorch-meta, MIT), which are those of the published
-//! archives: the digits' generator shuffles all numbers with seed 123 and takes 64, 16 and 20 %.
+//! The lists of torchmeta (github.com/tristandeleu/pytorch-meta, MIT), which are those of the published archives: the
+//! generator of the images shuffles all numbers with seed 123 and takes 64, 16 and 20 %.
 
 use crate::SplitLists;
 

@@ -16,7 +16,7 @@ fn idx(shape: &[usize], values: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Image `i` of a part is full of `i + 1`, its label is `i % 10`; the training part is compressed.
+/// Image `i` of a part is filled with `i + 1`, its label is `i % 10`; the training part is compressed.
 fn files() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("mnist")).unwrap();
@@ -173,7 +173,7 @@ fn another_set_of_this_format_is_not_mnist() {
 fn files_other_than_the_official_ones_are_noted() {
     let notes = idx::unofficial(&files().path().join("mnist")).unwrap();
     assert_eq!(notes.len(), 4);
-    // Of the training labels of `files`, decompressed; computed with sha256sum.
+    // Computed with sha256sum from the training labels of `files`, decompressed.
     let words = [
         "train-labels-idx1-ubyte.gz",
         "be5713d8829571e59f34b543f7eeb521b1207d313487555fc3ab72f4165083f4",

@@ -1,6 +1,6 @@
-//! What the published archives hold, and the split of Vinyals et al. 2016 ("Matching networks for one
-//! shot learning"), as used by Snell et al. 2017: 1028 characters to train on, 172 to validate, 423 to
-//! test. The split follows alphabets but for Gurmukhi, so three counts an alphabet say it all.
+//! What the published archives hold, and the split of Vinyals et al. 2016 ("Matching networks for one shot learning"),
+//! as used by Snell et al. 2017: 1028 characters to train on, 172 to validate, 423 to test. The split follows alphabets
+//! except for Gurmukhi, so three counts per alphabet describe it completely.
 
 use super::Part;
 use super::Part::{Background, Evaluation};
@@ -12,7 +12,7 @@ pub(super) struct Alphabet {
     pub(super) name: &'static str,
     /// Which archive it is in.
     pub(super) part: Part,
-    /// Its first characters are Vinyals' training ones, then come validation, then test.
+    /// Vinyals' counts: the first characters are for training, the next for validation, the rest for test.
     pub(super) vinyals: [usize; 3],
 }
 

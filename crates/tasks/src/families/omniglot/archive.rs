@@ -37,7 +37,7 @@ pub(super) fn open(root: &Path, part: Part) -> Result<Tree, Error> {
 }
 
 /// The characters `Alphabet/characterNN` of a part's alphabets in the table, in its order, after checking that they are
-/// all there with 20 images each, and nothing else beside them.
+/// all there with 20 images each, and nothing else besides.
 pub(super) fn list(tree: &Tree, part: Part, table: &[Alphabet]) -> Result<Vec<Listed>, Error> {
     let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (file, name) in tree.names().enumerate().filter(|(_, name)| name.ends_with(".png")) {
@@ -158,7 +158,7 @@ fn decode(name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         );
         return Err(Error::new(ErrorKind::Shape, message));
     }
-    // The published files have one bit a pixel; copies may hold grey as bytes, palette or colours.
+    // The published files have one bit per pixel; copies may store grey bytes, a palette or colours.
     let as_published =
         header.color_type == png::ColorType::Grayscale && header.bit_depth == png::BitDepth::One;
     if !as_published {

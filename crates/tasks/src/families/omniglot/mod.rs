@@ -2,9 +2,9 @@
 //! drawn by the same 20 people.
 //!
 //! Read in place from the published archives `images_background.zip` and `images_evaluation.zip`
-//! (github.com/brendenlake/omniglot, folder `python`) or from the folders they unpack to. Images are
-//! shrunk from 105x105 to 28x28 with the Lanczos filter, as learn2learn does. Published checksums are
-//! not compared: what is inside is.
+//! (github.com/brendenlake/omniglot, folder `python`) or from the folders they unpack to. Images are shrunk from
+//! 105x105 to 28x28 with the Lanczos filter, as learn2learn does. The contents are checked, not the published
+//! checksums.
 
 mod alphabets;
 mod archive;
@@ -25,7 +25,7 @@ const SIDE: usize = 28;
 /// People who drew each character.
 const SAMPLES: usize = 20;
 
-/// Which of two values ink has. The files hold black ink (0) on white.
+/// Which of the two values ink has. The files hold black ink (0) on white.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ink {
     /// Ink is 1 on a background of 0, as in nearly all published work ("inverted").
@@ -59,7 +59,7 @@ impl Part {
 pub struct Report {
     /// The archives or folders read.
     pub parts: Vec<PartReport>,
-    /// The folder of Vinyals' class lists, if there is one; it agrees with the built-in split.
+    /// The folder of Vinyals' class lists, if there is one; they agree with the built-in split.
     pub lists: Option<PathBuf>,
     /// Training, validation and test classes of each split, before rotations.
     pub splits: Vec<(OmniglotSplit, [usize; 3])>,
@@ -74,7 +74,7 @@ pub struct PartReport {
     pub alphabets: usize,
     /// Characters of all its alphabets.
     pub classes: usize,
-    /// Images of all its characters, every one decoded.
+    /// Images of all its characters, all of them decoded.
     pub samples: usize,
 }
 
@@ -99,8 +99,8 @@ impl fmt::Display for Report {
 
 /// Reads the data set: 1623 classes named `Alphabet/characterNN` of 20 `[28, 28, 1]` images each.
 ///
-/// `dir` holds the two archives or folders, directly or in `omniglot` or `omniglot-py`; where both an
-/// archive and its folder are present, the archive is read.
+/// `dir` holds the two archives or folders, directly or in `omniglot` or `omniglot-py`; where both an archive and its
+/// folder are present, the archive is read.
 pub fn load(dir: &Path, split: OmniglotSplit, ink: Ink) -> Result<ImageClasses, Error> {
     read(dir, split, ink, Reading::Kept)
 }
@@ -124,8 +124,8 @@ fn read(
     ImageClasses::new([SIDE, SIDE, 1], classes, split.lists())
 }
 
-/// Reads and decodes everything without keeping it, and says what was there. Fails at the first thing
-/// that is missing, damaged or different from the published data set.
+/// Reads and decodes everything without keeping it, and reports what was there. Fails at the first thing that is
+/// missing, damaged or different from the published data set.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
     let root = find_root(dir)?;
     let parts = Part::ALL.into_iter().map(|part| verify_part(&root, part, &ALPHABETS));

@@ -11,17 +11,17 @@ use super::{ALPHABETS, Part};
 use crate::random;
 use crate::{Error, ErrorKind, Split, SplitLists};
 
-/// The ways to split the 1623 characters that are in use. Scores are comparable only within one.
+/// The splits of the 1623 characters that are in use. Scores are comparable only within a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OmniglotSplit {
     /// 1028 / 172 / 423: Vinyals et al. 2016, by alphabet; the lists of Snell et al. 2017.
     Vinyals,
-    /// 1100 / 100 / 423 after a shuffle of all characters: Finn et al. 2017. The same in size and kind,
-    /// not in membership: the original shuffle depends on Python's generator and on the order of a
-    /// folder's listing. Ours is fixed.
+    /// 1100 / 100 / 423 after a shuffle of all characters: Finn et al. 2017. Same sizes and method,
+    /// different members: the original shuffle depends on Python's generator and on the order of a folder's
+    /// listing. Ours is fixed.
     Finn,
     /// 792 / 172 / 659: Lake et al. 2015, whole alphabets, background against evaluation. They have no
-    /// validation set; Vinyals' is taken out of the background set.
+    /// validation set; Vinyals' is taken from the background set.
     Lake,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for OmniglotSplit {
     }
 }
 
-/// Each character's archive and its place in Vinyals' split decide.
+/// Splits by each character's archive and its place in Vinyals' split.
 fn by_character(decide: impl Fn(Part, Split) -> Split) -> SplitLists {
     let mut lists = SplitLists::default();
     let mut index = 0;
@@ -81,8 +81,7 @@ fn shuffled(train: usize, validation: usize) -> SplitLists {
     SplitLists { train: order, validation, test }
 }
 
-/// Compares the published class lists below `root`, if present, with the built-in split; says where
-/// they are.
+/// Compares the published class lists below `root`, if present, with the built-in split; returns where they are.
 pub(super) fn check_lists(root: &Path) -> Result<Option<PathBuf>, Error> {
     let folder = root.join("splits").join("vinyals");
     if !folder.is_dir() {

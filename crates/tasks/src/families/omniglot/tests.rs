@@ -12,7 +12,7 @@ use crate::picture::{self, Fit, Form};
 
 mod real;
 
-/// Two alphabets in place of fifty.
+/// Two alphabets instead of fifty.
 const TABLE: [Alphabet; 3] = [
     Alphabet { name: "Elvish", part: Part::Background, vinyals: [1, 1, 0] },
     Alphabet { name: "Runic", part: Part::Background, vinyals: [0, 0, 1] },
@@ -22,7 +22,7 @@ const CLASSES: [&str; 3] = ["Elvish/character01", "Elvish/character02", "Runic/c
 
 type Files = Vec<(String, Vec<u8>)>;
 
-/// An image with ink (0) where `ink` says so, one bit a pixel.
+/// An image with ink (0) where `ink` says so, one bit per pixel.
 fn png(side: usize, ink: impl Fn(usize, usize) -> bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, side as u32, side as u32);
@@ -75,7 +75,7 @@ fn read_part(dir: &TempDir) -> Result<Vec<Class>, Error> {
     load_part(dir.path(), Part::Background, &TABLE, Reading::Anew).map(|(_, classes)| classes)
 }
 
-/// A part through images kept in a folder, and whether it was decoded.
+/// A part, read through images kept in a folder, and whether it was decoded.
 fn read_kept(root: &Path, part: Part, table: &[Alphabet], kept: &Path) -> (Vec<Class>, bool) {
     let tree = archive::open(root, part).unwrap();
     let listed = archive::list(&tree, part, table).unwrap();
@@ -146,7 +146,7 @@ fn a_changed_drawing_is_decoded_anew() {
     }
 }
 
-/// The same files in the same classes, as a folder of one's own images at 28x28: ink is then 0.
+/// The same files in the same classes, as the user's own images at 28x28: ink is then 0.
 #[test]
 fn images_of_another_family_are_not_taken() {
     let (dir, kept) = (with_folder(&files()), tempfile::tempdir().unwrap());

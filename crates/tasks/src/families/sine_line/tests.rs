@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::episode_key;
 
-/// The points of a task, in order of x, and the x of its support.
+/// The points of a task, in order of x, and the x values of its support.
 fn task(noise: f64, task: u64) -> (Vec<(f32, f32)>, Vec<f32>) {
     let sizes = Sizes { shots: 10, query: 40, train_shots: 3, train_query: 15 };
     let family = SineLine { sizes, noise };

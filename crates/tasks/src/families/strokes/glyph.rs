@@ -1,5 +1,5 @@
-//! What defines a character: which movements, attached where. Lengths are in units of a letter's
-//! height, angles in radians, x to the right and y down.
+//! What defines a character: its movements, and where they join. Lengths are in units of a letter's height, angles in
+//! radians, x to the right and y down.
 
 use std::f64::consts::PI;
 
@@ -8,9 +8,9 @@ use rand::Rng;
 
 use crate::random::{below, normal, uniform};
 
-/// Most strokes of a character.
+/// The most strokes of a character.
 pub(super) const MAX_STROKES: usize = 4;
-/// Most arcs of a stroke.
+/// The most arcs of a stroke.
 pub(super) const MAX_ARCS: usize = 3;
 
 /// A character.
@@ -58,7 +58,7 @@ impl Glyph {
         let mut rng = key.rng();
         let mut glyph =
             Glyph { n_strokes: 1 + choose(&mut rng, [0.30, 0.38, 0.22]), ..Glyph::default() };
-        // A stroke that stands alone is a longer one, or a good part of all characters would be bars.
+        // A stroke that stands alone has more arcs, or a good part of all characters would be bars.
         let arcs = if glyph.n_strokes == 1 { [0.10, 0.45] } else { [0.55, 0.33] };
         glyph.strokes[0] = Stroke::draw(&mut rng, arcs);
         for index in 1..glyph.n_strokes {
@@ -103,7 +103,7 @@ impl Arc {
         Arc::with(turn, bend, rng)
     }
 
-    /// Goes on with the movement, or round a corner.
+    /// Continues the movement, or turns a corner.
     fn next(rng: &mut impl Rng) -> Arc {
         let bend = bend(rng);
         let turn = match choose(rng, [0.4]) {
@@ -113,7 +113,7 @@ impl Arc {
         Arc::with(turn, bend, rng)
     }
 
-    /// What bends more is longer, so that chords are of similar length.
+    /// An arc that bends more is longer, so that chords have similar lengths.
     fn with(turn: f64, bend: f64, rng: &mut impl Rng) -> Arc {
         let length = uniform(rng, 0.35, 1.05) * (1.0 + bend.abs() * 0.28);
         Arc { turn, length, bend, twist: uniform(rng, -0.6, 0.6) }

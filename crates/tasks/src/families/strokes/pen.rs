@@ -23,7 +23,7 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Draws a character with the small errors of a hand.
+    /// Draws a character with the small errors of a human hand.
     pub(super) fn redraw(glyph: &Glyph, rng: &mut impl Rng) -> Trace {
         let mut trace = Trace {
             points: [[0.0; 2]; MAX_POINTS],

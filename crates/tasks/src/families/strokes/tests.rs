@@ -54,7 +54,7 @@ fn edges_are_anti_aliased() {
     assert!(grey >= 20, "{grey} grey pixels");
 }
 
-/// As hard as Omniglot, on which the same baseline has 47.8 % (evaluation set).
+/// As hard as Omniglot, on which the same baseline scores 47.8 % (evaluation set).
 #[test]
 fn raw_pixels_do_not_give_the_classes_away() {
     let family = Strokes { few_shot: FewShot::new(5, 1, 15) };

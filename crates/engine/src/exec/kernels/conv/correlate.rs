@@ -1,9 +1,9 @@
 //! What a convolution and its adjoint in the image have in common: every output pixel is a product of
 //! some source pixels with the kernel, in order or backwards.
 //!
-//! Blocks of six output pixels by two registers of columns; a panel of the packed kernel is read once for every chunk of
-//! pixels. Floor: `taps · depth · columns` multiply-adds an output pixel; twelve of them take seven or eight loads, so that
-//! loads do not decide.
+//! Blocks of six output pixels by two registers of columns; a panel of the packed kernel is read once for every chunk
+//! of pixels. Floor: `taps · depth · columns` multiply-adds per output pixel. Twelve of them take seven or eight loads,
+//! so loads are not the bottleneck.
 
 use super::super::super::elem::Elem;
 use super::super::micro::{Gather, MOST_LANES, MR, Place, blocked, gather};
@@ -12,7 +12,7 @@ use super::frame::{Frame, SLACK, aligned, carve};
 use super::winograd;
 use crate::graph::Window;
 
-/// Output pixels worked on at a time: enough to make a panel's way through the caches worth while.
+/// Output pixels worked on at a time: enough to make loading a panel through the caches worthwhile.
 const CHUNK: usize = 256;
 
 /// Extents of a correlation `[n, source, depth] -> [n, out, columns]`.
@@ -28,14 +28,14 @@ pub(super) struct Correlation {
     pub(super) adjoint: bool,
 }
 
-/// Along one axis, output pixels that are all reached by the same taps.
+/// Along one axis, the output pixels that are all reached by the same taps.
 #[derive(Clone, Copy)]
 struct Phase {
     /// The first output pixel, the distance to the next, and their number.
     start: usize,
     step: usize,
     count: usize,
-    /// Where the first one reads, and how far that moves from one to the next.
+    /// Where the first one reads, and how far that moves from one output pixel to the next.
     first: isize,
     source_step: usize,
     /// Neighbouring source pixels each reads, the kernel position that meets the first of them, and its
@@ -46,8 +46,8 @@ struct Phase {
 }
 
 impl Correlation {
-    /// Phases along an axis: one, but for an adjoint, whose output pixels are reached by different taps
-    /// depending on their position modulo the stride.
+    /// Phases along an axis: one, except for an adjoint, whose output pixels are reached by different taps depending on
+    /// their position modulo the stride.
     fn phases(&self, axis: usize) -> usize {
         if self.adjoint { self.window.stride[axis].min(self.out[axis]) } else { 1 }
     }
@@ -96,7 +96,7 @@ impl Correlation {
             let end = |p: Phase| p.first + ((p.count - 1) * p.source_step + p.taps) as isize;
             frame.start[axis] = phases().map(|p| p.first).min().expect("an axis has a phase");
             let end = phases().map(end).max().expect("an axis has a phase");
-            // At least a pixel, even if no tap reaches any output.
+            // At least one pixel, even if no tap reaches any output.
             frame.size[axis] = (end - frame.start[axis]).max(1) as usize;
         }
         frame

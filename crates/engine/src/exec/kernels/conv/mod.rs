@@ -3,14 +3,14 @@
 //!
 //! - Images are copied into frames with a border of zeros, a few at a time; the taps of one kernel row
 //!   are then one contiguous run of the frame, whatever the padding ([`correlate`]).
-//! - 3×3 convolutions of many channels in single precision go by Winograd's algorithm ([`winograd`]).
-//!   In double precision, which is there to verify with, products are always direct.
-//! - Images of few channels are taken apart into planes ([`planar`]).
+//! - 3×3 convolutions of many channels in single precision use Winograd's algorithm ([`winograd`]). In double
+//!   precision, which exists for verification, products are always direct.
+//! - Images of few channels are split into planes ([`planar`]).
 //!
-//! Each product has phases of its own, so that a caller who works through a batch a few images at a time
-//! lays out the kernel once, and sums the weight gradient over all images. How the kernel is laid out and
-//! which way is taken never depends on the number of images. What is kept between calls must stay in its
-//! place: it is aligned inside the memory given.
+//! Each product has separate phases, so that a caller who works through a batch a few images at a time lays out the
+//! kernel once and sums the weight gradient over all images. The layout of the kernel and the choice of algorithm never
+//! depend on the number of images. What is kept between calls must stay in place: it is aligned inside the memory
+//! given.
 
 mod correlate;
 mod frame;

@@ -1,14 +1,13 @@
-//! Images of few channels, the first layer's: their runs are too short to be worth finding, so each
-//! channel becomes a plane of its own, and where the stride is not 1 a plane per position modulo the
-//! stride. Neighbouring output pixels then read neighbouring elements, whatever the tap.
+//! Images of few channels, as in the first layer: their runs are too short to be worth finding, so each channel becomes
+//! a plane of its own, and where the stride is not 1, one plane per position modulo the stride. Neighbouring output
+//! pixels then read neighbouring elements, whatever the tap.
 //!
-//! A row of a plane is longer than a row of the output by what the window sticks out. Forward, blocks
-//! run over the plane's rows without a break, and what they compute past the end of an output row is
-//! dropped.
+//! A row of a plane is longer than a row of the output by the overhang of the window. Forward, blocks run over the
+//! plane's rows without a break, and what they compute past the end of an output row is dropped.
 //!
 //! Blocks are six neighbouring pixels, or nine taps of the weight gradient, by two registers of output channels. Floor:
-//! `taps · c · o` multiply-adds an output pixel, 108 µs for an 84×84 image of 3 channels and 32 filters at 113 GFLOP/s;
-//! the map they write, or read, is `o` numbers a pixel.
+//! `taps · c · o` multiply-adds per output pixel, 108 µs for an 84×84 image of 3 channels and 32 filters at 113 GFLOP/s;
+//! the map they write, or read, has `o` numbers per pixel.
 
 use super::super::super::elem::Elem;
 use super::super::micro::{
@@ -64,7 +63,7 @@ impl Planes {
             let (plane, y) = (i / rows, i % rows);
             let (k, phase) = (plane / (down * across), plane % (down * across));
             let (y, x) = (y * stride[0] + phase / across, phase % across);
-            // Past the frame no output pixel that is kept reads.
+            // No output pixel that is kept reads past the frame.
             row.fill(T::ZERO);
             if y < frame.size[0] {
                 let line = &from[y * frame.row()..][..frame.row()];
@@ -165,7 +164,7 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize, const WHOLE: 
     strip_times_panel::<T, FMA, R, C>(&mut acc, &pixels[at..], |t| offsets[t], depth, panel, C);
     let (mut row, mut column) = (at / lines.plane, at % lines.plane);
     for acc in &acc {
-        // Past the last output row there is nothing to write to.
+        // There is nothing to write past the last output row.
         let to = (row * lines.map + column) * lines.columns + j0;
         if column < lines.map && to < y.len() {
             if WHOLE {

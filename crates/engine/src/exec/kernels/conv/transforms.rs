@@ -36,7 +36,7 @@ macro_rules! line {
     };
 }
 
-/// The kernel in panels, at the first three of three rows of positions: `[position, panel, channel, column]`.
+/// The kernel in panels, in the first three positions of the first three rows: `[position, panel, channel, column]`.
 #[inline(always)]
 fn pack_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     job: &Correlation,
@@ -122,8 +122,8 @@ where
     rows
 }
 
-/// Transforms a run of tiles of `I` by `I` pixels, given by their rows and the elements from one row to the next,
-/// along the columns and then the rows, into planes of so many elements with so many channels.
+/// Transforms a run of tiles of `I` by `I` pixels, given by their rows and the elements from one row to the next, along
+/// the columns and then the rows, into planes of the given number of elements and channels.
 macro_rules! spread {
     (
         $f:ident, $I:ident, $run:expr,
@@ -137,7 +137,7 @@ macro_rules! spread {
             line!($f, $I, |i| from[i][k] => POINTS, |i| to[i][k]);
         }
         let planes = $planes.chunks_exact_mut(POINTS * $step);
-        for (half, planes) in $half.chunks_exact(width).zip(planes) {
+        for (half, planes) in $half.chunks_exact(width).take(POINTS).zip(planes) {
             let from = registers(half, width / L);
             let to = &mut planes[run.tile * channels..];
             let to = rows_mut::<T, L, POINTS>(to, $step, run.n * channels);
@@ -233,7 +233,7 @@ fn write_lanes<T: Elem, const FMA: bool, const NR: usize, const L: usize>(
     }
 }
 
-/// `Gᵀ m G` of the sums from `first` on, as far as whole registers reach; where that is.
+/// `Gᵀ m G` of the sums from `first` on, as far as whole registers reach; returns where it stopped.
 #[inline(always)]
 fn finish<T: Elem, const FMA: bool, const L: usize>(
     sum: &[T],

@@ -2,7 +2,7 @@
 //! summed over all pixels.
 //!
 //! Blocks of six channels by two registers of cotangents stay in registers over a chunk of pixels, whose cotangents are in
-//! the first-level cache for all taps. Floor: that of the convolution, `taps · c · o` multiply-adds an output pixel.
+//! the first-level cache for all taps. Floor: that of the convolution, `taps · c · o` multiply-adds per output pixel.
 
 use super::super::super::elem::Elem;
 use super::super::Isa;

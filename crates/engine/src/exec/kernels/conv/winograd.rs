@@ -10,11 +10,12 @@
 //! outputs and both gradients differ from direct products in double precision by 4 to 8·10⁻⁷ of their norm.
 //!
 //! Tiles are transformed in runs of six neighbours and multiplied 36 at a time, six rows of a block each, so that they
-//! stay in the second-level cache beside the kernel. Floor: `36 · c · o` multiply-adds a tile, a quarter of the direct
-//! product's; and the transforms, which write 36 numbers for 16 pixels of every channel, and read as many of every output.
+//! stay in the second-level cache beside the kernel. Floor: `36 · c · o` multiply-adds per tile, a quarter of the
+//! direct product's; and the transforms, which write 36 numbers for 16 pixels of every channel, and read as many for
+//! every output channel.
 //!
-//! Tiles that stick out of the map are computed whole and cut. A pixel that is not a number reaches every
-//! output it belongs to, and its neighbours in the tile.
+//! Tiles that stick out of the map are computed whole and cut. A NaN pixel reaches every output it belongs to, and that
+//! output's neighbours in the tile.
 
 use super::super::super::elem::Elem;
 use super::super::Isa;
@@ -39,8 +40,8 @@ const CHANNELS: usize = 16;
 /// On smaller maps too much of the tiles sticks out.
 const SMALLEST: usize = 3;
 
-/// Elements from one position to the next, for so many at each: an odd number of cache lines, or the
-/// streams of a transform would share one set of the first-level cache, which has fewer ways.
+/// Elements from one position to the next, for `len` elements at each: an odd number of cache lines, or the streams of
+/// a transform would share one set of the first-level cache, which has fewer ways.
 pub(super) fn plane(len: usize) -> usize {
     (len.div_ceil(MOST_LANES) | 1) * MOST_LANES
 }
@@ -55,8 +56,8 @@ pub(super) fn sum_len(job: &Correlation) -> usize {
     POSITIONS * plane(job.depth * job.columns)
 }
 
-/// Whether a convolution over this window, with these outputs and at least `few` channels on either side,
-/// is better done this way.
+/// Whether Winograd's algorithm is the better choice for a convolution over this window, with these outputs and at
+/// least `few` channels on either side.
 pub(super) fn suits(window: &Window, out: [usize; 2], few: usize) -> bool {
     let fits = window.size == [3; 2] && window.stride == [1; 2];
     fits && few >= CHANNELS && out[0].min(out[1]) >= SMALLEST
@@ -68,7 +69,7 @@ pub(super) fn scratch(job: &Correlation) -> usize {
     source + out + pixels + half + 4 * SLACK
 }
 
-/// Elements of what tiles are worked on in.
+/// Sizes, in elements, of the buffers that tiles are worked on in.
 struct Buffers {
     /// Transformed tiles of both sides.
     source: usize,

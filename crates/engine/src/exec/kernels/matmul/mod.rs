@@ -1,12 +1,12 @@
 //! Matrix products on the blocks of the convolutions.
 //!
-//! Little is copied, which suits the sizes of few-shot heads and perceptrons, where a general library
-//! spends its time on setting up: columns of `b` are read where they lie, except that the last block must
-//! not read past the end of the array, and that a transposed `b` is turned into a panel first. Rows of `a`
-//! are read as rows, or as strips where it is transposed. Floor: `R` rows of `C` columns take `R C / L`
-//! multiply-adds of `L` lanes for each of the `k` they are summed over, `C` rounded up to registers.
+//! Little is copied, which suits few-shot heads and perceptrons, at whose sizes a general library spends its time on
+//! set-up. Columns of `b` are read where they lie, except that the last block must not read past the end of the array,
+//! and that a transposed `b` is turned into a panel first. Rows of `a` are read as rows, or as strips where it is
+//! transposed. Floor: `R` rows of `C` columns take `R C / L` multiply-adds of `L` lanes for each of the `k` they are
+//! summed over, `C` rounded up to registers.
 //!
-//! AVX-512 in single precision goes by [`wide`], the rest by the loops over arrays here.
+//! AVX-512 in single precision uses [`wide`], everything else the loops over arrays here.
 
 #[cfg(target_arch = "x86_64")]
 mod wide;
@@ -44,10 +44,10 @@ impl MatMulSizes {
     }
 }
 
-/// The most columns a block has here: three registers of the widest.
+/// The most columns a block has here: three of the widest registers.
 const WIDEST: usize = 48;
 
-/// Some columns of `b`: rows that lie so far apart as long as they last, then packed ones.
+/// Some columns of `b`: rows in place, a fixed distance apart, as long as they last, then packed ones.
 struct Panel<'a, T> {
     rows: usize,
     values: &'a [T],
@@ -193,8 +193,8 @@ fn block<T: Elem, const FMA: bool, const R: usize, const C: usize>(
     }
 }
 
-/// The end of a matrix. Apart, or the compiler would make one call of both kinds of saving that copies a
-/// varying number of bytes.
+/// The end of a matrix. A separate function, or the compiler would merge both kinds of saving into one call that copies
+/// a varying number of bytes.
 #[inline(never)]
 fn save_last<T: Elem>(to: &mut [T], row: &[T]) {
     to.copy_from_slice(&row[..to.len()]);
@@ -266,8 +266,8 @@ fn matmul_body<T: Elem, const FMA: bool, const BYTES: usize>(
 }
 
 dispatch! {
-    /// `out = op(a) · op(b)` for every matrix of the batch; told the instruction set once more, for what
-    /// is compiled apart.
+    /// `out = op(a) · op(b)` for every matrix of the batch; it takes the instruction set once more, for code that is
+    /// compiled separately.
     fn dispatched<T: Elem, BYTES>(
         again: Isa, sizes: &MatMulSizes, a: &[T], b: &[T], out: &mut [T], scratch: &mut [T],
     ) => matmul_body

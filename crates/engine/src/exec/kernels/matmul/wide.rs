@@ -1,11 +1,10 @@
-//! The blocks of AVX-512 in single precision, in its own instructions.
+//! The blocks for AVX-512 in single precision, written in its own instructions.
 //!
-//! Small products spend as long on the start and the end of a block as on the sums between, and written as
-//! loops over arrays a block comes and goes through memory: compilers set it to zero and save it there.
-//! Here an accumulator is a register from the first line to the last. `R` rows of three registers take
-//! `3 R` multiply-adds for each of the `k` they are summed over and `3 R` stores at the end. Where eight columns or
-//! fewer are left over, they take half a register, which costs half as much where 512 bits are done in
-//! two turns.
+//! Small products spend as long on the start and the end of a block as on the sums between, and a block written as
+//! loops over arrays goes through memory: compilers set it to zero and save it there. Here an accumulator is a register
+//! from the first line to the last. `R` rows of three registers take `3 R` multiply-adds for each of the `k` they are
+//! summed over and `3 R` stores at the end. A remainder of eight columns or fewer takes half a register, which costs
+//! half as much on processors that execute 512 bits in two passes.
 
 use std::arch::x86_64::{
     __m256, __m512, _mm256_fmadd_ps, _mm256_setzero_ps, _mm512_castps512_ps256, _mm512_fmadd_ps,
@@ -15,7 +14,7 @@ use std::arch::x86_64::{
 use super::super::Isa;
 use super::{MR, MatMulSizes, Panel, save_last, times_vector};
 
-/// Numbers of a register, and of half a one.
+/// Numbers in a register, and in half of one.
 const LANES: usize = 16;
 const HALF: usize = LANES / 2;
 
@@ -95,7 +94,7 @@ fn block<const R: usize, const C: usize, const W: usize, const H: usize>(
 ) {
     let MatMulSizes { m, k, n, transposed: [ta, _], .. } = *sizes;
     let mut acc = [([_mm512_setzero_ps(); W], [_mm256_setzero_ps(); H]); R];
-    // Rows of `b` where they lie, then packed ones, which `first` rows come before.
+    // Rows of `b` where they lie, then packed ones, which `first` rows precede.
     macro_rules! sum {
         (|$p:ident| $a:expr, $depth:expr, $values:expr, $step:expr) => {
             for $p in 0..$depth {
@@ -142,7 +141,7 @@ fn block<const R: usize, const C: usize, const W: usize, const H: usize>(
     }
 }
 
-/// A row in registers, whole ones and halves.
+/// A row in registers, whole and half ones.
 type Registers<const W: usize, const H: usize> = ([__m512; W], [__m256; H]);
 
 /// The first registers of a row.

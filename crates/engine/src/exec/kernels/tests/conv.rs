@@ -1,4 +1,4 @@
-//! The three convolutions, whichever way they are computed.
+//! The three convolutions, by every algorithm.
 
 use rand::RngExt;
 
@@ -64,7 +64,7 @@ fn operands(scene: &Scene, o: usize, numbers: impl Fn(Key, &[usize]) -> Tensor) 
     ]
 }
 
-/// Whether single precision may go by Winograd's algorithm.
+/// Whether single precision may use Winograd's algorithm.
 fn by_winograd(scene: &Scene, o: usize) -> bool {
     let Window { size, stride, .. } = scene.window;
     size == [3; 2] && stride == [1; 2] && scene.image[3].min(o) >= 16
@@ -74,8 +74,8 @@ fn largest(sizes: &Tensor) -> f64 {
     (0..sizes.len()).map(|i| sizes.get(i)).fold(0.0, f64::max)
 }
 
-/// Exact on whole numbers, but by Winograd's algorithm, whose factors are no whole numbers: there within a few
-/// units of rounding of the largest result, far less than a term more or less.
+/// Exact on whole numbers, except by Winograd's algorithm, whose factors are not whole numbers: there the error is
+/// within a few units of rounding of the largest result, far less than a term more or less.
 #[track_caller]
 fn check_convolutions(scene: Scene, o: usize) {
     let [x, w, g] = operands(&scene, o, whole);
@@ -145,8 +145,8 @@ fn convolutions_of_extreme_maps() {
     }
 }
 
-/// Rounding errors stay within a few units of the sum of the terms' absolute values; by Winograd's
-/// algorithm of the largest such sum, because a pixel at the border bears the errors of its whole tile.
+/// Rounding errors stay within a few units of the sum of the terms' absolute values; for Winograd's algorithm, of the
+/// largest such sum, because a pixel at the border bears the errors of its whole tile.
 #[test]
 fn convolutions_round_as_sums_do() {
     for (c, o) in [(3, 64), (64, 64), (33, 5), (512, 16)] {
@@ -173,7 +173,7 @@ fn convolutions_round_as_sums_do() {
     }
 }
 
-/// A pixel that is not a number reaches exactly the results it belongs to.
+/// A NaN pixel reaches exactly the results it belongs to.
 #[test]
 fn convolutions_carry_nan_and_do_not_spread_it() {
     let mut rng = Key::new(13).rng();
@@ -201,8 +201,8 @@ fn convolutions_carry_nan_and_do_not_spread_it() {
     }
 }
 
-/// Many channels, kernel 3×3, stride 1: the sizes that go by Winograd's algorithm in single precision, on
-/// maps its tiles cover and maps they do not.
+/// Many channels, kernel 3×3, stride 1: the sizes that use Winograd's algorithm in single precision, on maps that its
+/// tiles cover and maps that they do not.
 #[test]
 fn convolutions_of_many_channels() {
     let mut rng = Key::new(29).rng();
@@ -239,7 +239,7 @@ fn convolutions_of_the_usual_windows() {
     }
 }
 
-/// One pixel that is not a number reaches at least the results it belongs to, whichever way is taken.
+/// One NaN pixel reaches at least the results it belongs to, whichever algorithm is used.
 #[test]
 fn winograd_carries_nan() {
     let scene = Scene { image: [2, 7, 8, 16], window: Window::square(3, 1, 1) };
@@ -274,7 +274,7 @@ struct Phases<'a, T> {
 }
 
 impl<T: Elem> Phases<'_, T> {
-    /// Output, image gradient and weight gradient, `chunk` images at a time, in memory full of NaN.
+    /// Output, image gradient and weight gradient, `chunk` images at a time, in memory filled with NaN.
     fn run(&self, chunk: usize) -> [Vec<T>; 3] {
         let ([n, h, w, c], [oh, ow]) = (self.scene.image, self.scene.output());
         let o = self.g.len() / (n * oh * ow);
@@ -302,7 +302,7 @@ impl<T: Elem> Phases<'_, T> {
     }
 }
 
-/// A batch in parts gives the bits of the whole, but for the weight gradient, whose sum has another order.
+/// A batch in parts gives the same bits as the whole, except for the weight gradient, which is summed in another order.
 #[test]
 fn convolutions_in_parts() {
     fn check<T: Elem>(scene: Scene, o: usize, isa: Isa, unit: f64) {

@@ -104,7 +104,7 @@ fn sums() {
     }
 }
 
-/// A long sum in single precision is as good as its 512-element pieces: better than one part in 10⁶.
+/// A long sum in single precision is as accurate as its 512-element pieces: better than one part in 10⁶.
 #[test]
 fn long_sums_do_not_drift() {
     let x = Tensor::full(Dtype::F32, &[1000, 1000], 0.1);

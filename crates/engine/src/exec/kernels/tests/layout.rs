@@ -4,7 +4,7 @@ use super::{check, indices, offset, whole};
 use crate::key::Key;
 use crate::tensor::{Dtype, Tensor};
 
-/// Values moved about, against indices written out.
+/// Moved values against indices written out.
 #[test]
 fn moved_values() {
     let x = whole(Key::new(25), &[3, 4, 2, 5]);
@@ -59,7 +59,7 @@ fn alternating_axes() {
 
 #[test]
 fn indices_of_rows() {
-    // Ties go to the first; an index past the end has no one.
+    // Ties go to the first element; an index past the end gives no 1.
     let scores = Tensor::from_f64(&[3, 4], vec![1., 3., 3., 2., 0., 0., 0., 0., -1., -2., -3., 5.]);
     let first = Tensor::from_f64(&[3], vec![1.0, 0.0, 3.0]);
     let one_hot = Tensor::from_f64(&[3, 3], vec![0., 1., 0., 1., 0., 0., 0., 0., 0.]);

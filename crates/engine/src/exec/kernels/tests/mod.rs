@@ -1,9 +1,9 @@
-//! Every kernel against a naive loop in double precision: both element types, both builds, in memory
-//! that holds nothing but NaN before.
+//! Every kernel against a naive loop in double precision: both element types, all builds, in memory that was filled
+//! with NaN before.
 //!
-//! Most cases use small whole numbers: every product and every partial sum is then exact in either
-//! precision, so that any order of summation must give the same bits, and no tolerance hides a slip.
-//! What remains, the size of rounding errors, is measured on other numbers.
+//! Most cases use small whole numbers: every product and every partial sum is then exact in either precision, so that
+//! any order of summation must give the same bits, and no tolerance hides a mistake. Only the size of rounding errors
+//! is measured on other numbers.
 
 mod conv;
 mod elementwise;
@@ -79,7 +79,7 @@ fn check(
     check_within(name, inputs, want, &vec![0.0; want.len()], build);
 }
 
-/// The same, where single precision may be off by a bound of each output.
+/// The same, where single precision may be off by a given bound for each output.
 #[track_caller]
 fn check_within(
     name: &str,
@@ -137,8 +137,8 @@ impl Scene {
         self.window.output([self.image[1], self.image[2]])
     }
 
-    /// `f(pixel of the image, position in the window, pixel of the output)` for all that meet; pixels
-    /// count from the first image on.
+    /// Calls `f(pixel of the image, position in the window, pixel of the output)` for all that meet; pixels are counted
+    /// from the first image on.
     fn meetings(&self, mut f: impl FnMut(usize, usize, usize)) {
         let ([n, h, w, _], [oh, ow], [kh, kw]) = (self.image, self.output(), self.window.size);
         let (stride, pad) = (self.window.stride, self.window.pad);
@@ -156,7 +156,7 @@ impl Scene {
     /// A random scene with the given channels.
     fn random(rng: &mut impl RngExt, c: usize) -> Scene {
         loop {
-            // Half of them as small as most poolings, which go a way of their own.
+            // Half of them as small as most pooling windows, which have a path of their own.
             let size = match rng.random_range(0..2) {
                 0 => [2, 2],
                 _ => [rng.random_range(1..=5), rng.random_range(1..=4)],

@@ -31,7 +31,7 @@ fn pools(scene: &Scene, x: &Tensor, g: &Tensor) -> [Tensor; 5] {
     for (to, source) in source.iter().enumerate() {
         match source {
             Some(from) => put.set(*from, put.get(*from) + g.get(to)),
-            // A window that lies in the padding sees nothing: zero, and no derivative.
+            // A window that lies entirely in the padding gives zero, and no derivative.
             None => best.set(to, 0.0),
         }
     }
@@ -59,13 +59,13 @@ fn pooling() {
                 let put = v[1].pool_put(v[2], window, extents);
                 vec![max, put, v[0].pool_sum(window), v[1].pool_spread(window, extents)]
             });
-            // Positions show in the derivative: among equals, which whole numbers have plenty of, the
-            // first one gets it.
+            // Positions show in the derivative: among equals, of which whole numbers have plenty, the first one gets
+            // it.
             check(&format!("positions, {scene:?}"), &[&x, &g, &want[0]], &want[1..3], |v| {
                 let max = v[0].max_pool(window);
                 vec![v[0].pool_pick(v[2], window), vjp(&[max], &[v[1]], &[v[0]])[0]]
             });
-            // Scales of channels are told to the search for maxima apart; theirs may be negative or zero.
+            // The search for maxima takes the channels' scales as a separate operand; they may be negative or zero.
             let scale = whole(Key::new(15).at(round, 2), &[c]);
             let scaled = (0..x.len()).map(|i| x.get(i) * scale.get(i % c)).collect();
             let scaled = Tensor::from_f64(x.shape(), scaled);

@@ -6,7 +6,7 @@ use crate::check::random;
 use crate::key::Key;
 use crate::tensor::Dtype;
 
-/// Every build's sums are the portable one's, bit for bit.
+/// Every build's sums equal the portable one's, bit for bit.
 #[test]
 fn sums_are_the_same_with_every_build() {
     for n in [0, 1, 7, 8, 15, 33] {

@@ -1,5 +1,5 @@
-//! The real data set, where there is one: the environment variable `INNERLOOP_DATA` names the folder
-//! that holds `omniglot/`. Nothing is read from the user's cache, or written to it.
+//! The real data set, if present: the environment variable `INNERLOOP_DATA` names the folder that holds `omniglot/`.
+//! Nothing is read from the user's cache, or written to it.
 
 use std::collections::BTreeSet;
 
