@@ -17,6 +17,7 @@ use crate::checkpoint::state::{
 };
 use crate::checkpoint::{self, Checkpoint};
 use crate::evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
+use crate::budget::more_iterations;
 use crate::memory::peak_memory;
 use crate::run_dir::RunWriter;
 use crate::trainer::{StepReport, Trainer};
@@ -140,6 +141,27 @@ pub fn train_experiment(
     session: Session<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Outcome> {
+    match train_to_use(experiment, out, (session, None), sink)? {
+        Ending::Over(outcome) => Ok(*outcome),
+        Ending::TooShort { .. } => unreachable!("there is no time to use up"),
+    }
+}
+
+/// How a run ended that is to use up a time.
+pub(crate) enum Ending {
+    /// With its result.
+    Over(Box<Outcome>),
+    /// Before that: its iterations would leave much of the time, and so many would fill it.
+    TooShort { iterations: usize },
+}
+
+/// [`train_experiment`] that may be given seconds to use up in outer iterations.
+pub(crate) fn train_to_use(
+    experiment: Experiment,
+    out: &Path,
+    (session, time): (Session<'_>, Option<f64>),
+    sink: &mut dyn Sink,
+) -> Result<Ending> {
     let writer = if session.resume {
         RunWriter::resume(out, &experiment.config)?
     } else {
@@ -155,9 +177,11 @@ pub fn train_experiment(
     // A power cut may have lost lines that the checkpoint knows of.
     run.validated = last_validation(&run.writer.dir().metrics()?);
     let pool = Arc::clone(run.trainer.pool());
-    pool.install(|| run.train(session, sink))?;
+    if let Some(iterations) = pool.install(|| run.train((session, time), sink))? {
+        return Ok(Ending::TooShort { iterations });
+    }
     sink.event(Event::Evaluating);
-    run.evaluate(session.stop)
+    Ok(Ending::Over(Box::new(run.evaluate(session.stop)?)))
 }
 
 struct Run {
@@ -174,7 +198,12 @@ struct Run {
 }
 
 impl Run {
-    fn train(&mut self, session: Session<'_>, sink: &mut dyn Sink) -> Result<()> {
+    /// Trains to the end, or until the iterations are found too few for a time to use up: then how many fill it.
+    fn train(
+        &mut self,
+        (session, time): (Session<'_>, Option<f64>),
+        sink: &mut dyn Sink,
+    ) -> Result<Option<usize>> {
         let config = self.trainer.experiment.config.clone();
         let threads = self.trainer.pool().current_num_threads();
         let every = config.evaluation.validate_every as u64;
@@ -197,9 +226,14 @@ impl Run {
             if done.is_multiple_of(config.run.log_every as u64) || done == last {
                 self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
             }
+            let more =
+                time.and_then(|time| more_iterations(time, (done, last), self.training_seconds));
+            if more.is_some() {
+                return Ok(more);
+            }
             over = self.settle(evaluator.as_ref(), session, sink)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What follows an iteration: validation, snapshot, checkpoint. Returns whether training is over.
