@@ -7,7 +7,7 @@ use innerloop_tasks::curves::{self, Curves};
 use innerloop_tasks::gallery::{self, Division};
 use innerloop_tasks::mini_imagenet;
 use innerloop_tasks::multi_mnist::{self, MultiMnist, Places};
-use innerloop_tasks::omniglot::{self, OmniglotSplit};
+use innerloop_tasks::omniglot;
 use innerloop_tasks::{
     self as tasks, Augmentation, Fit, Form, ImageSet, ImageTasks, Rotations, Shares, SineLine,
     Sinusoid, Sizes, Strokes, TaskFamily,
@@ -46,16 +46,7 @@ pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
         Family::Sinusoid => Box::new(Sinusoid { sizes: points }),
         Family::SineLine { noise } => Box::new(SineLine { sizes: points, noise: *noise }),
         Family::Omniglot(set) => {
-            let split = match set.split {
-                config::Split::Vinyals => OmniglotSplit::Vinyals,
-                config::Split::Finn => OmniglotSplit::Finn,
-                config::Split::Lake => OmniglotSplit::Lake,
-            };
-            let rotations = match set.rotations {
-                config::Rotations::None => Rotations::None,
-                config::Rotations::Train => Rotations::Train,
-                config::Rotations::All => Rotations::All,
-            };
+            let (split, rotations) = (set.split, set.rotations);
             let ink = if set.invert { omniglot::Ink::One } else { omniglot::Ink::Zero };
             let images = omniglot::load(&data_folder(&set.data), split, ink)?;
             let tasks = ImageTasks::new(format!("omniglot/{split}"), images, sizes, rotations)?;

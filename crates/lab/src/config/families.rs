@@ -134,9 +134,9 @@ pub struct SharesConfig {
 pub struct OmniglotConfig {
     /// Folder of the data set. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
     pub data: String,
-    /// Default `vinyals`.
-    pub split: Split,
-    /// Default `train`.
+    /// `vinyals` (default), `finn` or `lake`.
+    pub split: OmniglotSplit,
+    /// Which classes are also seen turned: `none`, `train` (default) or `all`.
     pub rotations: Rotations,
     /// White strokes on black, as most codes use; the files are black on white. Default true.
     pub invert: bool,
@@ -206,7 +206,7 @@ pub(super) fn family(at: &Layers, file: &TasksFile, name: FamilyName) -> Result<
         }
         FamilyName::Omniglot => Family::Omniglot(OmniglotConfig {
             data,
-            split: file.split.unwrap_or(Split::Vinyals),
+            split: file.split.unwrap_or(OmniglotSplit::Vinyals),
             rotations: file.rotations.unwrap_or(Rotations::Train),
             invert: file.invert.unwrap_or(true),
         }),

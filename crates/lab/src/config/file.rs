@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::method::{Comparison, StrengthSchedule};
-use super::regularizer::{ShotBase, ShotDistance};
+use innerloop_engine::Dtype;
+
 use super::setting::Setting;
 use super::window::WindowMode;
 use super::{
-    Activation, Augment, BatchNorm, DtypeName, Head, Init, InnerOptimizer, Layout, Rotations,
-    Split, Strategy, Variant,
+    Activation, Augment, BatchNorm, Comparison, Decay, Distance, Downsampling, Head, Init,
+    InnerOptimizer, Layout, OmniglotSplit, Role, Rotations, Strategy,
 };
 
 choices! {
@@ -87,7 +87,7 @@ layered! {
         train_shots: usize,
         train_query: usize,
         data: String,
-        split: Split,
+        split: OmniglotSplit,
         rotations: Rotations,
         invert: bool,
         size: usize,
@@ -109,7 +109,7 @@ layered! {
     ModelFile {
         kind: NetworkName,
         filters: usize,
-        variant: Variant,
+        variant: Downsampling,
         head: Head,
         batch_norm: BatchNorm,
         batch_norm_momentum: f64,
@@ -142,12 +142,12 @@ layered! {
         cosine_weight: f64,
         l2_weight: f64,
         strength: f64,
-        strength_schedule: StrengthSchedule,
+        strength_schedule: Decay,
         comparison: Comparison,
         regularizer: RegularizerName,
         shot_weight: f64,
-        shot_distance: ShotDistance,
-        shot_base: ShotBase,
+        shot_distance: Distance,
+        shot_base: Role,
         shot_steps: usize,
         shot_travel: f64,
         shot_pretraining: f64,
@@ -181,7 +181,7 @@ layered! {
         ensemble: usize,
     }
     RunFile {
-        dtype: DtypeName,
+        dtype: Dtype,
         threads: usize,
         checkpoint_every: usize,
         snapshot_every: usize,

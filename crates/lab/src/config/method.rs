@@ -3,27 +3,8 @@
 use super::bounds::{Inapplicable, MOST};
 use super::file::{AlgorithmFile, MethodName, NetworkName};
 use super::layers::Layers;
+use super::{Comparison, Decay};
 use crate::Result;
-
-choices! {
-    /// How the strength of the gradient-similarity correction goes on in training.
-    pub StrengthSchedule {
-        /// It stays.
-        Constant = "constant",
-        /// In a straight line to zero at the last iteration.
-        Linear = "linear",
-    }
-
-    /// What the gradient-similarity correction compares as one vector.
-    pub Comparison {
-        /// All adapted parameters.
-        Whole = "whole",
-        /// Each tensor with its own.
-        PerTensor = "per_tensor",
-        /// Each layer with its own, weights and biases together.
-        PerLayer = "per_layer",
-    }
-}
 
 /// The meta-learning method: `algorithm.name`, and the keys that go with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,9 +88,9 @@ pub struct SimilarityConfig {
     pub l2_weight: f64,
     /// Length of the correction relative to the query gradient as training starts; 0 is first-order MAML. Default 0.5.
     pub strength: f64,
-    /// Default `constant`.
-    pub strength_schedule: StrengthSchedule,
-    /// Default `per_tensor`.
+    /// `constant` (default) or `linear`.
+    pub strength_schedule: Decay,
+    /// `whole`, `per_tensor` (default) or `per_layer`.
     pub comparison: Comparison,
 }
 
@@ -428,7 +409,7 @@ impl SimilarityConfig {
             cosine_weight: not_negative("cosine_weight", file.cosine_weight, 1.0)?,
             l2_weight: not_negative("l2_weight", file.l2_weight, 0.0)?,
             strength: not_negative("strength", file.strength, 0.5)?,
-            strength_schedule: file.strength_schedule.unwrap_or(StrengthSchedule::Constant),
+            strength_schedule: file.strength_schedule.unwrap_or(Decay::Constant),
             comparison: file.comparison.unwrap_or(Comparison::PerTensor),
         };
         if of.cosine_weight == 0.0 && of.l2_weight == 0.0 {

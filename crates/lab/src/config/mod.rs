@@ -50,14 +50,16 @@ pub use families::{
     CifarConfig, CurvesConfig, Family, ImagesConfig, MiniImagenetConfig, MultiMnistConfig,
     OmniglotConfig, SharesConfig,
 };
+pub use innerloop_meta::Strategy;
+pub use innerloop_meta::algorithms::{Comparison, Decay, Distance, Role};
+pub use innerloop_nn::{Activation, BatchNorm, Downsampling, Head};
+pub use innerloop_tasks::Rotations;
+pub use innerloop_tasks::omniglot::OmniglotSplit;
 pub use kind::Kind;
 use layers::Layers;
-pub use method::{Comparison, Method, SimilarityConfig, StrengthSchedule};
-pub use names::{
-    Activation, Augment, BatchNorm, DtypeName, Head, Init, InnerOptimizer, Layout, Rotations,
-    Split, Strategy, Variant,
-};
-pub use regularizer::{Regularizer, ShotBase, ShotConfig, ShotDistance};
+pub use method::{Method, SimilarityConfig};
+pub use names::{Augment, Init, InnerOptimizer, Layout};
+pub use regularizer::{Regularizer, ShotConfig};
 pub use rl::RlConfig;
 pub use transfer::TransferConfig;
 pub use window::{WindowConfig, WindowMode};
@@ -125,11 +127,11 @@ pub enum Network {
 pub struct Conv4Config {
     /// Channels of every block. Default 64.
     pub filters: usize,
-    /// Default `max_pool`.
-    pub variant: Variant,
+    /// `max_pool` (default) or `strided`.
+    pub variant: Downsampling,
     /// Default `flatten` with `max_pool`, `mean` with `strided`.
     pub head: Head,
-    /// Default `transductive`.
+    /// `transductive` (default), `with_support`, `running`, `per_step`, `per_step_batch` or `episode`.
     pub batch_norm: BatchNorm,
     /// Weight of the newest batch in running statistics, in (0, 1]. Default 0.1.
     pub batch_norm_momentum: f64,
@@ -142,7 +144,7 @@ pub struct Conv4Config {
 pub struct MlpConfig {
     /// Sizes of the hidden layers; none gives a linear model. Default [40, 40].
     pub hidden: Vec<usize>,
-    /// Default `relu`.
+    /// `relu` (default) or `tanh`.
     pub activation: Activation,
 }
 
@@ -179,7 +181,7 @@ pub struct AlgorithmConfig {
     /// Beginnings of the names of tensors that the inner loop leaves alone, in addition to those the
     /// method itself leaves alone. Default none.
     pub frozen: Vec<String>,
-    /// Default `auto`.
+    /// `auto` (default), `unrolled` or `adjoint`.
     pub strategy: Strategy,
     /// `regularizer`: `none` (default) or `shot`.
     pub regularizer: Regularizer,

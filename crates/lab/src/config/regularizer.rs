@@ -4,32 +4,10 @@ use super::bounds::{Inapplicable, MOST, fixed};
 use super::file::{AlgorithmFile, RegularizerName};
 use super::layers::Layers;
 use super::method::Method;
+use super::setting::Choice;
 use super::window::{WindowConfig, WindowMode};
+use super::{Distance, Role};
 use crate::Result;
-
-choices! {
-    /// How far apart target and reference are.
-    pub ShotDistance {
-        /// KL(reference ‖ target) of the outputs as logits: the authors' code.
-        ReferenceToTarget = "kl_reference_target",
-        /// KL(target ‖ reference): the authors' text.
-        TargetToReference = "kl_target_reference",
-        /// Cross-entropy of the target under the reference.
-        CrossEntropy = "cross_entropy",
-        /// Mean squared difference of the outputs: the authors' code for regression.
-        Outputs = "outputs",
-        /// Squared distance of the adapted parameters over the root of their number.
-        Parameters = "parameters",
-    }
-
-    /// Which of the two inner loops is that of the method.
-    pub ShotBase {
-        /// The one of more steps, which is held.
-        Reference = "reference",
-        /// The one of fewer steps.
-        Target = "target",
-    }
-}
 
 /// What is added to the outer objective: `algorithm.regularizer`, and the keys that go with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,10 +25,11 @@ pub struct ShotConfig {
     /// `shot_weight`. Default as in the publication: 0.1, and 1e-6 where a single inner step is the target; with
     /// `shot_pretraining` 0.
     pub weight: f64,
-    /// `shot_distance`. Default `kl_reference_target`; for regression, which has no logits, `outputs`.
-    pub distance: ShotDistance,
-    /// `shot_base`. Default `reference`, and `target` with a single inner step.
-    pub base: ShotBase,
+    /// `shot_distance`: `kl_reference_target` (default; the authors' code), `kl_target_reference` (their text),
+    /// `cross_entropy`, `outputs` (default for regression, which has no logits) or `parameters`.
+    pub distance: Distance,
+    /// `shot_base`: `reference` (default) or `target` (default with a single inner step).
+    pub base: Role,
     /// `shot_steps`: steps of the other inner loop, fewer than those of a reference and more than those of a
     /// target. Default 1 beside a reference, twice as many beside a target.
     pub steps: usize,
@@ -116,30 +95,34 @@ impl Regularizer {
         if inner_steps == 0 {
             return refused("without an inner step there is no path to straighten");
         }
-        let default =
-            if regression { ShotDistance::Outputs } else { ShotDistance::ReferenceToTarget };
+        let default = if regression { Distance::Outputs } else { Distance::ReferenceToTarget };
         let distance = file.shot_distance.unwrap_or(default);
-        let of_logits = !matches!(distance, ShotDistance::Outputs | ShotDistance::Parameters);
+        let of_logits = !matches!(distance, Distance::Outputs | Distance::Parameters);
         if regression && of_logits {
             let expected = "\"outputs\" or \"parameters\": tasks of regression have no classes";
-            return Err(at.bad("algorithm.shot_distance", format!("\"{distance}\""), expected));
+            return Err(at.bad(
+                "algorithm.shot_distance",
+                format!("\"{}\"", distance.name()),
+                expected,
+            ));
         }
-        let default = if inner_steps == 1 { ShotBase::Target } else { ShotBase::Reference };
+        let default = if inner_steps == 1 { Role::Target } else { Role::Reference };
         let base = file.shot_base.unwrap_or(default);
         let (default, fits, words) = match base {
-            ShotBase::Reference => (1, 1..=inner_steps - 1, "fewer"),
-            ShotBase::Target => (2 * inner_steps, inner_steps + 1..=MOST, "more"),
+            Role::Reference => (1, 1..=inner_steps - 1, "fewer"),
+            Role::Target => (2 * inner_steps, inner_steps + 1..=MOST, "more"),
         };
         let steps = file.shot_steps.unwrap_or(default);
         if !fits.contains(&steps) {
             let expected = format!(
-                "{words} than algorithm.adaptation_steps, {inner_steps}, with algorithm.shot_base = \"{base}\""
+                "{words} than algorithm.adaptation_steps, {inner_steps}, with algorithm.shot_base = \"{}\"",
+                base.name()
             );
             return Err(at.bad("algorithm.shot_steps", steps, &expected));
         }
         let travel = at.above_zero("algorithm.shot_travel", file.shot_travel.unwrap_or(1.0))?;
         let is_one_step = window.mode == WindowMode::Forward && window.steps >= inner_steps;
-        if base == ShotBase::Reference && is_one_step && steps == 1 && travel == 1.0 {
+        if base == Role::Reference && is_one_step && steps == 1 && travel == 1.0 {
             return refused(
                 "with a window over all inner steps, target and reference are the same single step",
             );
@@ -147,7 +130,7 @@ impl Regularizer {
         let pretraining =
             at.part("algorithm.shot_pretraining", file.shot_pretraining.unwrap_or(0.0))?;
         let projector = file.shot_projector.unwrap_or(of_logits);
-        if projector && distance == ShotDistance::Parameters {
+        if projector && distance == Distance::Parameters {
             let expected =
                 "false with algorithm.shot_distance = \"parameters\", which are not projected";
             return Err(at.bad("algorithm.shot_projector", true, expected));
@@ -162,8 +145,8 @@ impl Regularizer {
         }
         let default = match base {
             _ if pretraining > 0.0 => 0.0,
-            ShotBase::Target if inner_steps == 1 => 1e-6,
-            ShotBase::Target | ShotBase::Reference => 0.1,
+            Role::Target if inner_steps == 1 => 1e-6,
+            Role::Target | Role::Reference => 0.1,
         };
         Ok(Regularizer::Shot(ShotConfig {
             weight: at

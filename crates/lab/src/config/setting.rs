@@ -31,6 +31,49 @@ pub(super) trait Setting: Sized + Clone {
     }
 }
 
+/// A type of a few values, each with a name in configurations.
+pub(crate) trait Choice: Copy + PartialEq + 'static {
+    /// Every value, in the order of the documentation.
+    const ALL: &'static [Self];
+    /// Their names.
+    const NAMES: &'static [&'static str];
+
+    /// Name in configurations and reports.
+    fn name(self) -> &'static str;
+}
+
+impl<T: Choice> Setting for T {
+    fn parse(value: &Value) -> Option<T> {
+        T::ALL.iter().copied().find(|choice| value.as_str() == Some(choice.name()))
+    }
+
+    fn value(&self) -> Option<Value> {
+        Some(self.name().into())
+    }
+
+    fn expected() -> String {
+        one_of(T::NAMES)
+    }
+
+    fn names() -> &'static [&'static str] {
+        T::NAMES
+    }
+}
+
+/// Names for the values of enums that are there already.
+macro_rules! named {
+    ($($name:ident { $($variant:ident = $text:literal,)* })*) => { $(
+        impl $crate::config::setting::Choice for $name {
+            const ALL: &'static [$name] = &[$($name::$variant),*];
+            const NAMES: &'static [&'static str] = &[$($text),*];
+
+            fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    )* };
+}
+
 /// Enums whose values have names in a configuration.
 macro_rules! choices {
     ($($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => { $(
@@ -40,37 +83,18 @@ macro_rules! choices {
             $($(#[$vdoc])* $variant,)*
         }
 
-        impl $name {
-            /// Every value, in the order of the documentation.
-            $vis const ALL: &[$name] = &[$($name::$variant),*];
+        named! { $name { $($variant = $text,)* } }
 
+        impl $name {
             /// Name in configurations and reports.
             $vis fn name(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
+                $crate::config::setting::Choice::name(self)
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())
-            }
-        }
-
-        impl $crate::config::setting::Setting for $name {
-            fn parse(value: &toml::Value) -> Option<$name> {
-                $name::ALL.iter().copied().find(|choice| value.as_str() == Some(choice.name()))
-            }
-
-            fn value(&self) -> Option<toml::Value> {
-                Some(self.name().into())
-            }
-
-            fn expected() -> String {
-                $crate::config::setting::one_of(Self::names())
-            }
-
-            fn names() -> &'static [&'static str] {
-                &[$($text),*]
             }
         }
     )* };

@@ -8,6 +8,7 @@ use innerloop_engine::Dtype;
 use super::bounds::{Inapplicable, LONGEST, MOST, MOST_THREADS, bad, fixed};
 use super::file::*;
 use super::layers::Layers;
+use super::setting::Choice;
 use super::*;
 use crate::Result;
 
@@ -89,7 +90,7 @@ fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConf
 }
 
 fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
-    let variant = file.variant.unwrap_or(Variant::MaxPool);
+    let variant = file.variant.unwrap_or(Downsampling::MaxPool);
     let momentum = file.batch_norm_momentum.unwrap_or(0.1);
     if !(momentum > 0.0 && momentum <= 1.0) {
         let expected = "above 0 and at most 1, the weight of the newest batch";
@@ -99,8 +100,8 @@ fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
         filters: at.count("model.filters", file.filters.unwrap_or(64), 1..=MOST)?,
         variant,
         head: file.head.unwrap_or(match variant {
-            Variant::MaxPool => Head::Flatten,
-            Variant::Strided => Head::Mean,
+            Downsampling::MaxPool => Head::Flatten,
+            Downsampling::Strided => Head::Mean,
         }),
         batch_norm: file.batch_norm.unwrap_or(BatchNorm::Transductive),
         batch_norm_momentum: momentum,
@@ -141,7 +142,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     if strategy != Strategy::Auto && method.is_first_order() {
         let why = "a first-order method has no second derivatives to compute in one way or another";
         let expected = format!("\"auto\" with algorithm.name = \"{method}\": {why}");
-        return Err(at.bad("algorithm.strategy", format!("\"{strategy}\""), &expected));
+        return Err(at.bad("algorithm.strategy", format!("\"{}\"", strategy.name()), &expected));
     }
     let inner_lr_of = file.inner_lr_of.clone().unwrap_or_default();
     for (tensor, &rate) in &inner_lr_of {
@@ -210,7 +211,7 @@ fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Re
         Network::Conv4(conv4)
             if matches!(conv4.batch_norm, BatchNorm::WithSupport | BatchNorm::Episode) =>
         {
-            let found = format!("\"{}\"", conv4.batch_norm);
+            let found = format!("\"{}\"", conv4.batch_norm.name());
             let expected = "\"transductive\", \"running\" or \"per_step\": protonet embeds support and query \
                             set in one batch";
             refused("model.batch_norm", &found, expected)
@@ -322,7 +323,7 @@ fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<Eval
 fn run(at: &Layers, file: &RunFile) -> Result<RunConfig> {
     let checkpoint_every = file.checkpoint_every.unwrap_or(500);
     Ok(RunConfig {
-        dtype: file.dtype.map_or(Dtype::F32, Dtype::from),
+        dtype: file.dtype.unwrap_or(Dtype::F32),
         threads: at.count("run.threads", file.threads.unwrap_or(0), 0..=MOST_THREADS)?,
         checkpoint_every: at.count("run.checkpoint_every", checkpoint_every, 1..=LONGEST)?,
         snapshot_every: at.count(

@@ -1,7 +1,5 @@
 //! From a configuration that can run back to one as written: what `valid.rs` reads, in the opposite direction.
 
-use innerloop_engine::Dtype;
-
 use super::file::*;
 use super::*;
 
@@ -99,10 +97,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         ensemble: Some(evaluation.ensemble),
     };
     file.run = RunFile {
-        dtype: Some(match run.dtype {
-            Dtype::F32 => DtypeName::F32,
-            Dtype::F64 => DtypeName::F64,
-        }),
+        dtype: Some(run.dtype),
         threads: Some(run.threads),
         checkpoint_every: Some(run.checkpoint_every),
         snapshot_every: Some(run.snapshot_every),

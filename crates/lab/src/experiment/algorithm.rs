@@ -2,10 +2,9 @@
 
 use innerloop_engine::Key;
 use innerloop_meta::algorithms::{
-    Anil, BinomMaml, Boil, Cavia, Comparison, Decay, Distance, FineTune, Fomaml,
-    GradientSimilarity, HfMaml, Imaml, InnerLoop, InnerOptimizer, LearnedRates, Lstm, Maml,
-    MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep, Pretraining, Protonet, Reptile, Role, Shot,
-    SignMaml, TruncatedMaml,
+    Anil, BinomMaml, Boil, Cavia, FineTune, Fomaml, GradientSimilarity, HfMaml, Imaml, InnerLoop,
+    InnerOptimizer, LearnedRates, Lstm, Maml, MamlPlusPlus, MetaCurvature, MetaSgd, MultiStep,
+    Pretraining, Protonet, Reptile, Shot, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{Algorithm, Rates, Sharing};
 use innerloop_nn as nn;
@@ -43,15 +42,8 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
             cosine: of.cosine_weight,
             l2: of.l2_weight,
             strength: of.strength,
-            decay: match of.strength_schedule {
-                config::StrengthSchedule::Constant => Decay::Constant,
-                config::StrengthSchedule::Linear => Decay::Linear,
-            },
-            comparison: match of.comparison {
-                config::Comparison::Whole => Comparison::Whole,
-                config::Comparison::PerLayer => Comparison::PerLayer,
-                config::Comparison::PerTensor => Comparison::PerTensor,
-            },
+            decay: of.strength_schedule,
+            comparison: of.comparison,
         }),
         Method::Lstm => Box::new(Lstm { frozen: inner.frozen, key: Key::new(config.seed) }),
         Method::Protonet => Box::new(Protonet),
@@ -81,18 +73,8 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
     match settings.regularizer {
         Regularizer::None => method,
         Regularizer::Shot(shot) => {
-            let distance = match shot.distance {
-                config::ShotDistance::ReferenceToTarget => Distance::ReferenceToTarget,
-                config::ShotDistance::TargetToReference => Distance::TargetToReference,
-                config::ShotDistance::CrossEntropy => Distance::CrossEntropy,
-                config::ShotDistance::Outputs => Distance::Outputs,
-                config::ShotDistance::Parameters => Distance::Parameters,
-            };
-            let role = match shot.base {
-                config::ShotBase::Reference => Role::Reference,
-                config::ShotBase::Target => Role::Target,
-            };
-            let mut regularized = Shot::new(method, shot.weight, distance, (role, shot.steps));
+            let mut regularized =
+                Shot::new(method, shot.weight, shot.distance, (shot.base, shot.steps));
             regularized.travel = shot.travel;
             let key = Key::new(config.seed);
             regularized.pretraining = (shot.pretraining > 0.0).then(|| Pretraining {

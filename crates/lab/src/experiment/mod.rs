@@ -5,7 +5,7 @@ mod model;
 mod outer;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
-use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup, Strategy};
+use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup};
 use innerloop_nn::{self as nn, Model, initialise};
 use innerloop_tasks::{EpisodeSpec, Joint, Split, TaskFamily};
 
@@ -122,11 +122,7 @@ impl Experiment {
         Setup {
             steps: algorithm.adaptation_steps,
             batch: self.batch(),
-            strategy: match algorithm.strategy {
-                config::Strategy::Auto => Strategy::Auto,
-                config::Strategy::Unrolled => Strategy::Unrolled,
-                config::Strategy::Adjoint => Strategy::Adjoint,
-            },
+            strategy: algorithm.strategy,
             losses,
             grouping: Grouping::Auto(self.config.outer.meta_batch_size),
         }

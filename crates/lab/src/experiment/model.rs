@@ -27,25 +27,13 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
             if !embeds {
                 sizes.push(outputs);
             }
-            let activation = match mlp.activation {
-                config::Activation::Relu => nn::Activation::Relu,
-                config::Activation::Tanh => nn::Activation::Tanh,
-            };
-            let mlp = nn::Mlp::new(&sizes, activation, weights);
+            let mlp = nn::Mlp::new(&sizes, mlp.activation, weights);
             Ok(Box::new(match context {
                 Some(parameters) => mlp.with_context(parameters),
                 None => mlp,
             }))
         }
         Network::Conv4(conv4) => {
-            let downsampling = match conv4.variant {
-                config::Variant::MaxPool => nn::Downsampling::MaxPool,
-                config::Variant::Strided => nn::Downsampling::Strided,
-            };
-            let head = match conv4.head {
-                config::Head::Flatten => nn::Head::Flatten,
-                config::Head::Mean => nn::Head::Mean,
-            };
             let image: [usize; 3] = spec.x.as_slice().try_into().map_err(|_| {
                 Error::config(format!(
                     "model.kind is \"conv4\" and an example has shape {:?}, expected images [h, w, c]; \
@@ -53,14 +41,14 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
                     spec.x
                 ))
             })?;
-            if downsampling == nn::Downsampling::MaxPool && image[..2].iter().any(|&e| e < 16) {
+            if conv4.variant == nn::Downsampling::MaxPool && image[..2].iter().any(|&e| e < 16) {
                 return Err(Error::config(format!(
                     "images are {}×{}, conv4 halves four times and needs 16×16; set \
                      model.variant = \"strided\"",
                     image[0], image[1]
                 )));
             }
-            let strided = downsampling == nn::Downsampling::Strided;
+            let strided = conv4.variant == nn::Downsampling::Strided;
             if strided && config.algorithm.inner_batch == 1 && image[..2].iter().all(|&e| e <= 16) {
                 return Err(Error::config(format!(
                     "images are {}×{}, which model.variant = \"strided\" halves to a single pixel, and \
@@ -70,7 +58,7 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
                 )));
             }
             let with = (weights, conv4.batch_norm_eps);
-            let (shape, filters) = ((downsampling, head), conv4.filters);
+            let (shape, filters) = ((conv4.variant, conv4.head), conv4.filters);
             let mut conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
             if batch_norm(config).has_steps() {
                 conv4 = conv4.with_norms(config.algorithm.adaptation_steps + 1);
@@ -103,13 +91,6 @@ pub(super) fn with_classifier(
 pub(super) fn batch_norm(config: &Config) -> nn::BatchNorm {
     match &config.model.network {
         Network::Mlp(_) => nn::BatchNorm::Transductive,
-        Network::Conv4(conv4) => match conv4.batch_norm {
-            config::BatchNorm::Transductive => nn::BatchNorm::Transductive,
-            config::BatchNorm::WithSupport => nn::BatchNorm::WithSupport,
-            config::BatchNorm::Running => nn::BatchNorm::Running,
-            config::BatchNorm::PerStep => nn::BatchNorm::PerStep,
-            config::BatchNorm::PerStepBatch => nn::BatchNorm::PerStepBatch,
-            config::BatchNorm::Episode => nn::BatchNorm::Episode,
-        },
+        Network::Conv4(conv4) => conv4.batch_norm,
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use innerloop_rl::{Locomotion, MakeEnvironment, Navigation2d, Robot, Sight, Target};
+use innerloop_rl::{Locomotion, MakeEnvironment, Navigation2d, Robot, Target};
 
 use crate::config::RlConfig;
-use crate::config::rl::{Environment, SightName};
+use crate::config::rl::Environment;
 use crate::data::data_folder;
 use crate::{Error, Result};
 
@@ -29,10 +29,7 @@ impl Environment {
 
 /// Makes the environments of a run.
 pub(super) fn environments(config: &RlConfig) -> Result<MakeEnvironment> {
-    let sight = match config.rl.sight {
-        SightName::Position => Sight::Position,
-        SightName::Goal => Sight::Goal,
-    };
+    let sight = config.rl.sight;
     let (robot, target) = match config.rl.environment {
         Environment::Nav2d => {
             return Ok(Box::new(move || Box::new(Navigation2d::new(sight))));

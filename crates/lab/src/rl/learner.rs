@@ -6,8 +6,8 @@ use innerloop_engine::{Params, Tensor};
 use innerloop_rl::{EsTrainer, MetaRl, Policy, Rollouts, Trust};
 
 use super::environment::environments;
+use crate::config::RlConfig;
 use crate::config::rl::LearnerConfig;
-use crate::config::{Activation, RlConfig};
 use crate::trainer::thread_pool;
 use crate::{Error, Result};
 
@@ -39,15 +39,11 @@ impl Learner {
     pub fn new(config: &RlConfig) -> Result<Learner> {
         let make = environments(config)?;
         let environment = make();
-        let activation = match config.policy.activation {
-            Activation::Relu => innerloop_nn::Activation::Relu,
-            Activation::Tanh => innerloop_nn::Activation::Tanh,
-        };
         let policy = Policy::new(
             environment.observation_space().len(),
             &config.policy.hidden,
             environment.action_space().len(),
-            activation,
+            config.policy.activation,
         );
         let pool = thread_pool(config.run.threads)?;
         Ok(match config.learner() {

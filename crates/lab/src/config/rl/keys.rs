@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Activation, DtypeName};
+use innerloop_engine::Dtype;
+use innerloop_nn::Activation;
+use innerloop_rl::Sight;
 
 section! {
     /// Environment and samples: `[rl]`.
@@ -13,7 +15,7 @@ section! {
         /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
         model: Option<PathBuf>,
         /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
-        sight: SightName = SightName::Position,
+        sight: Sight = Sight::Position,
         /// Episodes of a task for each gradient; not with `es_maml`. Default 20.
         trajectories: Option<usize>,
         /// γ; not with `es_maml`. Default 0.99.
@@ -89,7 +91,7 @@ section! {
     /// The machine and the records: `[run]`. Threads never change a number.
     pub RunSection {
         /// `f32` (default) or `f64`.
-        dtype: DtypeName = DtypeName::F32,
+        dtype: Dtype = Dtype::F32,
         /// Worker threads; 0, the default, is one for each core.
         threads: usize = 0,
         /// Iterations between checkpoints. Default 10.
@@ -114,14 +116,6 @@ choices! {
         AntDir = "ant_dir",
         /// Ant at a speed.
         AntVel = "ant_vel",
-    }
-
-    /// What is observed.
-    pub SightName {
-        /// The state alone.
-        Position = "position",
-        /// The goal too.
-        Goal = "goal",
     }
 
     /// A method's name.

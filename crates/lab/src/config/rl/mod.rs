@@ -11,7 +11,7 @@ use super::{Kept, Kind};
 use crate::Result;
 pub use keys::{
     AlgorithmSection, Environment, EvaluationSection, MethodName, OptimizerName, OuterName,
-    OuterSection, PolicySection, RunSection, SightName, TasksSection,
+    OuterSection, PolicySection, RunSection, TasksSection,
 };
 pub use settings::LearnerConfig;
 

@@ -64,7 +64,7 @@ impl RlConfig {
 
     /// Element type of parameters and programs.
     pub fn dtype(&self) -> Dtype {
-        self.run.dtype.into()
+        self.run.dtype
     }
 
     /// Writes the defaults that depend on choices.

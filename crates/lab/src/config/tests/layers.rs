@@ -40,7 +40,7 @@ fn overrides_are_toml_or_bare_words() {
     let rates = [("head.bias".to_string(), 1.0), ("head.weight".to_string(), 0.25)];
     assert_eq!(config.algorithm.inner_lr_of, BTreeMap::from(rates));
     let Family::Omniglot(omniglot) = &config.tasks.family else { panic!("omniglot was set") };
-    assert_eq!((omniglot.data.as_str(), omniglot.split), ("/data/a b=c#d", Split::Finn));
+    assert_eq!((omniglot.data.as_str(), omniglot.split), ("/data/a b=c#d", OmniglotSplit::Finn));
     assert_eq!(config.tasks.train_query, 3, "the preset's stays");
 
     check_set("outer.lr=01", "outer.lr is \"01\", expected a number");

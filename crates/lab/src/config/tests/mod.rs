@@ -7,6 +7,7 @@ use std::path::Path;
 
 use innerloop_meta::Sharing;
 
+use super::setting::Choice;
 use super::*;
 use crate::{Error, ErrorKind};
 
@@ -55,7 +56,10 @@ fn nothing_written_gives_the_documented_defaults() {
     assert_eq!((config.tasks.ways, config.tasks.shots, config.tasks.query), (5, 1, 15));
     assert_eq!((config.tasks.train_shots, config.tasks.train_query), (1, 15));
     let Network::Conv4(conv4) = &config.model.network else { panic!("images go to conv4") };
-    assert_eq!((conv4.filters, conv4.variant, conv4.head), (64, Variant::MaxPool, Head::Flatten));
+    assert_eq!(
+        (conv4.filters, conv4.variant, conv4.head),
+        (64, Downsampling::MaxPool, Head::Flatten)
+    );
     assert_eq!(conv4.batch_norm, BatchNorm::Transductive);
     assert_eq!((config.algorithm.method, config.algorithm.inner_lr), (Method::Maml, 0.4));
     assert_eq!(config.outer.schedule, Schedule::Constant);
@@ -240,10 +244,10 @@ fn shots_distance_suits_the_outputs() {
             Regularizer::None => unreachable!("asked for"),
         }
     };
-    assert_eq!(distance("family = 'strokes'"), (ShotDistance::ReferenceToTarget, true));
+    assert_eq!(distance("family = 'strokes'"), (Distance::ReferenceToTarget, true));
     let curves = "family = 'curves', file = 'f.csv', x_columns = ['x'], y_columns = ['y'], task_columns = ['t']";
     for regression in ["family = 'sinusoid'", "family = 'sine_line'", curves] {
-        assert_eq!(distance(regression), (ShotDistance::Outputs, false), "{regression}");
+        assert_eq!(distance(regression), (Distance::Outputs, false), "{regression}");
     }
 }
 

@@ -1,8 +1,10 @@
 //! The keys.
 
+use innerloop_meta::Strategy;
 use innerloop_transfer::Method;
 
-use crate::config::{Strategy, WindowMode};
+use crate::config::WindowMode;
+use crate::config::setting::Choice;
 
 sectioned! {
     /// A whole run. Every key has a default.

@@ -1,10 +1,9 @@
 //! What a run is made of, from its keys.
 
-use innerloop_meta::Strategy;
 use innerloop_transfer::Settings;
 
 use super::keys::{FamilyName, MethodName, TransferConfig};
-use crate::config::{self, WindowConfig, WindowMode};
+use crate::config::{WindowConfig, WindowMode};
 
 /// miniImageNet's side, where the other set has none.
 const SIDE: usize = 84;
@@ -105,11 +104,7 @@ impl TransferConfig {
             weight_decay: outer.weight_decay,
             transfer_steps: algorithm.transfer_steps,
             sharing: self.window().sharing(),
-            strategy: match algorithm.strategy {
-                config::Strategy::Auto => Strategy::Auto,
-                config::Strategy::Unrolled => Strategy::Unrolled,
-                config::Strategy::Adjoint => Strategy::Adjoint,
-            },
+            strategy: algorithm.strategy,
             meta_lr: outer.meta_lr,
             meta_weight_decay: outer.meta_weight_decay,
         }
