@@ -16,7 +16,8 @@ pub enum Budget {
     Iterations(usize),
     /// As many outer iterations as take so many seconds, validation not counted. The number is measured before
     /// training and becomes `outer.iterations`, so that a falling rate falls as it does in a run that was meant
-    /// to have this length; training stops when the time is up all the same.
+    /// to have this length; training stops when the time is up all the same. Where the iterations turn out to take much
+    /// less time than was measured, the run begins anew with more of them.
     Seconds(f64),
     /// As the configuration says, or fewer iterations if those take longer than so many seconds.
     Within(f64),
@@ -31,6 +32,12 @@ const PILOT_SECONDS: [f64; 2] = [0.2, 5.0];
 /// Iterations that find out; those before are warming up.
 const PILOT_ITERATIONS: [usize; 2] = [3, 500];
 const WARM_UP: usize = 2;
+/// Share of a budget of time that a run is to use.
+pub(crate) const USED: f64 = 0.95;
+/// Share that a number of iterations measured in a run aims at: it shall neither miss that nor be cut short.
+const AIM: f64 = 0.975;
+/// How often a run may begin anew.
+pub(crate) const FRESH_STARTS: usize = 2;
 
 impl Budget {
     /// `30 s of training`, for headings.
@@ -52,6 +59,14 @@ impl Budget {
         }
     }
 
+    /// Seconds that a run is to use up.
+    pub(crate) fn to_use(self) -> Option<f64> {
+        match self {
+            Budget::Seconds(seconds) => Some(seconds),
+            Budget::Configured | Budget::Iterations(_) | Budget::Within(_) => None,
+        }
+    }
+
     /// The experiment with as many iterations as the budget allows. A run of limited length knows no other limit
     /// of time.
     pub fn fit(self, experiment: Experiment) -> Result<Experiment> {
@@ -70,6 +85,16 @@ impl Budget {
         experiment.config = limited(&experiment.config, iterations)?;
         Ok(experiment)
     }
+}
+
+/// How many iterations fill a budget of time, where all that are configured would leave more than a twentieth of it unused:
+/// asked after an eighth, a quarter, a half and all of them, with the seconds they took so far.
+pub(crate) fn more_iterations(budget: f64, (done, all): (u64, u64), seconds: f64) -> Option<usize> {
+    let due = [8, 4, 2, 1].into_iter().any(|parts| done == all.div_ceil(parts));
+    let one = (seconds / done as f64).max(1e-9);
+    let short = due && one * (all as f64) < USED * budget;
+    let enough = (AIM * budget / one).min(1e9) as usize;
+    Some(enough).filter(|&enough| short && enough as u64 > all)
 }
 
 /// A configuration with another number of iterations, and with validations, checkpoints that suit it.
@@ -107,4 +132,27 @@ fn pilot(experiment: Experiment, budget: f64) -> Result<(Experiment, f64)> {
     }
     times.sort_by(f64::total_cmp);
     Ok((trainer.experiment, times[times.len() / 2].max(1e-9)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_too_short_where_much_of_the_time_would_be_left() {
+        // 80 iterations were measured to take 20 s; they take 11.7 s.
+        let after = |done: u64| more_iterations(20.0, (done, 80), done as f64 * 11.7 / 80.0);
+        for done in [10, 20, 40, 80] {
+            assert_eq!(after(done), Some(133), "{done}");
+            let seconds = 133.0 * 11.7 / 80.0;
+            assert!((USED * 20.0..=20.0).contains(&seconds), "{seconds}");
+        }
+        assert_eq!(after(11), None, "asked now and then");
+        // Long enough, and too long: that stops by itself.
+        assert_eq!(more_iterations(20.0, (10, 80), 2.4), None);
+        assert_eq!(more_iterations(20.0, (80, 80), 19.1), None);
+        assert_eq!(more_iterations(20.0, (10, 80), 9.0), None);
+        assert_eq!(more_iterations(1.0, (1, 1), 0.6), None, "two would take too long");
+        assert_eq!(more_iterations(20.0, (1, 1), 0.0), Some(1_000_000_000));
+    }
 }

@@ -25,6 +25,10 @@ macro_rules! shipped {
 shipped! {
     "sinusoid-5shot-maml",
     "sinusoid-10shot-maml",
+    "sinusoid-5shot-meta-sgd",
+    "sinusoid-10shot-meta-sgd",
+    "sinusoid-5shot-meta-curvature",
+    "sinusoid-10shot-meta-curvature",
     "omniglot-5w1s-maml",
     "omniglot-5w1s-fomaml",
     "omniglot-5w1s-reptile",
@@ -83,6 +87,18 @@ shipped! {
     "mini-imagenet-5w5s-protonet",
     "omniglot-20w1s-imaml",
     "omniglot-5w1s-meta-curvature",
+    "omniglot-5w5s-maml-plus-plus",
+    "omniglot-20w5s-maml-plus-plus",
+    "omniglot-5w1s-reptile-non-transductive",
+    "omniglot-5w5s-reptile-non-transductive",
+    "omniglot-20w1s-reptile-non-transductive",
+    "omniglot-20w5s-reptile-non-transductive",
+    "mini-imagenet-5w1s-reptile-non-transductive",
+    "mini-imagenet-5w5s-reptile-non-transductive",
+    "double-mnist-5w1s-maml",
+    "double-mnist-20w1s-maml",
+    "triple-mnist-5w1s-maml",
+    "triple-mnist-20w1s-maml",
 }
 
 /// The published result: the table `[published]`.

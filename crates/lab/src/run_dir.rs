@@ -233,6 +233,25 @@ impl RunWriter {
         Ok(writer)
     }
 
+    /// Begins the run in a folder again, under another configuration. What was learned is removed first: a stop in between
+    /// leaves a run at its start.
+    pub(crate) fn begin_anew(path: &Path, config: &impl Kept) -> Result<()> {
+        let mut writer = RunWriter::lock(RunDir::open(path)?)?;
+        let dir = writer.dir.clone();
+        let snapshots = dir.snapshots()?.into_iter().map(|at| dir.snapshot_path(at));
+        for file in [dir.last_path(), dir.best_path()].into_iter().chain(snapshots) {
+            match fs::remove_file(&file) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &file, &cause));
+                }
+                _ => {}
+            }
+        }
+        writer.keep_members(&[])?;
+        writer.keep_until(0, 0)?;
+        writer.write_config(config)
+    }
+
     /// The folder.
     pub fn dir(&self) -> &RunDir {
         &self.dir

@@ -120,6 +120,11 @@ impl Watch for Progress {
                 self.run = Show::new();
                 say!("run {number} of {of}: {name}, seed {seed}");
             }
+            Compared::Again { iterations } => {
+                self.run.bar.finish_and_clear();
+                self.run = Show::new();
+                say!("its iterations take less time than measured: begins anew with {iterations}");
+            }
             Compared::Ends { name, run } => {
                 self.run.bar.finish_and_clear();
                 let end = match (run.status, run.score("test")) {

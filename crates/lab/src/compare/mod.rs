@@ -5,6 +5,8 @@
 
 mod methods;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,10 +14,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::json;
 
-use crate::budget::{Budget, limited};
+use crate::budget::{Budget, FRESH_STARTS, limited};
 use crate::checkpoint::write_atomic;
 use crate::memory;
-use crate::run::{self, Session, Sink};
+use crate::run::{self, Ending, Session, Sink};
 use crate::run_dir::{RunDir, RunWriter, read_json, write_json};
 use crate::{Config, Error, ErrorKind, Experiment, Result};
 pub use methods::{Contestant, contestants};
@@ -44,6 +46,11 @@ pub enum Event<'a> {
         name: &'a str,
         /// Seed of the run.
         seed: u64,
+    },
+    /// A run begins anew, with more iterations: they take less time than was measured before.
+    Again {
+        /// As many as now fill the budget.
+        iterations: usize,
     },
     /// A run is over, now or earlier.
     Ends {
@@ -178,13 +185,31 @@ fn one(
     memory::forget_peak_memory();
     let there = as_there(folder, &config, budget)?;
     let resume = there.is_some();
-    let session = Session { resume, budget: budget.seconds(), stop };
+    let mut session = Session { resume, budget: budget.seconds(), stop };
     let unlimited = config.clone();
-    let outcome = match there {
+    let mut experiment = match there {
         Some((_, config)) => Experiment::new(config),
         None => budget.fit(Experiment::new(config)?),
-    }
-    .and_then(|experiment| run::train_experiment(experiment, folder, session, watch));
+    };
+    let mut left = FRESH_STARTS;
+    let outcome = loop {
+        let time = budget.to_use().filter(|_| left > 0);
+        let ending = experiment
+            .and_then(|experiment| run::train_to_use(experiment, folder, (session, time), watch));
+        match ending {
+            // From the start: the run has the bits of its configuration, whatever was measured on the way.
+            Ok(Ending::TooShort { iterations }) => {
+                let config = limited(&unlimited, iterations)?;
+                RunWriter::begin_anew(folder, &config)?;
+                watch.compared(Event::Again { iterations });
+                experiment = Experiment::new(config);
+                session.resume = true;
+                left -= 1;
+            }
+            Ok(Ending::Over(_)) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
     match outcome {
         Err(error) if error.kind() == ErrorKind::Diverged => {
             let writer = match RunDir::open(folder) {
@@ -198,7 +223,7 @@ fn one(
             };
             writer.write_diverged(&json!({ "message": error.to_string() }))
         }
-        other => other.map(drop),
+        other => other,
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Contestant, Plan, methods};
+use crate::budget::{Budget, USED};
 use crate::config::{Difference, LeftOut};
 use crate::evaluation::Estimate;
 use crate::plot::{self, Axis, Chart, Line};
@@ -72,6 +73,9 @@ pub struct Row {
     pub left_out: Vec<LeftOut>,
     /// Of which paper the method is a reconstruction, if it is one.
     pub reconstruction: Option<&'static str>,
+    /// Seconds that each run was to use, with a budget of time.
+    #[serde(skip)]
+    pub time: Option<f64>,
     /// A run for each seed.
     pub runs: Vec<Run>,
 }
@@ -177,7 +181,7 @@ impl Table {
         for contestant in &plan.contestants {
             let runs = plan.seeds.iter().map(|&seed| read(&contestant.name, seed));
             let runs = runs.collect::<Result<Vec<Run>>>()?;
-            rows.push(Row::of(contestant, first, runs));
+            rows.push(Row::of(contestant, (first, plan.budget), runs));
         }
         let result = rows.iter().flat_map(|row| &row.runs).find_map(|run| run.result.as_ref());
         let key = "nearest_mean_of_features";
@@ -313,11 +317,12 @@ seeds, *over seeds* that of the seeds' means by Student's t. Training seconds ar
 *tasks*, *gradients* and *HVPs* (Hessian-vector products) are of one outer iteration. *Workspaces* are what training \
 holds on all threads; *peak* is the whole process, data set included, while it trains and validates, as the system \
 tells: memory of earlier runs that the allocator has kept counts. With a budget of time the number of iterations is \
-measured beforehand, so that the outer rate runs through its whole schedule.
+measured beforehand, so that the outer rate runs through its whole schedule; where they then take much less time, the \
+run begins anew with more. Rows that used less than 95 % of the time say so.
 ";
 
 impl Row {
-    fn of(contestant: &Contestant, first: &Config, runs: Vec<Run>) -> Row {
+    fn of(contestant: &Contestant, (first, budget): (&Config, Budget), runs: Vec<Run>) -> Row {
         let Contestant { name, config, left_out } = contestant;
         let finished: Vec<&Run> = runs.iter().filter(|run| run.result.is_some()).collect();
         let scores = |of| finished.iter().filter_map(|run| run.score(of)).collect::<Vec<_>>();
@@ -349,6 +354,7 @@ impl Row {
             settings: first.differences(config).into_iter().map(here).collect(),
             left_out: left_out.clone(),
             reconstruction: config.algorithm.reconstruction(),
+            time: budget.to_use(),
             runs,
         }
     }
@@ -363,6 +369,17 @@ impl Row {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
+    /// Runs that used less of their time than they should, though all their iterations were done.
+    fn short(&self) -> Option<String> {
+        let time = self.time?;
+        let short = |run: &Run| {
+            let used = run.number("training_seconds").filter(|used| *used < USED * time)?;
+            Some(format!("seed {}: {used:.1} of {time} s used", run.seed))
+        };
+        let all: Vec<String> = self.runs.iter().filter_map(short).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
     /// What is missing, cut short or left out, and why; and what is not the paper's own.
     pub fn note(&self) -> String {
         let of = |status, word: &str| {
@@ -374,6 +391,7 @@ impl Row {
             of(Status::Diverged, "diverged"),
             of(Status::Unfinished, "unfinished"),
             self.cut(),
+            self.short(),
             of(Status::NotStarted, "not run yet"),
         ];
         let without = |left: &LeftOut| format!("without {} ({})", left.key, left.why);

@@ -6,9 +6,9 @@
 //!
 //! The memory does not grow with K, and G is exact once both loops have converged.
 //!
-//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves `(1 + 1) I
-//! + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a setting that defaults to
-//! zero. Conjugate gradients stop where the curvature is not positive.
+//! Departures: the released code takes plain gradient steps and a single proximal one at the end, and solves
+//! `(1 + 1) I + H/(λ + 10)`; here every step is proximal, and the damping `δ` of `(1 + δ) I + H/λ` is a setting that
+//! defaults to zero. Conjugate gradients stop where the curvature is not positive.
 
 use innerloop_engine::{Params, Shape, Tensor};
 

@@ -15,7 +15,7 @@
 //! paper with λ = 0. `P = W₂ ReLU(W₁ z + b₁) + b₂`, applied to the reference's outputs `z`, keeps target and reference
 //! from agreeing trivially.
 //!
-//! Departures: in the code a target of one step re-uses the first gradient of the reference; here it is recomputed
+//! Departures: in the paper a target of one step re-uses the first gradient of the reference; here it is recomputed
 //! where steps run one by one, and shared where the whole is one graph. In SHOT_p the weights of P stay as they were
 //! drawn; in the code the reference's inner loop goes through P and moves them. The problem decides whether the two
 //! branches see different views of the queries ([`crate::Problem::companion_query`]); starting ordinary training from

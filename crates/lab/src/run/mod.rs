@@ -1,4 +1,6 @@
-//! A run in its folder: train, validate, checkpoint, resume, and the final evaluation.
+//! A run in its folder: train, validate, checkpoint, resume; `outcome.rs` is the final evaluation.
+
+mod outcome;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,21 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use innerloop_engine::{Params, Tensor, volume};
-use innerloop_meta::MetaState;
-use innerloop_tasks::{Distance, Split, Target, nearest_mean};
+use innerloop_engine::{Params, Tensor};
+use innerloop_tasks::Split;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::budget::more_iterations;
 use crate::checkpoint::state::{
     CARRIED, FIRST, INNER_STATE, OMEGA, SECOND, load_meta, number, state_at, take,
 };
 use crate::checkpoint::{self, Checkpoint};
-use crate::evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
-use crate::memory::peak_memory;
+use crate::evaluation::{Estimate, Evaluator, Measure, Report};
 use crate::run_dir::RunWriter;
 use crate::trainer::{StepReport, Trainer};
 use crate::{Config, Experiment, Result};
+pub use outcome::Outcome;
 
 /// What happens during a run, for display.
 pub enum Event<'a> {
@@ -48,46 +50,6 @@ pub enum Event<'a> {
 pub trait Sink: Send {
     /// Called for each event.
     fn event(&mut self, event: Event<'_>);
-}
-
-/// The result of a run, as `result.json` holds it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// How it was obtained.
-    pub protocol: Protocol,
-    /// Outer iterations completed.
-    pub iterations: u64,
-    /// Outer iterations configured.
-    pub iterations_configured: u64,
-    /// Seconds of training, validation included.
-    pub seconds: f64,
-    /// Seconds in outer iterations alone.
-    pub training_seconds: f64,
-    /// Gradients that an outer iteration takes, of support and query losses.
-    pub gradients: usize,
-    /// Hessian-vector products that an outer iteration takes.
-    pub hessian_products: usize,
-    /// Bytes of all workers' workspaces in training.
-    pub workspaces: usize,
-    /// Iteration of the evaluated meta-parameters: the best on validation, else the last.
-    pub evaluated_iteration: u64,
-    /// Iterations of the ensemble's members, the best first, if an ensemble was evaluated.
-    pub ensemble: Vec<u64>,
-    /// Peak memory of the process until the end of training, in bytes, if the system reports it.
-    pub training_peak_memory: Option<u64>,
-    /// Peak memory of the process, in bytes, if the system reports it.
-    pub peak_memory: Option<u64>,
-    /// Learned parameters of θ.
-    pub parameters: usize,
-    /// Results on test tasks after training.
-    pub test: Report,
-    /// Results on the same tasks before training.
-    pub untrained: Report,
-    /// Nearest class mean by cosine on raw inputs, for tasks with classes.
-    pub nearest_mean: Option<Estimate>,
-    /// Nearest class mean by distance of a pre-trained network's features, if a network is pre-trained.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nearest_mean_of_features: Option<Estimate>,
 }
 
 /// One line of `metrics.jsonl`.
@@ -140,6 +102,27 @@ pub fn train_experiment(
     session: Session<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Outcome> {
+    match train_to_use(experiment, out, (session, None), sink)? {
+        Ending::Over(outcome) => Ok(*outcome),
+        Ending::TooShort { .. } => unreachable!("there is no time to use up"),
+    }
+}
+
+/// How a run ended that is to use up a time.
+pub(crate) enum Ending {
+    /// With its result.
+    Over(Box<Outcome>),
+    /// Before that: its iterations would leave much of the time, and so many would fill it.
+    TooShort { iterations: usize },
+}
+
+/// [`train_experiment`] that may be given seconds to use up in outer iterations.
+pub(crate) fn train_to_use(
+    experiment: Experiment,
+    out: &Path,
+    (session, time): (Session<'_>, Option<f64>),
+    sink: &mut dyn Sink,
+) -> Result<Ending> {
     let writer = if session.resume {
         RunWriter::resume(out, &experiment.config)?
     } else {
@@ -155,9 +138,11 @@ pub fn train_experiment(
     // A power cut may have lost lines that the checkpoint knows of.
     run.validated = last_validation(&run.writer.dir().metrics()?);
     let pool = Arc::clone(run.trainer.pool());
-    pool.install(|| run.train(session, sink))?;
+    if let Some(iterations) = pool.install(|| run.train((session, time), sink))? {
+        return Ok(Ending::TooShort { iterations });
+    }
     sink.event(Event::Evaluating);
-    run.evaluate(session.stop)
+    Ok(Ending::Over(Box::new(run.evaluate(session.stop)?)))
 }
 
 struct Run {
@@ -174,7 +159,12 @@ struct Run {
 }
 
 impl Run {
-    fn train(&mut self, session: Session<'_>, sink: &mut dyn Sink) -> Result<()> {
+    /// Trains to the end, or until the iterations are found too few for a time to use up: then how many fill it.
+    fn train(
+        &mut self,
+        (session, time): (Session<'_>, Option<f64>),
+        sink: &mut dyn Sink,
+    ) -> Result<Option<usize>> {
         let config = self.trainer.experiment.config.clone();
         let threads = self.trainer.pool().current_num_threads();
         let every = config.evaluation.validate_every as u64;
@@ -197,9 +187,14 @@ impl Run {
             if done.is_multiple_of(config.run.log_every as u64) || done == last {
                 self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
             }
+            let more =
+                time.and_then(|time| more_iterations(time, (done, last), self.training_seconds));
+            if more.is_some() {
+                return Ok(more);
+            }
             over = self.settle(evaluator.as_ref(), session, sink)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What follows an iteration: validation, snapshot, checkpoint. Returns whether training is over.
@@ -354,80 +349,6 @@ impl Run {
             self.best = Some(number(&checkpoint, "best_score", &path)?);
         }
         Ok(())
-    }
-
-    /// The final evaluation, of the meta-parameters that were best on validation, if there was any.
-    fn evaluate(mut self, stop: &AtomicBool) -> Result<Outcome> {
-        let training_peak_memory = peak_memory();
-        let config = self.trainer.experiment.config.clone();
-        let iterations = self.trainer.iteration;
-        let mut evaluated_iteration = iterations;
-        let best = self.writer.dir().best_path();
-        if best.exists() {
-            let checkpoint = checkpoint::load(&best)?;
-            let Trainer { experiment, meta, .. } = &mut self.trainer;
-            load_meta((experiment, meta), &checkpoint, &best)?;
-            evaluated_iteration = number(&checkpoint, "iteration", &best)?;
-        }
-        let Trainer { experiment, meta, .. } = &self.trainer;
-        let threads = self.trainer.pool().current_num_threads();
-        let (steps, tasks) = (config.evaluation.steps, config.evaluation.tasks);
-        let evaluator = Evaluator::new(experiment, steps, threads);
-        let dir = self.writer.dir();
-        let mut ensemble = Vec::new();
-        if config.evaluation.ensemble > 1 {
-            ensemble = self.best_validations(evaluator.measure())?;
-            // The run may have resumed from before a replacement of its worst member, and ended before repeating it.
-            ensemble.retain(|&at| dir.member_path(at).exists());
-        }
-        let member = |&at: &u64| Ok(state_at(experiment, &dir.member_path(at))?.0);
-        let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
-        let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
-        let of_features = Evaluator::of_features(experiment, meta, threads)?;
-        let reports = self.trainer.pool().install(|| -> Result<_> {
-            let split = (Split::Test, tasks);
-            let test = evaluator.run_until(experiment, &members, split, stop)?;
-            let start = experiment.initial_state();
-            let untrained = evaluator.run_until(experiment, &[&start], split, stop)?;
-            let features = match &of_features {
-                Some((of, state)) => of.run_until(experiment, &[state], split, stop)?.map(Some),
-                None => Some(None),
-            };
-            Ok(test.zip(untrained).zip(features))
-        })?;
-        let ((test, untrained), features) =
-            reports.ok_or_else(|| dir.interrupted("during the final evaluation"))?;
-        let nearest_mean = match experiment.evaluate.spec.target {
-            Target::Values(_) => None,
-            Target::Classes(_) => {
-                let family = experiment.family.as_ref();
-                let seed = config.seed;
-                let accuracies = nearest_mean(family, Split::Test, seed, tasks, Distance::Cosine)?;
-                Some(Estimate::of(&accuracies))
-            }
-        };
-        let of = self.trainer.learner().derivatives();
-        let outcome = Outcome {
-            protocol: Protocol::new(experiment, Split::Test, steps),
-            iterations,
-            iterations_configured: config.outer.iterations as u64,
-            seconds: self.seconds,
-            training_seconds: self.training_seconds,
-            gradients: of.gradients * config.outer.meta_batch_size,
-            hessian_products: of.hessian_products * config.outer.meta_batch_size,
-            workspaces: self.trainer.bytes(),
-            evaluated_iteration,
-            ensemble,
-            training_peak_memory,
-            peak_memory: peak_memory(),
-            parameters: experiment.train.model.parameters().iter().map(|p| volume(&p.shape)).sum(),
-            test,
-            untrained,
-            nearest_mean,
-            nearest_mean_of_features: features.map(|report| report.last()),
-        };
-        self.writer.write_result(&outcome)?;
-        Ok(outcome)
     }
 }
 

@@ -1,0 +1,102 @@
+//! Budgets of time that were measured wrongly.
+
+use super::*;
+
+struct Told(Vec<usize>);
+
+impl Sink for Told {
+    fn event(&mut self, _: run::Event<'_>) {}
+}
+
+impl Watch for Told {
+    fn compared(&mut self, event: Event<'_>) {
+        if let Event::Again { iterations } = event {
+            self.0.push(iterations);
+        }
+    }
+}
+
+/// Sinusoids at some milliseconds an iteration, so that a second holds hundreds of them and not many thousands.
+fn small() -> Config {
+    let sets = [
+        "model.hidden=[128, 128]",
+        "outer.schedule=cosine",
+        "outer.meta_batch_size=25",
+        "evaluation.tasks=2",
+        "evaluation.validation_tasks=2",
+        "run.log_every=1",
+        "run.snapshot_every=50",
+        "run.threads=1",
+    ];
+    Config::load("sinusoid-maml", &sets.map(str::to_string)).unwrap()
+}
+
+/// Rates and losses of the iterations.
+fn steps(folder: &Path) -> Result<Vec<[f64; 2]>> {
+    let metrics = RunDir::open(folder)?.metrics()?;
+    let of = |line: &serde_json::Value| {
+        [&line["rate"], &line["query_loss"]].map(|value| value.as_f64().unwrap())
+    };
+    Ok(metrics.iter().filter(|line| line["kind"] == "train").map(of).collect())
+}
+
+#[test]
+fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, plain) = (folder.path().join("c"), folder.path().join("plain"));
+    let there = super::folder(&out, "maml", 1);
+    let (config, budget) = (small(), Budget::Seconds(1.0));
+    // As if 16 iterations had been found to take that long.
+    let short = limited(&config, 16).unwrap();
+    let stop = AtomicBool::new(false);
+    drop(RunWriter::create(&there, &short).unwrap());
+    let mut watch = Told(Vec::new());
+    let contestant =
+        Contestant { name: "maml".into(), config: config.clone(), left_out: Vec::new() };
+    let plan = Plan { contestants: vec![contestant], seeds: vec![1], budget };
+    let table = compare(&plan, &out, &stop, &mut watch).unwrap();
+    let iterations = *watch.0.last().expect("it begins anew");
+    assert!(watch.0.len() <= FRESH_STARTS && watch.0[0] > 16, "{:?}", watch.0);
+    let dir = RunDir::open(&there).unwrap();
+    assert_eq!(dir.config().unwrap(), limited(&config, iterations).unwrap());
+    let result = dir.result().unwrap().unwrap();
+    assert_eq!(result["iterations_configured"], iterations as u64);
+    // Nothing is left of what was there: as a run that was meant to be so long from the start.
+    let done = result["iterations"].as_u64().unwrap();
+    let whole = Experiment::new(dir.config().unwrap()).unwrap();
+    let session = Session { resume: false, budget: None, stop: &stop };
+    run::train_experiment(whole, &plain, session, &mut Told(Vec::new())).unwrap();
+    let (there, plain) = (steps(&there).unwrap(), steps(&plain).unwrap());
+    assert_eq!(there.len() as u64, done);
+    assert_eq!(there, plain[..there.len()]);
+    assert_eq!(table.rows[0].iterations, Some(done as f64));
+    // What is there stands, though it is asked for again.
+    let mut again = Told(Vec::new());
+    compare(&plan, &out, &stop, &mut again).unwrap();
+    assert!(again.0.is_empty());
+}
+
+#[test]
+fn rows_that_left_time_say_so() {
+    let run = |seed, seconds: f64| Run {
+        seed,
+        status: Status::Finished,
+        message: None,
+        curve: Vec::new(),
+        result: Some(json!({
+            "iterations": 80, "iterations_configured": 80, "training_seconds": seconds,
+            "test": { "scores": [] }, "untrained": { "scores": [] },
+        })),
+    };
+    let contestant = Contestant { name: "maml".into(), config: small(), left_out: Vec::new() };
+    let note = |budget, of: f64| {
+        let plan = Plan { contestants: vec![contestant.clone()], seeds: vec![1, 2], budget };
+        let seconds = |seed| if seed == 1 { of } else { 19.9 };
+        Table::of(&plan, |_, seed| Ok(run(seed, seconds(seed)))).unwrap().rows[0].note()
+    };
+    assert_eq!(note(Budget::Seconds(20.0), 11.73), "seed 1: 11.7 of 20 s used");
+    assert_eq!(note(Budget::Seconds(20.0), 19.01), "");
+    // With equal iterations the time is what it is.
+    assert_eq!(note(Budget::Iterations(80), 11.73), "");
+    assert_eq!(note(Budget::Within(20.0), 11.73), "");
+}
