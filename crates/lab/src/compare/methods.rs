@@ -152,9 +152,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     match method {
         "multi_step" => set("algorithm.window", steps.min(3).to_string()),
         // A row named after a method is the method alone.
-        _ if base.algorithm.window.steps > 1 && method != "lstm" => {
-            set("algorithm.window", "1".into());
-        }
+        _ if base.algorithm.window.steps > 1 => set("algorithm.window", "1".into()),
         _ => {}
     }
     if method == SHOT {
@@ -181,10 +179,11 @@ struct Suited {
 /// Rates and steps of the base stand, but for what a method is about: one that shortens or shares steps gets three of
 /// half the rate where the base has one. The relations are those between the presets on drawn characters.
 fn suited(method: &str, base: &Config) -> Suited {
-    let (steps, rate) = (base.algorithm.adaptation_steps, base.algorithm.inner_lr);
+    // A base that trains without an inner loop says nothing about its steps.
+    let (steps, rate) = (base.algorithm.adaptation_steps.max(1), base.algorithm.inner_lr);
     let regression = base.tasks.family.is_regression();
     let several = |least: usize| match steps {
-        0 | 1 => (least, 0.5 * rate),
+        1 => (least, 0.5 * rate),
         steps => (steps.max(least), rate),
     };
     let with = |(steps, rate), beside| Suited { steps, rate, beside };
@@ -361,6 +360,8 @@ mod tests {
         assert_eq!(steps("sinusoid-maml", "maml_plus_plus"), [5, 5]);
         assert_eq!(steps("omniglot-5w1s-maml", "maml_plus_plus"), [5, 5]);
         assert_eq!(steps("omniglot-5w1s-maml", "boil"), [1, 3]);
+        let untrained = on("sinusoid-pretrained", &["fomaml", "meta_sgd", "lstm"], &[]).unwrap();
+        assert!(untrained.iter().all(|row| row.config.algorithm.adaptation_steps > 0));
         let given = on("sinusoid-maml", &["meta_sgd"], &["evaluation.steps=3"]).unwrap();
         assert_eq!(given[0].config.evaluation.steps, 3, "--set comes last");
     }
