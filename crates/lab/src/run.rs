@@ -12,12 +12,12 @@ use innerloop_tasks::{Distance, Split, Target, nearest_mean};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::budget::more_iterations;
 use crate::checkpoint::state::{
     CARRIED, FIRST, INNER_STATE, OMEGA, SECOND, load_meta, number, state_at, take,
 };
 use crate::checkpoint::{self, Checkpoint};
 use crate::evaluation::{Estimate, Evaluator, Measure, Protocol, Report};
-use crate::budget::more_iterations;
 use crate::memory::peak_memory;
 use crate::run_dir::RunWriter;
 use crate::trainer::{StepReport, Trainer};
