@@ -49,7 +49,8 @@ fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
     // As if 16 iterations had been found to take that long.
     let short = limited(&config, 16).unwrap();
     let stop = AtomicBool::new(false);
-    drop(RunWriter::create(&there, &short).unwrap());
+    let old = RunWriter::create(&there, &short).unwrap().snapshot_path(1).unwrap();
+    std::fs::write(&old, "of the short run").unwrap();
     let mut watch = Told(Vec::new());
     let contestant =
         Contestant { name: "maml".into(), config: config.clone(), left_out: Vec::new() };
@@ -61,7 +62,8 @@ fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
     assert_eq!(dir.config().unwrap(), limited(&config, iterations).unwrap());
     let result = dir.result().unwrap().unwrap();
     assert_eq!(result["iterations_configured"], iterations as u64);
-    // Nothing is left of what was there: as a run that was meant to be so long from the start.
+    // Nothing is left of what was there: it is as a run that was meant to be so long from the start.
+    assert!(!old.exists());
     let done = result["iterations"].as_u64().unwrap();
     let whole = Experiment::new(dir.config().unwrap()).unwrap();
     let session = Session { resume: false, budget: None, stop: &stop };

@@ -2,6 +2,7 @@
 
 mod batch_norm;
 mod cases;
+mod differences;
 mod evaluation;
 mod experiment;
 mod fine_tune;

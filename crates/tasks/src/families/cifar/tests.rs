@@ -127,6 +127,18 @@ fn what_is_not_there_is_explained() {
 fn pickled(
     shape: &[usize],
     bytes: &[u8],
+    labels: (&str, impl Iterator<Item = Vec<u8>>),
+) -> Vec<u8> {
+    let mut string = vec![b'T'];
+    string.extend((bytes.len() as u32).to_le_bytes());
+    string.extend(bytes);
+    pickled_with(shape, &string, labels)
+}
+
+/// The same with the array's bytes as they are written.
+fn pickled_with(
+    shape: &[usize],
+    bytes: &[u8],
     (labels, values): (&str, impl Iterator<Item = Vec<u8>>),
 ) -> Vec<u8> {
     let mut out = b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n".to_vec();
@@ -135,8 +147,7 @@ fn pickled(
         out.push(b'M');
         out.extend((extent as u16).to_le_bytes());
     }
-    out.extend(b"tcnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");
-    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(b"tcnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89");
     out.extend(bytes);
     out.extend(b"tbU");
     out.push(labels.len() as u8);
@@ -214,6 +225,42 @@ fn wrong_original_pickles_are_explained() {
     let one = python(&[0; 3 * 1024], &[0]);
     let words = ["class aquarium_fish has 1 images and class apple has 2", "as many in each"];
     check(&one, ErrorKind::TooFew, &words);
+}
+
+/// Python 3 writes bytes with protocol 2 as `_codecs.encode(text, "latin1")`: a character for each, of two bytes from 128 on.
+#[test]
+fn bytes_may_be_written_as_text() {
+    let text = |bytes: &[u8]| {
+        let text: String = bytes.iter().copied().map(char::from).collect();
+        let mut out = b"c_codecs\nencode\nX".to_vec();
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+        out.extend(b"X\x06\x00\x00\x00latin1\x86R");
+        out
+    };
+    // All values there are, four times in each plane of one class.
+    let bytes: Vec<u8> = (0..3 * 1024).map(|i| (i % 256) as u8).collect();
+    let images: Vec<u8> = [&bytes[..], &vec![200; 99 * 3 * 1024]].concat();
+    let labels: Vec<u8> = (0..100).collect();
+    let part = pickled_with(&[100, 3 * 1024], &text(&images), ("fine_labels", numbers(&labels)));
+    assert!(part.len() > images.len() + images.len() / 2, "most bytes take two");
+    let dir = python_folder(&part, &part);
+    let read = load(dir.path(), CifarSplit::Fs).unwrap();
+    let names = classes::names();
+    let of = |name: &str| (0..100).find(|&class| read.class_name(class) == name).unwrap();
+    let image = read.image(of(names[0]), 0, &mut Vec::new()).to_vec();
+    // The planes of the file side by side.
+    let expected: Vec<u8> = (0..1024).flat_map(|i| [(i % 256) as u8; 3]).collect();
+    assert_eq!(image, expected);
+    assert_eq!(read.image(of(names[99]), 0, &mut Vec::new()), [200; 3 * 1024]);
+    let short = text(&images[1..]);
+    let part = pickled_with(&[100, 3 * 1024], &short, ("fine_labels", numbers(&labels)));
+    let words = ["train: data is missing or not such an array"];
+    check_failure(
+        verify(python_folder(&part, &part).path(), CifarSplit::Fs),
+        ErrorKind::Corrupt,
+        &words,
+    );
 }
 
 /// MetaOptNet's: `classes` classes starting at `first`, two images each, with the images of one class apart.
