@@ -7,11 +7,11 @@ use crate::config::{
 };
 use crate::{Error, Result};
 
-/// SHOT is no method of its own in a configuration, but a regularizer on MAML.
+/// In a configuration SHOT is not a method but a regularizer on MAML.
 const SHOT: &str = "shot";
-/// All methods there are.
+/// All methods.
 const ALL: &str = "all";
-/// Methods for tasks of classes alone.
+/// Methods for classification tasks only.
 const OF_CLASSES: [&str; 2] = ["protonet", "fine_tune"];
 
 /// A configuration under the name of its row.
@@ -21,12 +21,12 @@ pub struct Contestant {
     pub name: String,
     /// Its settings, for any seed.
     pub config: Config,
-    /// Shared settings that it has no use for.
+    /// Shared settings that do not apply to it.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Presets and files by their names, then methods on a base; `sets` are laid over all of them. What one of them has no
-/// use for is left out there; it is refused if none has a use for it.
+/// Presets and files by name, then methods on a base; `sets` override settings of all of them. A setting is left out
+/// where it does not apply, and rejected if it applies to none.
 pub fn contestants(
     sources: &[String],
     (base, methods): (&str, &[String]),
@@ -58,8 +58,8 @@ pub fn contestants(
     for (i, contestant) in all.iter().enumerate() {
         if all[..i].iter().any(|other| other.name == contestant.name) {
             return Err(Error::usage(format!(
-                "{} is to be compared twice; name each once, or copy the configuration to a file of \
-                 another name",
+                "{} is named twice; name each once, or copy the configuration to a file with another \
+                 name",
                 contestant.name
             )));
         }
@@ -75,7 +75,7 @@ pub fn contestants(
     Ok(all)
 }
 
-/// Names of methods as configurations have them.
+/// Names of methods as in configurations.
 fn chosen(methods: &[String]) -> Result<Vec<String>> {
     let known: Vec<&str> = method_names().iter().copied().chain([SHOT]).collect();
     if methods == [ALL] {
@@ -108,7 +108,7 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<(Config, Vec<Lef
     if let Some(sibling) = sibling(method) {
         return Config::load_shared(&sibling, &[], sets);
     }
-    // What corrects first-order MAML's gradient starts from the rates that suit that one.
+    // A method that corrects first-order MAML's gradient starts from the rates that suit first-order MAML.
     if let ("gradient_similarity", Some(fomaml)) = (method, sibling("fomaml"))
         && fomaml != base
     {
@@ -116,7 +116,7 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<(Config, Vec<Lef
     }
     if matches!(config.algorithm.method, Method::Reptile) {
         return Err(Error::usage(format!(
-            "{base} is a Reptile configuration, whose training tasks suit no other method; use one of MAML as \
+            "{base} is a Reptile configuration, whose training tasks suit no other method; use a MAML configuration as \
              the base"
         )));
     }
@@ -130,9 +130,9 @@ fn name_of(config: &Config) -> String {
     }
 }
 
-/// Settings of a method on a base. Rates and steps of the base stand, but for what a method is about: one that
-/// shortens or shares steps gets three of half the rate where the base has one. The relations are those between the
-/// presets on drawn characters.
+/// Settings of a method on a base. It keeps the rates and steps of the base except where the method concerns them: one
+/// that truncates or shares steps gets three steps at half the rate if the base has one. The ratios are those between
+/// the presets on drawn characters.
 fn recipe(method: &str, base: &Config) -> Vec<String> {
     let of = &base.algorithm;
     let regression = base.tasks.family.is_regression();
@@ -150,7 +150,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     let (mut steps, mut rate) = (of.adaptation_steps, of.inner_lr);
     match method {
         "cavia" => (steps, rate) = (steps.max(2), 1.0),
-        // On curves, which have no batch norm, rates learned for some steps make those after them diverge.
+        // On curves, which have no batch norm, rates learned for some steps make later steps diverge.
         "meta_sgd" => {
             rate = 0.25 * of.inner_lr;
             if regression {
@@ -159,8 +159,8 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
         // A last layer trained for one step overshoots in later ones.
         "anil" if regression => steps = steps.max(5),
-        // As many as its paper takes, at test as well, with its losses of all steps at first, and scales and shifts for
-        // each step. On curves the first learned rates run away without a limit.
+        // As many steps as in its paper, also at test time, with its losses of all steps at first, and scales and
+        // shifts for each step. On curves the learned rates run away at first unless the gradient is clipped.
         "maml_plus_plus" => {
             (steps, rate) = (steps.max(5), of.inner_lr.min(0.1));
             set("evaluation.steps", steps.to_string());
@@ -170,27 +170,28 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
                 Network::Mlp(_) => set("outer.clip_norm", "10.0".into()),
             }
         }
-        // What every weight moves in a step.
+        // The distance every weight moves in a step.
         "sign_maml" => (steps, rate) = (steps.max(3), 0.0035),
         "truncated_maml" | "multi_step" | SHOT => (steps, rate) = several(3),
         "binom_maml" => {
             (steps, rate) = several(3);
             set("algorithm.degree", "1".into());
         }
-        // Its gradient is that at a minimum: many steps, at test as well, and a hold that lets the weights go about as
-        // far as the plain steps of the released code do.
+        // Its gradient is that at a minimum: many steps, also at test time, and a proximal weight that lets the weights
+        // move about as far as the plain steps of the released code do.
         "imaml" => {
             (steps, rate) = (steps.max(16), of.inner_lr.min(0.1));
             set("algorithm.proximal", "0.5".into());
             set("algorithm.cg_damping", "1.0".into());
             set("evaluation.steps", base.evaluation.steps.max(steps).to_string());
         }
-        // Differences long enough to average over the kinks of ReLU and pooling, and a rate that small corrections suit.
+        // Differences long enough to average over the kinks of ReLU and pooling, and a rate suited to small
+        // corrections.
         "hf_maml" if !regression => {
             rate = of.inner_lr.min(0.1);
             set("algorithm.epsilon", "1.0".into());
         }
-        // Its paper takes 12 steps and clips; a learned rule is used as far as it was trained.
+        // Its paper takes 12 steps and clips; a learned rule is used only for as many steps as it was trained for.
         "lstm" => {
             steps = steps.max(5);
             set("outer.clip_norm", "0.25".into());
@@ -198,7 +199,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
         "reptile" => {
             let tasks = &base.tasks;
-            // The whole of a training task, for there is no query set.
+            // The whole training task, because there is no query set.
             let shots = if regression { tasks.train_shots + tasks.train_query - 1 } else { 10 };
             let support = shots * tasks.ways;
             steps = steps.max(5);
@@ -216,7 +217,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
         }
         _ => {}
     }
-    // Its steps are those at test, from a head at zero.
+    // It takes inner steps only at test time, from a zero head.
     if method == "fine_tune" {
         set("evaluation.steps", "20".into());
         set("algorithm.inner_lr", "0.1".into());
@@ -224,7 +225,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     }
     match method {
         "multi_step" => set("algorithm.window", steps.min(3).to_string()),
-        // A row named after a method is the method alone.
+        // A row named after a method is that method without a window.
         _ if base.algorithm.window.steps > 1 && method != "lstm" => {
             set("algorithm.window", "1".into());
         }
@@ -244,7 +245,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     sets
 }
 
-/// Settings of the tasks that scores are measured on.
+/// Checks that scores are measured on the same tasks.
 fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
     let free = ["tasks.train_shots", "tasks.train_query", "tasks.augment"];
     let differences = first.config.differences(&other.config);
@@ -259,7 +260,7 @@ fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
     )))
 }
 
-/// The network in a few words.
+/// A short description of the network.
 pub(super) fn model(config: &Config) -> String {
     match &config.model.network {
         Network::Conv4(conv4) => format!("conv4 with {} filters", conv4.filters),
@@ -356,7 +357,7 @@ mod tests {
             assert!(config.evaluation.steps == 7 || left("evaluation.steps"));
             assert!(config.algorithm.inner_lr == 0.3 || left("algorithm.inner_lr"));
         }
-        // Of use to no one.
+        // Applies to none.
         let refused = |methods: &[&str], set: &str| {
             on("strokes-maml", methods, &[set]).unwrap_err().to_string()
         };
@@ -374,7 +375,7 @@ mod tests {
         };
         says(on("strokes-maml", &[], &[]), &["nothing to compare", "--methods"]);
         says(on("strokes-maml", &["mamml"], &[]), &["no method \"mamml\"", "did you mean", "maml"]);
-        says(on("strokes-maml", &["maml", "maml"], &[]), &["maml is to be compared twice"]);
+        says(on("strokes-maml", &["maml", "maml"], &[]), &["maml is named twice"]);
         says(
             on("strokes-reptile", &["boil"], &[])
                 .map(|_| vec![])
