@@ -10,33 +10,33 @@ use crate::{Config, Error, Experiment, Result, Trainer};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
-    /// As its configuration says.
+    /// As configured.
     Configured,
-    /// So many outer iterations.
+    /// This many outer iterations.
     Iterations(usize),
-    /// As many outer iterations as take so many seconds, validation not counted. The number is measured before
-    /// training and becomes `outer.iterations`, so that a falling rate falls as it does in a run that was meant
-    /// to have this length; training stops when the time is up all the same. Where the iterations turn out to take much
-    /// less time than was measured, the run begins anew with more of them.
+    /// As many outer iterations as fit into this many seconds, not counting validation. The number is measured before
+    /// training and becomes `outer.iterations`, so that a decaying rate decays as in a run configured with this length;
+    /// training still stops when the time is up. If the iterations turn out to take much less time than measured, the
+    /// run starts over with more of them.
     Seconds(f64),
-    /// As the configuration says, or fewer iterations if those take longer than so many seconds.
+    /// As configured, or fewer iterations if those take longer than this many seconds.
     Within(f64),
 }
 
-/// Validations in a run of limited length, where the configuration does not say how many: points of its learning
-/// curve.
+/// Validations in a run of limited length, for which the configuration gives no number: points of its learning curve.
 const VALIDATIONS: usize = 10;
-/// Share of the time that is spent on finding out what an iteration takes, and its bounds in seconds.
+/// Share of the time spent on measuring how long an iteration takes, and its bounds in seconds.
 const PILOT_SHARE: f64 = 0.02;
 const PILOT_SECONDS: [f64; 2] = [0.2, 5.0];
-/// Iterations that find out; those before are warming up.
+/// Iterations that are measured, after those that warm up.
 const PILOT_ITERATIONS: [usize; 2] = [3, 500];
 const WARM_UP: usize = 2;
-/// Share of a budget of time that a run is to use.
+/// Share of a time budget that a run should use.
 pub(crate) const USED: f64 = 0.95;
-/// Share that a number of iterations measured in a run aims at: it shall neither miss that nor be cut short.
+/// The share aimed at by a number of iterations measured in a run, which should neither fall short of [`USED`] nor be
+/// cut off.
 const AIM: f64 = 0.975;
-/// How often a run may begin anew.
+/// How often a run may start over.
 pub(crate) const FRESH_STARTS: usize = 2;
 
 impl Budget {
@@ -59,7 +59,7 @@ impl Budget {
         }
     }
 
-    /// Seconds that a run is to use up.
+    /// Seconds that a run should use up.
     pub(crate) fn to_use(self) -> Option<f64> {
         match self {
             Budget::Seconds(seconds) => Some(seconds),
@@ -67,8 +67,7 @@ impl Budget {
         }
     }
 
-    /// The experiment with as many iterations as the budget allows. A run of limited length knows no other limit
-    /// of time.
+    /// The experiment with as many iterations as the budget allows. A run of limited length has no other time limit.
     pub fn fit(self, experiment: Experiment) -> Result<Experiment> {
         let configured = experiment.config.outer.iterations;
         let (mut experiment, iterations) = match self {
@@ -87,8 +86,8 @@ impl Budget {
     }
 }
 
-/// How many iterations fill a budget of time, where all that are configured would leave more than a twentieth of it unused:
-/// asked after an eighth, a quarter, a half and all of them, with the seconds they took so far.
+/// The number of iterations that fill a time budget, if those configured would leave more than a twentieth of it
+/// unused. Checked after an eighth, a quarter, a half and all of them, given the seconds they took so far.
 pub(crate) fn more_iterations(budget: f64, (done, all): (u64, u64), seconds: f64) -> Option<usize> {
     let due = [8, 4, 2, 1].into_iter().any(|parts| done == all.div_ceil(parts));
     let one = (seconds / done as f64).max(1e-9);
@@ -97,7 +96,7 @@ pub(crate) fn more_iterations(budget: f64, (done, all): (u64, u64), seconds: f64
     Some(enough).filter(|&enough| short && enough as u64 > all)
 }
 
-/// A configuration with another number of iterations, and with validations, checkpoints that suit it.
+/// A configuration with another number of iterations, and with validations and checkpoints to suit.
 pub(crate) fn limited(config: &Config, iterations: usize) -> Result<Config> {
     let mut config = config.clone();
     if config.outer.warmup >= iterations && config.outer.warmup > 0 {
@@ -115,7 +114,7 @@ pub(crate) fn limited(config: &Config, iterations: usize) -> Result<Config> {
     Ok(config)
 }
 
-/// What an iteration takes in seconds: the median of a few, which leave no trace.
+/// Seconds per iteration: the median of a few, which leave no trace.
 fn pilot(experiment: Experiment, budget: f64) -> Result<(Experiment, f64)> {
     let seconds = (PILOT_SHARE * budget).clamp(PILOT_SECONDS[0], PILOT_SECONDS[1]);
     let mut trainer = Trainer::new(experiment)?;
@@ -140,15 +139,15 @@ mod tests {
 
     #[test]
     fn a_length_is_too_short_where_much_of_the_time_would_be_left() {
-        // 80 iterations were measured to take 20 s; they take 11.7 s.
+        // 80 iterations were measured as 20 s; they take 11.7 s.
         let after = |done: u64| more_iterations(20.0, (done, 80), done as f64 * 11.7 / 80.0);
         for done in [10, 20, 40, 80] {
             assert_eq!(after(done), Some(133), "{done}");
             let seconds = 133.0 * 11.7 / 80.0;
             assert!((USED * 20.0..=20.0).contains(&seconds), "{seconds}");
         }
-        assert_eq!(after(11), None, "asked now and then");
-        // Long enough, and too long: that stops by itself.
+        assert_eq!(after(11), None, "checked only at some iterations");
+        // Long enough; and too long, which stops by itself.
         assert_eq!(more_iterations(20.0, (10, 80), 2.4), None);
         assert_eq!(more_iterations(20.0, (80, 80), 19.1), None);
         assert_eq!(more_iterations(20.0, (10, 80), 9.0), None);

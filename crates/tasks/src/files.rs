@@ -1,4 +1,4 @@
-//! Files as they lie: in a folder, or in a zip archive that is read in place.
+//! Files in a folder, or in a zip archive that is read in place.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use zip::ZipArchive;
 
 use crate::{Error, ErrorKind};
 
-/// No file of a data set is larger, archives apart; what a damaged header claims is not believed.
+/// No file of a data set is larger, except archives; this limits what a damaged header can claim.
 const LARGEST_FILE: u64 = 1 << 28;
 
 /// All files below a folder, or in a zip archive. Clones share the archive's file.
@@ -21,11 +21,11 @@ const LARGEST_FILE: u64 = 1 << 28;
 pub(crate) struct Tree {
     place: PathBuf,
     store: Store,
-    /// Of an archive, from before it was read.
+    /// Stamp from before the archive was read.
     stamp: Option<[u8; 24]>,
-    /// Names below the place with `/` between folders, sorted, each with its position in the archive.
+    /// Names relative to the place with `/` between folders, sorted, each with its position in the archive.
     files: Vec<(String, usize)>,
-    /// Names of all folders below the place, sorted: the empty ones, too.
+    /// Names of all folders below the place, including empty ones, sorted.
     folders: BTreeSet<String>,
 }
 
@@ -35,19 +35,19 @@ enum Store {
     Folder,
 }
 
-/// A file that is read in pieces. Clones read it each from a place of its own.
+/// A file that is read in pieces. Each clone has its own position.
 #[derive(Clone)]
 struct SharedFile {
     file: Arc<Mutex<File>>,
     length: u64,
     at: u64,
-    /// The last piece that was read, and where it begins.
+    /// The last piece read, and its offset.
     piece: Vec<u8>,
     begin: u64,
 }
 
 impl SharedFile {
-    /// Bytes of a piece: more than headers, about an image file.
+    /// Bytes per piece: more than a header, about an image file.
     const PIECE: u64 = 1 << 14;
 
     fn open(path: &Path) -> io::Result<SharedFile> {
@@ -63,7 +63,7 @@ impl Read for SharedFile {
         if !piece.contains(&self.at) {
             self.piece.clear();
             self.begin = self.at;
-            // A reader that panicked left nothing behind but a position, which is set anew.
+            // A reader that panicked leaves only a position behind, which is set again here.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(self.at))?;
             (&mut *file).take(SharedFile::PIECE).read_to_end(&mut self.piece)?;
@@ -103,7 +103,7 @@ impl Tree {
                 if !is_listed(&name) {
                     continue;
                 }
-                // Most archives list no folder but those that are empty.
+                // Most archives list only empty folders.
                 let slashes = name.match_indices('/').filter(|&(at, _)| at > 0);
                 folders.extend(slashes.map(|(at, _)| name[..at].to_string()));
                 if !name.ends_with('/') {
@@ -126,7 +126,7 @@ impl Tree {
         self.stamp
     }
 
-    /// SHA-256 of an archive's list of contents, which holds the CRC-32 of every file; nothing of a folder.
+    /// SHA-256 of an archive's list of contents, which holds the CRC-32 of every file; `None` for a folder.
     pub(crate) fn contents(&self) -> io::Result<Option<[u8; 32]>> {
         let Store::Zip(zip) = &self.store else { return Ok(None) };
         let mut file = zip.clone().into_inner();
@@ -150,7 +150,7 @@ impl Tree {
         self.folders.iter().map(String::as_str)
     }
 
-    /// The file's name with the place before it, for messages.
+    /// The file's name preceded by the place, for messages.
     pub(crate) fn full_name(&self, file: usize) -> String {
         format!("{}: {}", self.place.display(), self.files[file].0)
     }
@@ -159,7 +159,7 @@ impl Tree {
     pub(crate) fn read(&mut self, file: usize) -> Result<Vec<u8>, Error> {
         self.bytes(file).map_err(|cause| {
             let message = format!(
-                "{}: cannot be read ({cause}): expected a whole file that this user may read; copy or \
+                "{}: cannot be read ({cause}): expected an intact file that this user may read; copy or \
                  download it again",
                 self.full_name(file)
             );
@@ -167,7 +167,7 @@ impl Tree {
         })
     }
 
-    /// The same, for those who have advice of their own.
+    /// The same, for callers with their own advice.
     pub(crate) fn bytes(&mut self, file: usize) -> io::Result<Vec<u8>> {
         let (name, index) = &self.files[file];
         let mut bytes = Vec::new();
@@ -225,7 +225,7 @@ fn unpacked(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
     let mut plain = Vec::new();
     GzDecoder::new(bytes.as_slice()).take(LARGEST_FILE).read_to_end(&mut plain).map_err(|cause| {
         let message = format!(
-            "{name}: cannot be unpacked to its end ({cause}): expected a whole gzip file; copy or download it again"
+            "{name}: cannot be unpacked to its end ({cause}): expected an intact gzip file; copy or download it again"
         );
         Error::new(ErrorKind::Corrupt, message)
     })?;
@@ -239,11 +239,11 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
             format!("{name}: byte {at} is not UTF-8: expected a text file; save it as UTF-8");
         Error::new(ErrorKind::Corrupt, message)
     })?;
-    // Spreadsheets begin their files with a mark that is no part of the text.
+    // Spreadsheet programs begin files with a byte order mark, which is not part of the text.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// A zip archive, of which the list of contents alone is in memory.
+/// A zip archive, of which only the list of contents is in memory.
 fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
     let file = SharedFile::open(place).map_err(|cause| cannot_read(place, &cause))?;
     let size = file.length;
@@ -251,21 +251,21 @@ fn open_zip(place: &Path) -> Result<ZipArchive<SharedFile>, Error> {
     ZipArchive::new(file).map_err(|cause| {
         if let Some(other) = other {
             let message = format!(
-                "{}: {other}: expected a folder or a zip archive; unpack it, and name the folder that comes out",
+                "{}: {other}: expected a folder or a zip archive; unpack it, and give the resulting folder",
                 place.display()
             );
             return Error::new(ErrorKind::Unknown, message);
         }
         let message = format!(
-            "{}: {size} bytes that are not a whole zip archive ({cause}): probably cut off while it was \
-             downloaded; download it again",
+            "{}: {size} bytes that are not an intact zip archive ({cause}): probably truncated during the \
+             download; download it again",
             place.display()
         );
         Error::new(ErrorKind::Corrupt, message)
     })
 }
 
-/// What a file is by its first bytes, if it is packed in another way.
+/// The format of a file packed in another way, by its first bytes.
 fn other_format(file: SharedFile) -> io::Result<Option<&'static str>> {
     const TAR: (usize, &[u8]) = (257, b"ustar");
     const FORMATS: [(&str, (usize, &[u8])); 4] = [
@@ -305,7 +305,7 @@ fn is_listed(name: &str) -> bool {
     !name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
 }
 
-/// What lies in a folder, sorted by name.
+/// The entries of a folder, sorted by name.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let listing = fs::read_dir(folder).and_then(|entries| {
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
@@ -315,7 +315,7 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// The operating system refused.
+/// The error for a file or folder that the operating system does not let us read.
 pub(crate) fn cannot_read(path: &Path, cause: &std::io::Error) -> Error {
     let message = format!(
         "{}: cannot be read ({cause}): expected a file or folder this user may read; check its \
@@ -366,13 +366,13 @@ mod tests {
         tar[257..265].copy_from_slice(b"ustar\x0000");
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, &tar).unwrap();
-        let advice = "expected a folder or a zip archive; unpack it, and name the folder";
+        let advice = "expected a folder or a zip archive; unpack it, and give the resulting folder";
         check(&tar, ErrorKind::Unknown, &["data: a tar archive", advice]);
         check(&gzip.finish().unwrap(), ErrorKind::Unknown, &["a gzip file, as .tar.gz", advice]);
         check(b"BZh91AY&SY", ErrorKind::Unknown, &["a bzip2 file", advice]);
         check(b"\xfd7zXZ\0\0", ErrorKind::Unknown, &["an xz file", advice]);
         // The beginning of a zip archive, and nothing.
-        check(b"PK\x03\x04", ErrorKind::Corrupt, &["4 bytes", "probably cut off"]);
-        check(b"", ErrorKind::Corrupt, &["0 bytes", "probably cut off"]);
+        check(b"PK\x03\x04", ErrorKind::Corrupt, &["4 bytes", "probably truncated"]);
+        check(b"", ErrorKind::Corrupt, &["0 bytes", "probably truncated"]);
     }
 }

@@ -7,11 +7,11 @@ use crate::config::{
 };
 use crate::{Error, Result};
 
-/// SHOT is no method of its own in a configuration, but a regularizer on MAML.
+/// In a configuration SHOT is not a method but a regularizer on MAML.
 const SHOT: &str = "shot";
-/// All methods there are.
+/// All methods.
 const ALL: &str = "all";
-/// Methods for tasks of classes alone.
+/// Methods for classification tasks only.
 const OF_CLASSES: [&str; 2] = ["protonet", "fine_tune"];
 
 /// A configuration under the name of its row.
@@ -21,12 +21,12 @@ pub struct Contestant {
     pub name: String,
     /// Its settings, for any seed.
     pub config: Config,
-    /// Shared settings that it has no use for.
+    /// Shared settings that do not apply to it.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Presets and files by their names, then methods on a base; `sets` are laid over all of them. What one of them has no
-/// use for is left out there; it is refused if none has a use for it.
+/// Presets and files by name, then methods on a base; `sets` override settings of all of them. A setting is left out
+/// where it does not apply, and rejected if it applies to none.
 pub fn contestants(
     sources: &[String],
     (base, methods): (&str, &[String]),
@@ -58,8 +58,8 @@ pub fn contestants(
     for (i, contestant) in all.iter().enumerate() {
         if all[..i].iter().any(|other| other.name == contestant.name) {
             return Err(Error::usage(format!(
-                "{} is to be compared twice; name each once, or copy the configuration to a file of \
-                 another name",
+                "{} is named twice; name each once, or copy the configuration to a file with another \
+                 name",
                 contestant.name
             )));
         }
@@ -75,7 +75,7 @@ pub fn contestants(
     Ok(all)
 }
 
-/// Names of methods as configurations have them.
+/// Names of methods as in configurations.
 fn chosen(methods: &[String]) -> Result<Vec<String>> {
     let known: Vec<&str> = method_names().iter().copied().chain([SHOT]).collect();
     if methods == [ALL] {
@@ -108,7 +108,7 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<(Config, Vec<Lef
     if let Some(sibling) = sibling(method) {
         return Config::load_shared(&sibling, &[], sets);
     }
-    // What corrects first-order MAML's gradient starts from the rates that suit that one.
+    // A method that corrects first-order MAML's gradient starts from the rates that suit first-order MAML.
     if let ("gradient_similarity", Some(fomaml)) = (method, sibling("fomaml"))
         && fomaml != base
     {
@@ -116,7 +116,7 @@ fn on_base(base: &str, method: &str, sets: &[String]) -> Result<(Config, Vec<Lef
     }
     if matches!(config.algorithm.method, Method::Reptile) {
         return Err(Error::usage(format!(
-            "{base} is a Reptile configuration, whose training tasks suit no other method; use one of MAML as \
+            "{base} is a Reptile configuration, whose training tasks suit no other method; use a MAML configuration as \
              the base"
         )));
     }
@@ -143,7 +143,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     for (key, value) in beside {
         set(key, value);
     }
-    // Its steps are those at test, from a head at zero.
+    // It takes inner steps only at test time, from a zero head.
     if method == "fine_tune" {
         set("evaluation.steps", "20".into());
         set("algorithm.inner_lr", "0.1".into());
@@ -151,7 +151,7 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     }
     match method {
         "multi_step" => set("algorithm.window", steps.min(3).to_string()),
-        // A row named after a method is the method alone.
+        // A row named after a method is that method without a window.
         _ if base.algorithm.window.steps > 1 => set("algorithm.window", "1".into()),
         _ => {}
     }
@@ -176,8 +176,8 @@ struct Suited {
     beside: Vec<(&'static str, String)>,
 }
 
-/// Rates and steps of the base stand, but for what a method is about: one that shortens or shares steps gets three of
-/// half the rate where the base has one. The relations are those between the presets on drawn characters.
+/// A method keeps the rates and steps of the base except where it concerns them: one that truncates or shares steps gets
+/// three steps at half the rate if the base has one. The ratios are those between the presets on drawn characters.
 fn suited(method: &str, base: &Config) -> Suited {
     // A base that trains without an inner loop says nothing about its steps.
     let (steps, rate) = (base.algorithm.adaptation_steps.max(1), base.algorithm.inner_lr);
@@ -189,7 +189,7 @@ fn suited(method: &str, base: &Config) -> Suited {
     let with = |(steps, rate), beside| Suited { steps, rate, beside };
     match method {
         "cavia" => with((steps.max(2), 1.0), vec![]),
-        // On curves, which have no batch norm, rates learned for some steps make those after them diverge.
+        // On curves, which have no batch norm, rates learned for some steps make later steps diverge.
         "meta_sgd" => {
             let as_trained = regression.then(|| ("evaluation.steps", steps.to_string()));
             with((steps, 0.25 * rate), Vec::from_iter(as_trained))
@@ -197,16 +197,16 @@ fn suited(method: &str, base: &Config) -> Suited {
         // A last layer trained for one step overshoots in later ones.
         "anil" if regression => with((steps.max(5), rate), vec![]),
         "maml_plus_plus" => maml_plus_plus(base),
-        // What every weight moves in a step.
+        // The distance every weight moves in a step.
         "sign_maml" => with((steps.max(3), 0.0035), vec![]),
         "truncated_maml" | "multi_step" | SHOT => with(several(3), vec![]),
         "binom_maml" => with(several(3), vec![("algorithm.degree", "1".into())]),
         "imaml" => imaml(base),
-        // Differences long enough to average over the kinks of ReLU and pooling, and a rate that small corrections suit.
+        // Differences long enough to average over the kinks of ReLU and pooling, and a rate suited to small corrections.
         "hf_maml" if !regression => {
             with((steps, rate.min(0.1)), vec![("algorithm.epsilon", "1.0".into())])
         }
-        // Its paper takes 12 steps and clips; a learned rule is used as far as it was trained.
+        // Its paper takes 12 steps and clips; a learned rule is used only for as many steps as it was trained for.
         "lstm" => {
             let steps = steps.max(5);
             let clip = ("outer.clip_norm", "0.25".into());
@@ -217,8 +217,8 @@ fn suited(method: &str, base: &Config) -> Suited {
     }
 }
 
-/// As many steps as its paper takes, at test as well, with its losses of all steps at first, and scales and shifts for
-/// each step. On curves the first learned rates run away without a limit.
+/// As many steps as in its paper, also at test time, with its multi-step loss at first, and scales and shifts for each
+/// step. On curves the learned rates run away at first unless the gradient is clipped.
 fn maml_plus_plus(base: &Config) -> Suited {
     let steps = base.algorithm.adaptation_steps.max(5);
     let beside = vec![
@@ -232,8 +232,8 @@ fn maml_plus_plus(base: &Config) -> Suited {
     Suited { steps, rate: base.algorithm.inner_lr.min(0.1), beside }
 }
 
-/// Its gradient is that at a minimum: many steps, at test as well, and a hold that lets the weights go about as far as
-/// the plain steps of the released code do.
+/// Its gradient is that at a minimum: many steps, also at test time, and a proximal weight that lets the weights move
+/// about as far as the plain steps of the released code do.
 fn imaml(base: &Config) -> Suited {
     let steps = base.algorithm.adaptation_steps.max(16);
     let beside = vec![
@@ -244,7 +244,7 @@ fn imaml(base: &Config) -> Suited {
     Suited { steps, rate: base.algorithm.inner_lr.min(0.1), beside }
 }
 
-/// The whole of a training task is its support set, for there is no query set.
+/// A whole training task is its support set, because there is no query set.
 fn reptile(base: &Config) -> Suited {
     let tasks = &base.tasks;
     let regression = tasks.family.is_regression();
@@ -268,7 +268,7 @@ fn reptile(base: &Config) -> Suited {
     Suited { steps: base.algorithm.adaptation_steps.max(5), rate, beside }
 }
 
-/// Settings of the tasks that scores are measured on.
+/// Checks that scores are measured on the same tasks.
 fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
     let free = ["tasks.train_shots", "tasks.train_query", "tasks.augment"];
     let differences = first.config.differences(&other.config);
@@ -283,7 +283,7 @@ fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
     )))
 }
 
-/// The network in a few words.
+/// A short description of the network.
 pub(super) fn model(config: &Config) -> String {
     match &config.model.network {
         Network::Conv4(conv4) => format!("conv4 with {} filters", conv4.filters),
@@ -382,7 +382,7 @@ mod tests {
             assert!(config.evaluation.steps == 7 || left("evaluation.steps"));
             assert!(config.algorithm.inner_lr == 0.3 || left("algorithm.inner_lr"));
         }
-        // Of use to no one.
+        // Applies to none.
         let refused = |methods: &[&str], set: &str| {
             on("strokes-maml", methods, &[set]).unwrap_err().to_string()
         };
@@ -400,7 +400,7 @@ mod tests {
         };
         says(on("strokes-maml", &[], &[]), &["nothing to compare", "--methods"]);
         says(on("strokes-maml", &["mamml"], &[]), &["no method \"mamml\"", "did you mean", "maml"]);
-        says(on("strokes-maml", &["maml", "maml"], &[]), &["maml is to be compared twice"]);
+        says(on("strokes-maml", &["maml", "maml"], &[]), &["maml is named twice"]);
         says(
             on("strokes-reptile", &["boil"], &[])
                 .map(|_| vec![])

@@ -1,7 +1,7 @@
 //! `innerloop compare`: several methods on the same tasks, seeds and budget.
 //!
-//! Every run has a folder of its own below that of the comparison, `NAME/seed-SEED`, and is an ordinary run. The
-//! tables are made from these folders alone, after each run; what is there is not run again.
+//! Every run is an ordinary run with its own folder within the comparison's, `NAME/seed-SEED`. The tables are made from
+//! these folders alone, after each run; finished runs are not repeated.
 
 mod methods;
 mod table;
@@ -26,9 +26,9 @@ pub use table::{Row, Run, Status, Table};
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Configurations by name; the names are different.
+    /// Configurations with distinct names.
     pub contestants: Vec<Contestant>,
-    /// Seeds of the runs: each makes weights, training tasks and test tasks.
+    /// Seeds of the runs: each determines weights, training tasks and test tasks.
     pub seeds: Vec<u64>,
     /// How long each run trains.
     pub budget: Budget,
@@ -36,23 +36,23 @@ pub struct Plan {
 
 /// What happens during a comparison.
 pub enum Event<'a> {
-    /// A run starts, or goes on.
+    /// A run starts or resumes.
     Begins {
         /// Its number, from 1.
         number: usize,
-        /// Runs in all.
+        /// Total number of runs.
         of: usize,
         /// Name of the configuration.
         name: &'a str,
         /// Seed of the run.
         seed: u64,
     },
-    /// A run begins anew, with more iterations: they take less time than was measured before.
+    /// A run starts over with more iterations, because they take less time than measured before.
     Again {
-        /// As many as now fill the budget.
+        /// The number that fills the budget.
         iterations: usize,
     },
-    /// A run is over, now or earlier.
+    /// A run has ended, now or earlier.
     Ends {
         /// Name of the configuration.
         name: &'a str,
@@ -61,22 +61,22 @@ pub enum Event<'a> {
     },
 }
 
-/// Whoever wants to know how a comparison goes, and its runs.
+/// An observer of a comparison and its runs.
 pub trait Watch: Sink {
     /// Called as runs start and end.
     fn compared(&mut self, event: Event<'_>);
 }
 
-/// Runs what the plan's folder does not hold yet, and writes `compare.md`, `compare.json` and `curves.svg`. Runs
-/// that diverge are rows that say so.
+/// Runs what is still missing in the folder `out`, and writes `compare.md`, `compare.json` and `curves.svg`. Rows of
+/// runs that diverged say so.
 ///
-/// When `stop` turns true the run in hand is saved, the tables are written, and an
-/// [`ErrorKind::Interrupted`] error is returned.
+/// When `stop` turns true, the current run is saved, the tables are written, and an [`ErrorKind::Interrupted`] error is
+/// returned.
 pub fn compare(plan: &Plan, out: &Path, stop: &AtomicBool, watch: &mut dyn Watch) -> Result<Table> {
     hold_budget(plan, out)?;
     let of = plan.seeds.len() * plan.contestants.len();
     let mut number = 0;
-    // All methods with one seed first: the earliest table is a whole one.
+    // All methods with one seed first, so that there is a complete table early.
     for &seed in &plan.seeds {
         for contestant in &plan.contestants {
             number += 1;
@@ -116,7 +116,7 @@ fn interrupted(out: &Path) -> Error {
     ))
 }
 
-/// A folder has one budget: numbers of different ones make no table.
+/// A folder has one budget: results under different budgets do not belong in one table.
 fn hold_budget(plan: &Plan, out: &Path) -> Result<()> {
     let path = out.join("budget.json");
     let now = json!(plan.budget);
@@ -133,7 +133,7 @@ fn hold_budget(plan: &Plan, out: &Path) -> Result<()> {
     }
 }
 
-/// The configuration as a run in the folder has it, if there is one, and the folder's run is of that configuration.
+/// The run in the folder, if there is one, with its configuration; fails if that is not `config` under this budget.
 fn as_there(folder: &Path, config: &Config, budget: Budget) -> Result<Option<(RunDir, Config)>> {
     if !folder.exists() {
         return Ok(None);
@@ -142,7 +142,7 @@ fn as_there(folder: &Path, config: &Config, budget: Budget) -> Result<Option<(Ru
     let config = match budget {
         Budget::Configured => config.clone(),
         Budget::Iterations(n) => limited(config, n)?,
-        // As many as were measured to fit when the run started.
+        // The number measured when the run started.
         Budget::Seconds(_) => limited(config, dir.config()?.outer.iterations)?,
         Budget::Within(_) => match dir.config()?.outer.iterations {
             all if all == config.outer.iterations => config.clone(),
@@ -153,13 +153,13 @@ fn as_there(folder: &Path, config: &Config, budget: Budget) -> Result<Option<(Ru
     Ok(Some((dir, config)))
 }
 
-/// Whether a run has its result, or has diverged.
+/// Whether a run has a result or has diverged.
 fn is_over(folder: &Path, config: &Config, budget: Budget) -> Result<bool> {
     let Some((dir, _)) = as_there(folder, config, budget)? else { return Ok(false) };
     Ok(dir.result()?.is_some() || dir.diverged()?.is_some())
 }
 
-/// A single run in a folder, unless it is there already, and what became of it.
+/// Performs a single run in a folder, unless it is done already, and returns its outcome.
 pub(crate) fn one_run(
     config: Config,
     folder: &Path,
@@ -174,7 +174,7 @@ pub(crate) fn one_run(
     Run::read(folder, seed)
 }
 
-/// One run to its end; to diverge is an end as well.
+/// Performs one run to its end; divergence is an end too.
 fn one(
     config: Config,
     folder: &Path,
@@ -197,7 +197,8 @@ fn one(
         let ending = experiment
             .and_then(|experiment| run::train_to_use(experiment, folder, (session, time), watch));
         match ending {
-            // From the start: the run has the bits of its configuration, whatever was measured on the way.
+            // From the start, so that the run has the same bits as any of its configuration, whatever was measured on
+            // the way.
             Ok(Ending::TooShort { iterations }) => {
                 let config = limited(&unlimited, iterations)?;
                 RunWriter::begin_anew(folder, &config)?;
@@ -214,7 +215,7 @@ fn one(
         Err(error) if error.kind() == ErrorKind::Diverged => {
             let writer = match RunDir::open(folder) {
                 Ok(dir) => RunWriter::resume(folder, &dir.config()?)?,
-                // Before its length was known: it has the configured one.
+                // It diverged before its length was known, so it has the configured one.
                 Err(_) if matches!(budget, Budget::Seconds(_)) => {
                     let config = limited(&unlimited, unlimited.outer.iterations)?;
                     RunWriter::create(folder, &config)?
@@ -227,7 +228,7 @@ fn one(
     }
 }
 
-/// The tables and the plot of what the folder holds.
+/// Writes the tables and the plot of the runs in the folder.
 fn write(plan: &Plan, out: &Path) -> Result<Table> {
     let table = Table::of(plan, |name, seed| Run::read(&folder(out, name, seed), seed))?;
     write_json(&out.join("compare.json"), &table)?;

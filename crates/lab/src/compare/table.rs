@@ -1,4 +1,4 @@
-//! What a comparison found: rows from the folders of its runs, as Markdown, JSON and learning curves.
+//! The results of a comparison: rows from the folders of its runs, as Markdown, JSON and learning curves.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::{Config, Kept, Result};
 pub struct Table {
     /// Version of the program.
     pub version: &'static str,
-    /// The tasks, in a line.
+    /// A one-line description of the tasks.
     pub tasks: String,
     /// The network of the first row.
     pub model: String,
@@ -27,7 +27,7 @@ pub struct Table {
     pub budget: String,
     /// Threads of a run.
     pub threads: usize,
-    /// Whether scores are accuracies, else mean squared errors.
+    /// Whether scores are accuracies; otherwise they are mean squared errors.
     pub accuracy: bool,
     /// Score of the nearest class mean, for tasks with classes.
     pub nearest_mean: Option<Estimate>,
@@ -37,15 +37,15 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// A method over all seeds; what is not known yet is nothing.
+/// A method over all seeds; values not yet known are `None`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Name of the configuration.
     pub name: String,
     /// Test score: mean over finished runs, with the 95 % interval over all their tasks.
     pub score: Option<Estimate>,
-    /// Half the 95 % interval over seeds, by Student's t: tasks differ by seed, so it holds both variations.
-    /// Nothing below two runs.
+    /// Half the 95 % interval over seeds, by Student's t: tasks differ by seed, so it covers both sources of variation.
+    /// `None` for fewer than two runs.
     pub seeds_ci95: Option<f64>,
     /// Score of the weights before training, after the same inner steps.
     pub untrained: Option<Estimate>,
@@ -53,44 +53,44 @@ pub struct Row {
     pub iterations: Option<f64>,
     /// Mean seconds in outer iterations.
     pub training_seconds: Option<f64>,
-    /// Seconds an outer iteration takes.
+    /// Seconds per outer iteration.
     pub seconds_per_iteration: Option<f64>,
-    /// Gradients an outer iteration takes.
+    /// Gradients per outer iteration.
     pub gradients: Option<u64>,
-    /// Hessian-vector products an outer iteration takes.
+    /// Hessian-vector products per outer iteration.
     pub hessian_products: Option<u64>,
     /// Bytes of the workspaces of all threads.
     pub workspaces: Option<u64>,
-    /// Most memory the process held in training, in bytes.
+    /// The process's peak memory during training, in bytes.
     pub peak_memory: Option<u64>,
-    /// Inner steps in training and at test.
+    /// Inner steps in training and at test time.
     pub steps: [usize; 2],
-    /// Tasks of an outer iteration.
+    /// Tasks per outer iteration.
     pub meta_batch_size: usize,
-    /// Settings that differ from the first row's, and what they are here.
+    /// Settings that differ from the first row's, with their values here.
     pub settings: Vec<(String, String)>,
-    /// Shared settings that the method has no use for.
+    /// Shared settings that do not apply to the method.
     pub left_out: Vec<LeftOut>,
-    /// Of which paper the method is a reconstruction, if it is one.
+    /// The paper that the method is a reconstruction of, if it is one.
     pub reconstruction: Option<&'static str>,
-    /// Seconds that each run was to use, with a budget of time.
+    /// Seconds that each run should use, with a time budget.
     #[serde(skip)]
     pub time: Option<f64>,
     /// A run for each seed.
     pub runs: Vec<Run>,
 }
 
-/// How far a run has come.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It has its result.
+    /// It has a result.
     Finished,
     /// Numbers stopped being finite.
     Diverged,
     /// It was interrupted.
     Unfinished,
-    /// Not yet.
+    /// It has not started.
     NotStarted,
 }
 
@@ -99,7 +99,7 @@ pub enum Status {
 pub struct Run {
     /// The seed.
     pub seed: u64,
-    /// How far it has come.
+    /// Its state.
     pub status: Status,
     /// Why it has no result, if it diverged.
     pub message: Option<String>,
@@ -110,7 +110,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// From a run's folder, if there is one.
+    /// Reads a run's folder, if there is one.
     pub fn read(folder: &Path, seed: u64) -> Result<Run> {
         let mut run = Run {
             seed,
@@ -153,7 +153,7 @@ fn estimate(value: &Value) -> Option<Estimate> {
     Some(Estimate { mean: value["mean"].as_f64()?, ci95: value["ci95"].as_f64()? })
 }
 
-/// Mean of what is there, with the interval of the pooled tasks: as many in each run.
+/// Mean of the estimates, with the interval of the pooled tasks, of which each run has equally many.
 fn pooled(all: &[Estimate]) -> Option<Estimate> {
     let n = all.len() as f64;
     let mean = all.iter().map(|e| e.mean).sum::<f64>() / n;
@@ -213,7 +213,7 @@ impl Table {
         }
     }
 
-    /// The whole table with what must be known to read it.
+    /// The whole table, with the notes needed to read it.
     pub fn markdown(&self) -> String {
         let measure = if self.accuracy { "accuracy" } else { "mean squared error" };
         let seeds: Vec<_> = self.rows[0].runs.iter().map(|run| run.seed.to_string()).collect();
@@ -237,7 +237,7 @@ impl Table {
         }
         let _ = write!(
             out,
-            "\n| method | {measure} | ± over seeds | untrained | iterations | training s | ms an iteration | tasks | \
+            "\n| method | {measure} | ± over seeds | untrained | iterations | training s | ms per iteration | tasks | \
              gradients | HVPs | workspaces MiB | peak MiB | steps, train / test | |\n\
              |---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n"
         );
@@ -279,7 +279,7 @@ impl Table {
         out
     }
 
-    /// Validation scores against time and against iterations, means over seeds.
+    /// Validation scores, averaged over seeds, against time and against iterations.
     pub fn curves(&self) -> String {
         let scale = if self.accuracy { 100.0 } else { 1.0 };
         let line = |row: &Row, at: usize| {
@@ -313,12 +313,12 @@ impl Table {
 
 const NOTES: &str = "
 Scores are on test tasks, of the weights with the best validation score; ± is the 95 % interval over the tasks of all \
-seeds, *over seeds* that of the seeds' means by Student's t. Training seconds are those in outer iterations alone. \
-*tasks*, *gradients* and *HVPs* (Hessian-vector products) are of one outer iteration. *Workspaces* are what training \
-holds on all threads; *peak* is the whole process, data set included, while it trains and validates, as the system \
-tells: memory of earlier runs that the allocator has kept counts. With a budget of time the number of iterations is \
-measured beforehand, so that the outer rate runs through its whole schedule; where they then take much less time, the \
-run begins anew with more. Rows that used less than 95 % of the time say so.
+seeds, *over seeds* that of the seeds' means by Student's t. Training seconds include outer iterations only. *tasks*, \
+*gradients* and *HVPs* (Hessian-vector products) are per outer iteration. *Workspaces* is the memory that training \
+holds on all threads; *peak* is that of the whole process, including the data set, while it trains and validates, as \
+reported by the system: memory of earlier runs that the allocator has kept counts. With a time budget the number of \
+iterations is measured beforehand, so that the outer rate runs through its whole schedule; if they then take much less \
+time, the run starts over with more. Rows that used less than 95 % of the time say so.
 ";
 
 impl Row {
@@ -359,7 +359,7 @@ impl Row {
         }
     }
 
-    /// Runs that were stopped by their budget before the iterations that were measured to fit were done.
+    /// Runs that their budget stopped before they completed the number of iterations measured to fit.
     fn cut(&self) -> Option<String> {
         let cut = |run: &Run| {
             let (done, all) = (run.number("iterations")?, run.number("iterations_configured")?);
@@ -369,7 +369,7 @@ impl Row {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// Runs that used less of their time than they should, though all their iterations were done.
+    /// Runs that completed all iterations but used less of their time than they should.
     fn short(&self) -> Option<String> {
         let time = self.time?;
         let short = |run: &Run| {
@@ -380,7 +380,7 @@ impl Row {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// What is missing, cut short or left out, and why; and what is not the paper's own.
+    /// What is missing, cut short or left out, and why; and whether the method is a reconstruction.
     pub fn note(&self) -> String {
         let of = |status, word: &str| {
             let seeds: Vec<_> = self.runs.iter().filter(|run| run.status == status).collect();
@@ -414,7 +414,7 @@ mod tests {
         let of = pooled(&[score(1.0, 3.0), score(2.0, 4.0)]).unwrap();
         assert_eq!(of, score(1.5, 2.5));
         assert_eq!(over_seeds(&[1.0]), None);
-        // Two values one apart: sd = 1/√2, and over √2 that is ½.
+        // Two values one apart: sd = 1/√2, and divided by √2 that is ½.
         assert!((over_seeds(&[1.0, 2.0]).unwrap() - 6.353).abs() <= 1e-12);
         let many = vec![0.0; 40];
         assert_eq!(over_seeds(&many), Some(0.0));

@@ -1,4 +1,4 @@
-//! Budgets of time that were measured wrongly.
+//! Time budgets whose iterations were mismeasured.
 
 use super::*;
 
@@ -16,7 +16,8 @@ impl Watch for Told {
     }
 }
 
-/// Sinusoids at some milliseconds an iteration, so that a second holds hundreds of them and not many thousands.
+/// Sinusoids that take some milliseconds per iteration, so that a second holds hundreds of iterations, not many
+/// thousands.
 fn small() -> Config {
     let sets = [
         "model.hidden=[128, 128]",
@@ -62,7 +63,7 @@ fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
     assert_eq!(dir.config().unwrap(), limited(&config, iterations).unwrap());
     let result = dir.result().unwrap().unwrap();
     assert_eq!(result["iterations_configured"], iterations as u64);
-    // Nothing is left of what was there: it is as a run that was meant to be so long from the start.
+    // Nothing of the first attempt is left: the run equals one of this length from the start.
     assert!(!old.exists());
     let done = result["iterations"].as_u64().unwrap();
     let whole = Experiment::new(dir.config().unwrap()).unwrap();
@@ -72,7 +73,7 @@ fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
     assert_eq!(there.len() as u64, done);
     assert_eq!(there, plain[..there.len()]);
     assert_eq!(table.rows[0].iterations, Some(done as f64));
-    // What is there stands, though it is asked for again.
+    // A finished run stays when it is requested again.
     let mut again = Told(Vec::new());
     compare(&plan, &out, &stop, &mut again).unwrap();
     assert!(again.0.is_empty());
@@ -98,7 +99,7 @@ fn rows_that_left_time_say_so() {
     };
     assert_eq!(note(Budget::Seconds(20.0), 11.73), "seed 1: 11.7 of 20 s used");
     assert_eq!(note(Budget::Seconds(20.0), 19.01), "");
-    // With equal iterations the time is what it is.
+    // With equal iterations, no time is to be used up.
     assert_eq!(note(Budget::Iterations(80), 11.73), "");
     assert_eq!(note(Budget::Within(20.0), 11.73), "");
 }

@@ -70,7 +70,7 @@ enum Line<'a> {
     },
 }
 
-/// How to take up a run, and when to stop before its configuration says so.
+/// How to start or resume a run, and when to stop it early.
 #[derive(Clone, Copy)]
 pub struct Session<'a> {
     /// Whether to resume from the folder's last checkpoint.
@@ -108,15 +108,15 @@ pub fn train_experiment(
     }
 }
 
-/// How a run ended that is to use up a time.
+/// How a run with time to use up ended.
 pub(crate) enum Ending {
-    /// With its result.
+    /// It has a result.
     Over(Box<Outcome>),
-    /// Before that: its iterations would leave much of the time, and so many would fill it.
+    /// It stopped early, because its iterations would leave much of the time unused; this many would fill it.
     TooShort { iterations: usize },
 }
 
-/// [`train_experiment`] that may be given seconds to use up in outer iterations.
+/// [`train_experiment`], optionally with a number of seconds to use up in outer iterations.
 pub(crate) fn train_to_use(
     experiment: Experiment,
     out: &Path,
@@ -159,7 +159,8 @@ struct Run {
 }
 
 impl Run {
-    /// Trains to the end, or until the iterations are found too few for a time to use up: then how many fill it.
+    /// Trains to the end, or until the iterations are found too few for the time to use up; then returns how many fill
+    /// it.
     fn train(
         &mut self,
         (session, time): (Session<'_>, Option<f64>),
@@ -223,7 +224,7 @@ impl Run {
         if keeps && validated {
             checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
         }
-        // Only once: a run resumed from here on has no best score.
+        // Only once: a run resumed after this point has no best score.
         let restarts = pretrained && validated && self.best.is_some();
         if restarts {
             self.restart_from_best()?;

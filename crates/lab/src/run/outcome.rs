@@ -24,17 +24,17 @@ pub struct Outcome {
     pub iterations: u64,
     /// Outer iterations configured.
     pub iterations_configured: u64,
-    /// Seconds of training, validation included.
+    /// Seconds of training, including validation.
     pub seconds: f64,
-    /// Seconds in outer iterations alone.
+    /// Seconds in outer iterations only.
     pub training_seconds: f64,
-    /// Gradients that an outer iteration takes, of support and query losses.
+    /// Gradients of support and query losses per outer iteration.
     pub gradients: usize,
-    /// Hessian-vector products that an outer iteration takes.
+    /// Hessian-vector products per outer iteration.
     pub hessian_products: usize,
     /// Bytes of all workers' workspaces in training.
     pub workspaces: usize,
-    /// Iteration of the evaluated meta-parameters: the best on validation, else the last.
+    /// Iteration of the evaluated meta-parameters: the best on validation, or the last if nothing was validated.
     pub evaluated_iteration: u64,
     /// Iterations of the ensemble's members, the best first, if an ensemble was evaluated.
     pub ensemble: Vec<u64>,
@@ -50,7 +50,7 @@ pub struct Outcome {
     pub untrained: Report,
     /// Nearest class mean by cosine on raw inputs, for tasks with classes.
     pub nearest_mean: Option<Estimate>,
-    /// Nearest class mean by distance of a pre-trained network's features, if a network is pre-trained.
+    /// Nearest class mean by distance on a pre-trained network's features, if a network is pre-trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_mean_of_features: Option<Estimate>,
 }

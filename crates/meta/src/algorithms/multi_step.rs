@@ -37,7 +37,8 @@ pub struct MultiStep {
 }
 
 impl MultiStep {
-    /// Wraps `base`, a method whose inner steps are linear in the gradient.
+    /// Wraps `base`. [`Sharing::Backward`] requires a method whose inner steps are linear in the gradient;
+    /// [`Sharing::Forward`] does not.
     pub fn new(base: Box<dyn Algorithm>, sharing: Sharing, momentum: f64) -> MultiStep {
         let name = match base.name() {
             "maml" => "multi_step".to_string(),

@@ -1,4 +1,4 @@
-//! Images of your own: a folder, or zip archive, with a folder for each class.
+//! The user's own images: a folder, or zip archive, with a folder for each class.
 //!
 //! ```text
 //! images/<class>/<image>.png                    and a split file, or shares
@@ -6,9 +6,9 @@
 //! tiny-imagenet-200/                            Tiny ImageNet, as it is published (`tiny_imagenet`), and as above
 //! ```
 //!
-//! A class is every folder that holds images; its name is its path below the deepest folder that holds all of them.
-//! Files that are not PNG or JPEG are refused beside images, and left alone outside the classes' folders. A folder beside
-//! those of classes, or of splits, that holds no images is refused: its class would be missing.
+//! Every folder that holds images is a class; its name is its path below the deepest folder that holds all of them.
+//! Files that are not PNG or JPEG are rejected beside images, and ignored outside the classes' folders. A folder
+//! without images beside those of classes, or of splits, is rejected: its class would be missing.
 
 mod tiny_imagenet;
 
@@ -22,7 +22,7 @@ use crate::files::{Tree, read_text};
 use crate::picture::{self, Form, Listed, is_image};
 use crate::{Error, ErrorKind, ImageClasses, ImageSet, Shares, Split, SplitLists};
 
-/// How classes are divided where the folders do not say.
+/// How classes are split if the folders do not say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Division {
     /// At random.
@@ -32,18 +32,18 @@ pub enum Division {
     File(PathBuf),
 }
 
-/// What [`verify`] found; every image was decoded.
+/// The findings of [`verify`], which decodes every image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The folder or archive.
     pub place: PathBuf,
     /// Extents of all images: `[h, w, c]`.
     pub shape: [usize; 3],
-    /// Where the split is from, in words.
+    /// Where the split comes from, in words.
     pub division: String,
     /// Classes of each split.
     pub classes: [usize; 3],
-    /// Fewest and most images of a class.
+    /// Smallest and largest number of images in a class.
     pub samples: (usize, usize),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { place, shape: [h, w, c], division, classes, samples: (fewest, most) } = self;
         let [train, validation, test] = classes;
-        writeln!(f, "{}: {h}x{w}x{c} images, {fewest} to {most} a class", place.display())?;
+        writeln!(f, "{}: {h}x{w}x{c} images, {fewest} to {most} per class", place.display())?;
         writeln!(
             f,
             "split by {division}: {train} training, {validation} validation, {test} test classes"
@@ -64,7 +64,7 @@ pub fn load(place: &Path, form: Form, division: &Division) -> Result<ImageClasse
     read(place, form, division, Reading::Kept).map(|(images, _)| images)
 }
 
-/// Reads and decodes everything, and says what was there.
+/// Reads and decodes everything, and reports what was found.
 pub fn verify(place: &Path, form: Form, division: &Division) -> Result<Report, Error> {
     let (images, division) = read(place, form, division, Reading::Anew)?;
     let samples = (0..images.classes().len()).map(|class| images.samples(class));
@@ -78,7 +78,7 @@ pub fn verify(place: &Path, form: Form, division: &Division) -> Result<Report, E
     })
 }
 
-/// The data set, and where its split is from.
+/// The data set, and where its split comes from.
 fn read(
     place: &Path,
     form: Form,
@@ -107,8 +107,8 @@ fn read(
         (None, Division::File(file)) => (by_file(file, &names, place)?, file.display().to_string()),
         (Some(_), Division::File(file)) => {
             let message = format!(
-                "{} divides its classes by the folders train, val and test, and {} by its lines: expected one of \
-                 them; leave split_file out",
+                "{} splits its classes by the folders train, val and test, and {} by its lines: expected only one of \
+                 these; leave split_file out",
                 place.display(),
                 file.display()
             );
@@ -119,7 +119,7 @@ fn read(
     Ok((ImageClasses::new(shape, classes, lists)?, words))
 }
 
-/// The classes by name, after checking that nothing but images is in their folders, and that none is without.
+/// The classes by name, after checking that their folders hold only images, and that none is empty.
 fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
     let place = tree.place().display();
     let images: Vec<&str> = tree.names().filter(|name| is_image(name)).collect();
@@ -168,8 +168,8 @@ fn listed_classes(tree: &Tree) -> Result<Vec<Listed>, Error> {
     Ok(classes.into_iter().map(|(name, files)| Listed { name: name.into(), files }).collect())
 }
 
-/// The first folder without images that stands where classes do. Left alone is what lies in a class's folder, beside the one
-/// folder that holds all classes, and beside the folders of splits; but another split is missed there.
+/// The first folder without images in a place where classes are. Folders within a class's folder, beside the one folder
+/// that holds all classes, or beside the folders of splits are ignored, except for the folder of another split.
 fn without_images<'a>(tree: &'a Tree, images: &[&str]) -> Option<&'a str> {
     let classes: BTreeSet<&str> = images.iter().map(|image| parent(image)).collect();
     let mut holders = classes.clone();
@@ -178,7 +178,7 @@ fn without_images<'a>(tree: &'a Tree, images: &[&str]) -> Option<&'a str> {
     }
     let mut top = images.first().map_or("", |first| &first[..common_folder(images)]);
     top = top.trim_end_matches('/');
-    // All images in one folder: that is a class, and others stand beside it.
+    // If all images are in one folder, that is a class, and others are beside it.
     if classes.contains(top) {
         top = parent(top);
     }
@@ -206,7 +206,7 @@ fn is_below(name: &str, folder: &str) -> bool {
     folder.is_empty() || name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Length of the beginning up to and with the last `/` that all names share.
+/// Length of the common prefix of all names, up to and including its last `/`.
 fn common_folder(names: &[&str]) -> usize {
     let Some(first) = names.first() else { return 0 };
     let shared = |name: &&str| first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
@@ -231,8 +231,8 @@ fn push(lists: &mut SplitLists, split: Split, class: usize) {
     }
 }
 
-/// The split the names begin with, if all begin with one. Fails when a class is in two splits, and when some classes
-/// lie in folders of splits and others beside them.
+/// The split that each name begins with, if all begin with one. Fails if a class is in two splits, or if some classes
+/// are in folders of splits and others beside them.
 fn by_folders(tree: &Tree, names: &[&str]) -> Result<Option<SplitLists>, Error> {
     let part = |name: &&str| {
         let (top, class) = name.split_once('/')?;
@@ -256,8 +256,8 @@ fn by_folders(tree: &Tree, names: &[&str]) -> Result<Option<SplitLists>, Error> 
     for (class, (split, name)) in parts.into_iter().flatten().enumerate() {
         if let Some(other) = seen.insert(name.clone(), split) {
             let message = format!(
-                "{}: class {name} is in the {other} split and again in the {split} split: expected classes of \
-                 their own in each, or scores measure memory",
+                "{}: class {name} is in the {other} split and again in the {split} split: expected separate \
+                 classes in each, or scores measure memory",
                 tree.place().display()
             );
             return Err(Error::new(ErrorKind::Overlap, message));

@@ -119,7 +119,7 @@ fn what_is_not_there_is_explained() {
     check_failure(
         verify(&archive, CifarSplit::Fs),
         ErrorKind::Corrupt,
-        &["not a whole zip archive", "download it again"],
+        &["not an intact zip archive", "download it again"],
     );
 }
 

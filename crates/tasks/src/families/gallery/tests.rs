@@ -44,7 +44,7 @@ fn a_folder_is_a_class() {
     assert_eq!(Split::ALL.map(|split| images.splits().of(split).len()), [2, 1, 1]);
     assert_eq!(load(dir.path(), AS_THEY_ARE, &SHARES).unwrap(), images);
     let report = verify(dir.path(), AS_THEY_ARE, &SHARES).unwrap().to_string();
-    assert!(report.contains("2x2x1 images, 1 to 2 a class"), "{report}");
+    assert!(report.contains("2x2x1 images, 1 to 2 per class"), "{report}");
     assert!(report.contains("split by shares with seed 1: 2 training, 1 val"), "{report}");
 }
 
@@ -59,7 +59,7 @@ fn folders_or_a_file_may_divide() {
     fs::write(&file, "\u{feff}class,split\ndog, val\nbee,test\n\"ant\",train\ncat,TRAIN\n")
         .unwrap();
     let by_file = Division::File(file.clone());
-    let both = ["divides its classes by the folders", "split.csv", "leave split_file out"];
+    let both = ["splits its classes by the folders", "split.csv", "leave split_file out"];
     check_failure(load(dir.path(), AS_THEY_ARE, &by_file), ErrorKind::Unknown, &both);
     let images = load(folder(&FOUR).path(), AS_THEY_ARE, &by_file).unwrap();
     assert_eq!(names(&images, Split::Train), ["ant", "cat"]);
@@ -104,7 +104,7 @@ fn what_is_out_of_place_is_named() {
     let words = ["class extra/cat lies beside the folders of splits", "move or remove it"];
     let files = ["train/ant/1.png", "test/bee/1.png", "extra/cat/1.png"];
     check(&folder(&files), ErrorKind::Unknown, &words);
-    // A class may be called so.
+    // A class may have this name.
     assert!(load(folder(&["test/a/1.png", "b/c/1.png"]).path(), AS_THEY_ARE, &SHARES).is_ok());
     let words = ["loose.png lies beside the classes' folders"];
     check(&folder(&["ant/1.png", "bee/1.png", "loose.png"]), ErrorKind::Unknown, &words);
@@ -125,7 +125,7 @@ fn what_is_out_of_place_is_named() {
     );
 }
 
-/// Files, and folders whose names end with `/`, as a folder and as an archive.
+/// Files, and folders (names that end with `/`), as a folder and as an archive.
 fn both_forms(files: &[&str]) -> (TempDir, [PathBuf; 2]) {
     let dir = tempfile::tempdir().unwrap();
     let (place, archive) = (dir.path().join("folder"), dir.path().join("images.zip"));
@@ -169,7 +169,7 @@ fn a_class_without_images_is_refused() {
     refuses(&["ant/1.png", "bee/1.webp"], &["the folder bee holds bee/1.webp", expected]);
     let greek = ["greek/a/1.png", "greek/b/1.png", "latin/a/1.png", "runic/a/1.bmp"];
     refuses(&greek, &["the folder runic holds", expected]);
-    // Splits are divided into classes, too, and may be missing themselves.
+    // Splits hold classes too, and may be missing themselves.
     let within = ["train/ant/1.png", "val/bee/1.png", "val/cat/1.webp", "test/dog/1.png"];
     refuses(&within, &["the folder val/cat holds val/cat/1.webp"]);
     let missing = ["train/ant/1.png", "train/bee/1.png", "val/cat/1.webp", "test/"];

@@ -1,11 +1,11 @@
-//! Tiny ImageNet as it is published: images are divided, not classes.
+//! Tiny ImageNet as published, with images rather than classes split.
 //!
 //! ```text
 //! wnids.txt                           the classes
 //! train/<class>/images/<image>.JPEG   beside <class>_boxes.txt
 //! val/images/<image>.JPEG             with their classes in val/val_annotations.txt: image, class, box; or sorted into
 //!                                     folders like those of train
-//! test/images/<image>.JPEG            without labels: left alone
+//! test/images/<image>.JPEG            without labels: ignored
 //! ```
 //!
 //! A class gets its images of `train`, then those of `val`.
@@ -20,8 +20,8 @@ const CLASSES: &str = "wnids.txt";
 const ANNOTATIONS: &str = "val/val_annotations.txt";
 const AGAIN: &str = "copy or unpack it again";
 
-/// The classes by name, if this is the layout: if `wnids.txt` lies beside the folder `train`. Fails when a class has no
-/// folder or a folder no line, and when an image of `val` has no class.
+/// The classes by name, if the layout is this one, with `wnids.txt` beside the folder `train`. Fails if a class has no
+/// folder, a folder has no line, or an image of `val` has no class.
 pub(super) fn listed_classes(tree: &mut Tree) -> Result<Option<Vec<Listed>>, Error> {
     let names: Vec<String> = tree.names().map(str::to_owned).collect();
     let is_root = |root: &&str| names.iter().any(|name| name.starts_with(&format!("{root}train/")));
@@ -43,7 +43,7 @@ pub(super) fn listed_classes(tree: &mut Tree) -> Result<Option<Vec<Listed>>, Err
         let parts: Vec<&str> = name.strip_prefix(root).unwrap_or("").split('/').collect();
         match parts.as_slice() {
             ["train" | "val", _, "images", _] | ["val", "images", _] if !is_image(name) => {
-                let expected = ".JPEG files alone among the images";
+                let expected = "only .JPEG files among the images";
                 return wrong(ErrorKind::Corrupt, parts.join("/"), expected);
             }
             ["train" | "val", class, "images", _] => match classes.get_mut(class) {
@@ -117,7 +117,7 @@ mod tests {
         fs::write(path, bytes).unwrap();
     }
 
-    /// Two classes, the one black and white, the other with a grey image, as the published set has.
+    /// Two classes: one black and white, the other with a grey image, as in the published set.
     fn folder() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         write(&dir, "wnids.txt", b"n02\nn01\n");
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(Split::ALL.map(|split| images.splits().of(split).len()), [1, 0, 1]);
         }
         let report = verify(dir.path(), COLOUR, &HALF).unwrap().to_string();
-        assert!(report.contains("4x4x3 images, 2 to 3 a class"), "{report}");
+        assert!(report.contains("4x4x3 images, 2 to 3 per class"), "{report}");
         // As some sort it.
         write(&dir, "val/n02/images/val_2.JPEG", &png([8, 8, 3], &[70; 3]));
         let images = load(dir.path(), COLOUR, &HALF).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         let words = ["val/n01/val_2.JPEG: expected train/<class>/images/<image>"];
         check(&other, ErrorKind::Unknown, &words);
         let other = |dir: &TempDir| write(dir, "val/images/notes.txt", b"?");
-        check(&other, ErrorKind::Corrupt, &["val/images/notes.txt: expected .JPEG files alone"]);
+        check(&other, ErrorKind::Corrupt, &["val/images/notes.txt: expected only .JPEG files"]);
         assert!(load(Path::new("nowhere"), COLOUR, &HALF).is_err());
     }
 }

@@ -221,7 +221,7 @@ fn one_archive_of_two_is_not_found() {
 fn a_truncated_archive_is_corrupt() {
     let bytes = zipped(&files());
     let words =
-        ["images_background.zip", "bytes that are not a whole zip archive", "download it again"];
+        ["images_background.zip", "bytes that are not an intact zip archive", "download it again"];
     for size in [0, 100, bytes.len() / 2, bytes.len() - 10] {
         check_failure(read_part(&with_zip(&bytes[..size])), ErrorKind::Corrupt, &words);
     }
