@@ -16,23 +16,22 @@ impl Watch for Told {
     }
 }
 
-/// Sinusoids that take some milliseconds per iteration, so that a second holds hundreds of iterations, not many
-/// thousands.
+/// Sinusoids at some ten microseconds per iteration: sixteen are far from filling a second on any machine.
 fn small() -> Config {
     let sets = [
-        "model.hidden=[128, 128]",
+        "model.hidden=[4]",
         "outer.schedule=cosine",
-        "outer.meta_batch_size=25",
+        "outer.meta_batch_size=1",
         "evaluation.tasks=2",
         "evaluation.validation_tasks=2",
-        "run.log_every=1",
-        "run.snapshot_every=50",
+        "run.log_every=100",
+        "run.snapshot_every=10000",
         "run.threads=1",
     ];
     Config::load("sinusoid-maml", &sets.map(str::to_string)).unwrap()
 }
 
-/// Rates and losses of the iterations.
+/// Rates and losses of the iterations that are logged.
 fn steps(folder: &Path) -> Result<Vec<[f64; 2]>> {
     let metrics = RunDir::open(folder)?.metrics()?;
     let of = |line: &serde_json::Value| {
@@ -70,7 +69,8 @@ fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
     let session = Session { resume: false, budget: None, stop: &stop };
     run::train_experiment(whole, &plain, session, &mut Told(Vec::new())).unwrap();
     let (there, plain) = (steps(&there).unwrap(), steps(&plain).unwrap());
-    assert_eq!(there.len() as u64, done);
+    let at_the_end = done == iterations as u64 && done % 100 > 0;
+    assert_eq!(there.len() as u64, done / 100 + u64::from(at_the_end));
     assert_eq!(there, plain[..there.len()]);
     assert_eq!(table.rows[0].iterations, Some(done as f64));
     // A finished run stays when it is requested again.
