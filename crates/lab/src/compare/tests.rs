@@ -69,7 +69,7 @@ fn a_length_that_was_measured_on_a_busy_machine_is_measured_again() {
     let session = Session { resume: false, budget: None, stop: &stop };
     run::train_experiment(whole, &plain, session, &mut Told(Vec::new())).unwrap();
     let (there, plain) = (steps(&there).unwrap(), steps(&plain).unwrap());
-    let at_the_end = done == iterations as u64 && done % 100 > 0;
+    let at_the_end = done == iterations as u64 && !done.is_multiple_of(100);
     assert_eq!(there.len() as u64, done / 100 + u64::from(at_the_end));
     assert_eq!(there, plain[..there.len()]);
     assert_eq!(table.rows[0].iterations, Some(done as f64));
