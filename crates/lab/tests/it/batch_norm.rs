@@ -1,12 +1,12 @@
 //! Whose statistics normalise: what a prediction may depend on, and what is gathered.
 
-use innerloop_engine::{Dtype, Key, Tensor};
+use innerloop_engine::{Key, Tensor};
 use innerloop_lab::{ErrorKind, Experiment, Trainer, Which, open};
-use innerloop_meta::{Adapter, Grouping, Learner, Losses, MetaState, Setup, StepLosses, TaskData};
+use innerloop_meta::{Adapter, MetaState, StepLosses, TaskData};
 use innerloop_nn::Conv4;
 use innerloop_tasks::{Episode, Split, episode_key};
 
-use crate::runs::{bits, complete, tiny};
+use crate::runs::{bits, complete, first_task, tiny};
 
 fn experiment(mode: &str) -> Experiment {
     let mode = format!("model.batch_norm={mode}");
@@ -189,22 +189,7 @@ fn scales_and_shifts_of_every_step_are_differentiated() {
         let mode = format!("model.batch_norm={mode}");
         let sets = [mode.as_str(), "run.dtype=f64", &strategy];
         let experiment = Experiment::new(tiny("strokes-maml", &sets)).unwrap();
-        let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
-        let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
-        let mut episode = Episode::zeros(&experiment.train.spec);
-        let key = episode_key(1, Split::Train, 0, 0);
-        experiment.family.sample_into(Split::Train, key, &mut episode);
-        let mut worker = learner.worker(Dtype::F64);
-        let mut run = |meta: &MetaState| {
-            let data = TaskData {
-                support: &[&episode.support_x, &episode.support_y],
-                query: &[&episode.query_x, &episode.query_y],
-                key,
-            };
-            let mut result = learner.result(Dtype::F64);
-            learner.run(&mut worker, meta, data, &mut result);
-            result
-        };
+        let mut run = first_task(&experiment);
         let mut meta = experiment.initial_state();
         let gradient = run(&meta).gradient;
         for name in ["features.0.norm.bias", "features.2.norm.weight"] {

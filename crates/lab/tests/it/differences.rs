@@ -1,12 +1,11 @@
 //! Meta-gradients of whole configurations, with the networks that the methods change, against central differences.
 
+use innerloop_engine::Key;
 use innerloop_engine::check::random;
-use innerloop_engine::{Dtype, Key};
 use innerloop_lab::Experiment;
-use innerloop_meta::{Grouping, Learner, Losses, MetaState, RATE_PREFIX, Setup, TaskData};
-use innerloop_tasks::{Episode, Split, episode_key};
+use innerloop_meta::RATE_PREFIX;
 
-use crate::runs::tiny;
+use crate::runs::{first_task, tiny};
 
 /// Compares the gradient of the query loss with its differences along a random direction in each learned tensor. The tensors
 /// whose names begin with one of `telling` must have a part in it.
@@ -18,22 +17,7 @@ fn check(preset: &str, sets: &[&str], telling: &[&str]) {
     for strategy in strategies {
         let sets = [&["run.dtype=f64"], sets, strategy].concat();
         let experiment = Experiment::new(tiny(preset, &sets)).unwrap();
-        let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
-        let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
-        let mut episode = Episode::zeros(&experiment.train.spec);
-        let key = episode_key(1, Split::Train, 0, 0);
-        experiment.family.sample_into(Split::Train, key, &mut episode);
-        let mut worker = learner.worker(Dtype::F64);
-        let mut run = |meta: &MetaState| {
-            let data = TaskData {
-                support: &[&episode.support_x, &episode.support_y],
-                query: &[&episode.query_x, &episode.query_y],
-                key,
-            };
-            let mut result = learner.result(Dtype::F64);
-            learner.run(&mut worker, meta, data, &mut result);
-            result
-        };
+        let mut run = first_task(&experiment);
         let mut meta = experiment.initial_state();
         // Learned factors of gradients start alike: moved apart, an exchange of two is seen.
         for (i, name) in meta.omega.names().to_vec().iter().enumerate() {

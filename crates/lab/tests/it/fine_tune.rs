@@ -2,13 +2,11 @@
 
 use innerloop_engine::{Dtype, Key, Tensor};
 use innerloop_lab::{Config, ErrorKind, Evaluator, Experiment, Trainer, Which, diagnose, open};
-use innerloop_meta::{
-    Adapter, Grouping, Learner, Losses, MetaState, Setup, StepLosses, TaskData, TaskResult,
-};
+use innerloop_meta::{Adapter, Learner, Losses, MetaState, StepLosses, TaskData, TaskResult};
 use innerloop_nn::{Conv4, Downsampling, Head, Init, Model};
 use innerloop_tasks::{Episode, EpisodeSpec, Sinusoid, Sizes, Split, episode_key};
 
-use crate::runs::{check_refused, complete, tiny};
+use crate::runs::{check_refused, complete, first_task, tiny};
 
 fn experiment(sets: &[&str]) -> Experiment {
     Experiment::new(tiny("strokes-fine-tune", &[&["run.dtype=f64"], sets].concat())).unwrap()
@@ -16,24 +14,11 @@ fn experiment(sets: &[&str]) -> Experiment {
 
 /// The loss on a minibatch, its gradient, and their cost.
 fn on_minibatch(experiment: &Experiment) -> impl FnMut(&MetaState) -> TaskResult {
-    let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
+    let setup = experiment.setup(Losses::Training);
     let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
     let of = learner.derivatives();
     assert_eq!((of.gradients, of.hessian_products), (1, 0));
-    let mut episode = Episode::zeros(&experiment.train.spec);
-    let key = episode_key(1, Split::Train, 0, 0);
-    experiment.family.sample_into(Split::Train, key, &mut episode);
-    let mut worker = learner.worker(Dtype::F64);
-    move |meta| {
-        let data = TaskData {
-            support: &[&episode.support_x, &episode.support_y],
-            query: &[&episode.query_x, &episode.query_y],
-            key,
-        };
-        let mut result = learner.result(Dtype::F64);
-        learner.run(&mut worker, meta, data, &mut result);
-        result
-    }
+    first_task(experiment)
 }
 
 /// Outputs on the first test task after 0, 1, 2 steps.

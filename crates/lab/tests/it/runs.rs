@@ -11,7 +11,8 @@ use innerloop_lab::{
     Config, Error, ErrorKind, Event, Experiment, Outcome, Result, Session, Sink, train,
     train_experiment,
 };
-use innerloop_tasks::{Episode, EpisodeSpec, Split, TaskFamily};
+use innerloop_meta::{Grouping, Learner, Losses, MetaState, Setup, TaskData, TaskResult};
+use innerloop_tasks::{Episode, EpisodeSpec, Split, TaskFamily, episode_key};
 use serde_json::Value;
 
 /// Ten tiny iterations, with validation in the middle and at the end.
@@ -220,4 +221,24 @@ pub(crate) fn check_refused<T>(result: Result<T>, kind: ErrorKind, parts: &[&str
         assert!(message.contains(part), "{message:?} does not say {part:?}");
     }
     assert!(!message.ends_with('.'), "{message:?}");
+}
+
+/// The first training task of an experiment, at meta-parameters.
+pub(crate) fn first_task(experiment: &Experiment) -> impl FnMut(&MetaState) -> TaskResult {
+    let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::Training) };
+    let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
+    let mut episode = Episode::zeros(&experiment.train.spec);
+    let key = episode_key(1, Split::Train, 0, 0);
+    experiment.family.sample_into(Split::Train, key, &mut episode);
+    let mut worker = learner.worker(Dtype::F64);
+    move |meta| {
+        let data = TaskData {
+            support: &[&episode.support_x, &episode.support_y],
+            query: &[&episode.query_x, &episode.query_y],
+            key,
+        };
+        let mut result = learner.result(Dtype::F64);
+        learner.run(&mut worker, meta, data, &mut result);
+        result
+    }
 }
