@@ -250,7 +250,8 @@ impl Shipped {
                     published.verdict(measured.mean)
                 }
             }
-            _ => Verdict::Unfinished,
+            (Status::Finished, None) => Verdict::Diverged,
+            (Status::Unfinished, _) => Verdict::Unfinished,
         };
         Reproduction {
             name: name.clone(),
