@@ -140,9 +140,6 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     }
     let Suited { steps, rate, beside } = suited(method, base);
     let mut set = |key: &str, value: String| sets.push(format!("{key}={value}"));
-    if base.tasks.train_ways != base.tasks.ways {
-        set("tasks.train_ways", base.tasks.ways.to_string());
-    }
     for (key, value) in beside {
         set(key, value);
     }
@@ -385,6 +382,9 @@ mod tests {
             assert!(config.evaluation.steps == 7 || left("evaluation.steps"));
             assert!(config.algorithm.inner_lr == 0.3 || left("algorithm.inner_lr"));
         }
+        let all = on("strokes-maml", &["maml", "protonet"], &["tasks.train_ways=8"]).unwrap();
+        let ways = |i: usize| (all[i].config.tasks.train_ways, all[i].left_out.len());
+        assert_eq!([ways(0), ways(1)], [(5, 1), (8, 0)]);
         // Applies to none.
         let refused = |methods: &[&str], set: &str| {
             on("strokes-maml", methods, &[set]).unwrap_err().to_string()

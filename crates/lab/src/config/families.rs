@@ -190,9 +190,7 @@ impl FamilyName {
             })
             .collect();
         if self.is_regression() {
-            for key in ["tasks.ways", "tasks.train_ways"] {
-                inapplicable.push((key, format!("{self} tasks have no classes")));
-            }
+            inapplicable.push(("tasks.ways", format!("{self} tasks have no classes")));
         }
         inapplicable
     }

@@ -96,6 +96,11 @@ pub struct SimilarityConfig {
 
 /// Keys of a method alone, with the reason why the others do not have it.
 const KEYS: &[(MethodName, &str, &str)] = &[
+    (
+        MethodName::Protonet,
+        "tasks.train_ways",
+        "only protonet can train with other ways than it tests with: it has no output for each class",
+    ),
     (MethodName::Cavia, "algorithm.context_parameters", "only cavia has context parameters"),
     (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
     (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
@@ -149,6 +154,14 @@ impl MethodName {
                 &[(OF_TRAINED_INNER_LOOPS, NONE_IN_TRAINING), (OF_WINDOWS, NONE_IN_TRAINING)]
             }
             MethodName::Lstm => &[(OF_RATES, "the LSTM learns how far to go")],
+            MethodName::Reptile => &[(
+                &["algorithm.frozen"],
+                "Reptile learns what its inner loop moves, and the rest would stay as it was initialised",
+            )],
+            MethodName::Imaml => &[(
+                &["algorithm.inner_batch"],
+                "imaml's gradient is that at a minimum of the loss on the whole support set",
+            )],
             _ => &[],
         };
         for (keys, why) in of_inner_loops {

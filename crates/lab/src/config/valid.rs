@@ -18,6 +18,7 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
     let tasks = tasks(layers, &file.tasks, &file.algorithm)?;
     let algorithm = algorithm(layers, &file.algorithm, &tasks)?;
     let model = model(layers, &file.model, &tasks)?;
+    suits_steps(layers, &algorithm, &model)?;
     match algorithm.method {
         Method::Protonet => suits_prototypes(layers, &tasks, &model)?,
         Method::FineTune => suits_pretraining(layers, &tasks, &algorithm)?,
@@ -55,14 +56,6 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
         true => 1,
         false => at.count("tasks.train_ways", file.train_ways.unwrap_or(ways), 2..=MOST)?,
     };
-    let prototypes = algorithm.name == Some(MethodName::Protonet);
-    if train_ways != ways && !prototypes {
-        let expected = format!(
-            "{ways}, as tasks.ways: only protonet can train with other ways than it tests with, because it has no \
-             output for each class"
-        );
-        return Err(at.bad("tasks.train_ways", train_ways, &expected));
-    }
     let support = train_ways.saturating_mul(train_shots);
     if let Some(batch) = algorithm.inner_batch.filter(|&batch| batch > support) {
         let expected =
@@ -209,6 +202,19 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     })
 }
 
+/// Scales and shifts for each inner step need gradients in each.
+fn suits_steps(at: &Layers, algorithm: &AlgorithmConfig, model: &ModelConfig) -> Result<()> {
+    match &model.network {
+        Network::Conv4(conv4) if conv4.batch_norm.has_steps() && algorithm.window.steps > 1 => {
+            let found = format!("\"{}\"", conv4.batch_norm.name());
+            let expected = "a mode without scales and shifts for each step: in a window of inner steps only the first \
+                            has a gradient of its own";
+            Err(at.bad("model.batch_norm", found, expected))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a prototypical network needs.
 fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Result<()> {
     let refused = |key: &str, found: &str, expected: &str| Err(at.bad(key, found, expected));
@@ -239,7 +245,7 @@ fn suits_pretraining(at: &Layers, tasks: &TasksConfig, algorithm: &AlgorithmConf
                         algorithm.adaptation_steps = 0 trains on all tasks together";
         return Err(at.bad("algorithm.name", "\"fine_tune\"", expected));
     }
-    let head = |prefix: &&String| "head.".starts_with(prefix.as_str());
+    let head = |prefix: &&String| "head.weight".starts_with(prefix.as_str());
     if let Some(prefix) = algorithm.frozen.iter().find(head) {
         let why = "fine_tune's new head is zero, and nothing could be learned behind it";
         let found = format!("a list with \"{prefix}\"");

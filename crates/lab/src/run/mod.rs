@@ -224,14 +224,17 @@ impl Run {
         if keeps && validated {
             checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
         }
-        // Only once: a run resumed after this point has no best score.
-        let restarts = pretrained && validated && self.best.is_some();
+        // Only once: a run resumed after this point has a new optimizer already.
+        let restarts = pretrained && validated && self.trainer.optimizer.steps > 0;
         if restarts {
             self.restart_from_best()?;
         }
         let stopped = !validated || session.stop.load(Ordering::Relaxed);
         if saves || restarts || stopped {
             checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
+        }
+        if restarts {
+            self.writer.forget_best()?;
         }
         match stopped {
             true => {
@@ -275,10 +278,13 @@ impl Run {
         Ok(true)
     }
 
-    /// After SHOT_p's pre-training: ordinary training starts from its best meta-parameters, and has its own best score.
+    /// After SHOT_p's pre-training: ordinary training starts with a new outer optimizer from the best meta-parameters, or
+    /// from the last if nothing was validated, and has its own best score.
     fn restart_from_best(&mut self) -> Result<()> {
-        let best = self.writer.dir().best_path();
-        let (meta, _) = state_at(&self.trainer.experiment, &best)?;
+        let meta = match self.best {
+            Some(_) => state_at(&self.trainer.experiment, &self.writer.dir().best_path())?.0,
+            None => self.trainer.meta.clone(),
+        };
         self.trainer.restart(meta);
         self.best = None;
         Ok(())
@@ -350,6 +356,9 @@ impl Run {
         self.validated = number(&checkpoint, known("validated", "iteration"), &path)?;
         if checkpoint.metadata.contains_key("best_score") {
             self.best = Some(number(&checkpoint, "best_score", &path)?);
+        } else {
+            // Stopped between a restart and this.
+            self.writer.forget_best()?;
         }
         Ok(())
     }

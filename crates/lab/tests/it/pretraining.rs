@@ -40,6 +40,42 @@ fn ordinary_training_starts_from_the_best() {
     check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
 }
 
+/// Without validations it starts from the last meta-parameters, also with a fresh outer optimizer.
+#[test]
+fn ordinary_training_starts_anew_without_a_best() {
+    let config = half(&["run.snapshot_every=1", "evaluation.validate_every=0"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    complete(&config, &out);
+    let mut again = Trainer::new(Experiment::new(config.clone()).unwrap()).unwrap();
+    again.restart(open(&out, Which::Snapshot(5)).unwrap().meta);
+    again.iteration = 5;
+    again.step().unwrap();
+    check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
+    let resumed_at = |at: u64| {
+        let out = folder.path().join(format!("stopped-{at}"));
+        stopped(&config, &out, at);
+        resumed(&config, &out).1.unwrap();
+        open(&out, Which::Last).unwrap().meta.omega
+    };
+    let end = open(&out, Which::Last).unwrap().meta.omega;
+    for at in [4, 5, 6] {
+        check_same_bits(&resumed_at(at), &end);
+    }
+}
+
+/// The best weights of pre-training minimise another loss: they are no result.
+#[test]
+fn the_best_of_pretraining_is_forgotten() {
+    let config = half(&["evaluation.validate_every=5"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    stopped(&config, &out, 7);
+    assert!(!RunDir::open(&out).unwrap().best_path().exists());
+    // Until the next validation, the newest weights stand in for it.
+    assert_eq!(open(&out, Which::Best).unwrap().iteration, 7);
+}
+
 /// Members of an ensemble come from ordinary training only, if there was any.
 #[test]
 fn an_ensemble_is_of_ordinary_training() {

@@ -76,6 +76,8 @@ fn defaults_follow_the_choices() {
     assert_eq!((config.tasks.train_shots, config.tasks.train_query), (3, 4));
     let wide = parse("algorithm.name = 'protonet'\ntasks = { ways = 3, train_ways = 9 }").unwrap();
     assert_eq!((wide.tasks.ways, wide.tasks.train_ways), (3, 9));
+    let other = Config::load("strokes-maml", &[]).unwrap().with(&["tasks.ways=3".into()]).unwrap();
+    assert_eq!((other.tasks.ways, other.tasks.train_ways), (3, 3), "not written where it is fixed");
     check_round_trip(&wide);
 
     let config = parse("tasks.family = 'sinusoid'").unwrap();

@@ -254,6 +254,21 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          nothing would adapt",
     );
     check_text(
+        "algorithm = { name = 'reptile', frozen = ['features.0'] }",
+        "algorithm.frozen does not apply: Reptile learns what its inner loop moves, and the rest would stay as it was \
+         initialised; leave it out",
+    );
+    check_text(
+        "algorithm.window = 2\nmodel.batch_norm = 'per_step_batch'",
+        "model.batch_norm is \"per_step_batch\", expected a mode without scales and shifts for each step: in a window \
+         of inner steps only the first has a gradient of its own",
+    );
+    check_text(
+        "algorithm = { name = 'imaml', inner_batch = 2 }",
+        "algorithm.inner_batch does not apply: imaml's gradient is that at a minimum of the loss on the whole support \
+         set; leave it out",
+    );
+    check_text(
         "algorithm = { name = 'protonet', adaptation_steps = 1 }",
         "algorithm.adaptation_steps does not apply: protonet has no inner loop; leave it out",
     );
@@ -283,11 +298,15 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm = { name = 'fine_tune', adaptation_steps = 1 }",
         "algorithm.adaptation_steps does not apply: fine_tune has no inner loop in training; leave it out",
     );
-    check_text(
-        "algorithm = { name = 'fine_tune', frozen = ['head'] }",
-        "algorithm.frozen is a list with \"head\", expected no name of the head: fine_tune's new head is zero, and \
-         nothing could be learned behind it",
-    );
+    for name in ["head", "head.weight"] {
+        check_text(
+            &format!("algorithm = {{ name = 'fine_tune', frozen = ['{name}'] }}"),
+            &format!(
+                "algorithm.frozen is a list with \"{name}\", expected no name of the head: fine_tune's new head is \
+                 zero, and nothing could be learned behind it"
+            ),
+        );
+    }
     check_text(
         "algorithm = { name = 'fine_tune', regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
@@ -409,11 +428,6 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.inner_batch is 6, expected at most 5, the support examples of a training task, or 0 for all",
     );
     check_text(
-        "tasks.train_ways = 20",
-        "tasks.train_ways is 20, expected 5, as tasks.ways: only protonet can train with other ways than it tests \
-         with, because it has no output for each class",
-    );
-    check_text(
         "tasks = { family = 'omniglot', shots = 6 }",
         "tasks.shots + tasks.query is 21, expected at most 20, the drawings of an Omniglot character",
     );
@@ -493,6 +507,11 @@ fn keys_of_another_choice_are_refused() {
             "a constant rate ends where it began",
         ),
         ("outer.schedule = 'linear'", "outer.decay_every = 5000", "only the schedule step has it"),
+        (
+            "algorithm.name = 'maml'",
+            "tasks.train_ways = 5",
+            "only protonet can train with other ways than it tests with: it has no output for each class",
+        ),
         (
             "outer.schedule = 'step'\nouter.decay_every = 9",
             "outer.final_lr = 0",
