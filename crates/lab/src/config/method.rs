@@ -112,7 +112,7 @@ const KEYS: &[(MethodName, &str, &str)] = &[
 ];
 const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradient";
 
-const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
+const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss_until";
 const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
 
 const NO_INNER_LOOP: &str = "protonet has no inner loop";

@@ -128,7 +128,7 @@ pub struct Conv4Config {
     /// Channels of every block. Default 64.
     pub filters: usize,
     /// `max_pool` (default) or `strided`.
-    pub variant: Downsampling,
+    pub downsampling: Downsampling,
     /// Default `flatten` with `max_pool`, `mean` with `strided`.
     pub head: Head,
     /// `transductive` (default), `with_support`, `running`, `per_step`, `per_step_batch` or `episode`.
@@ -165,7 +165,7 @@ pub struct AlgorithmConfig {
     pub learn_inner_lr: bool,
     /// Share of training in which the query losses after all inner steps count, with weights that move to the last
     /// one; 0 is only the last from the start. Default 0; 0.1 for `maml_plus_plus`.
-    pub multi_step_loss: f64,
+    pub multi_step_loss_until: f64,
     /// Share of training in which inner gradients are held constant, as in first-order MAML. Default 0.
     pub second_order_from: f64,
     /// Inner steps in training; with 0 the network is simply trained on all tasks together, the baseline that

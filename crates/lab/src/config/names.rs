@@ -4,7 +4,7 @@ use innerloop_engine::Dtype;
 use innerloop_meta::Strategy;
 use innerloop_meta::algorithms::{Comparison, Decay, Distance, Role};
 use innerloop_nn::{Activation, BatchNorm, Downsampling, Head};
-use innerloop_rl::Sight;
+use innerloop_rl::Observation;
 use innerloop_tasks::Rotations;
 use innerloop_tasks::omniglot::OmniglotSplit;
 
@@ -106,9 +106,9 @@ named! {
         Reference = "reference",
         Target = "target",
     }
-    Sight {
-        Position = "position",
-        Goal = "goal",
+    Observation {
+        State = "state",
+        StateAndGoal = "state_and_goal",
     }
     Dtype {
         F32 = "f32",

@@ -23,7 +23,7 @@ pub enum Regularizer {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShotConfig {
     /// `shot_weight`. Default as in the publication: 0.1, and 1e-6 where a single inner step is the target; with
-    /// `shot_pretraining` 0.
+    /// `shot_pretraining_until` 0.
     pub weight: f64,
     /// `shot_distance`: `kl_reference_target` (default; the authors' code), `kl_target_reference` (their text),
     /// `cross_entropy`, `outputs` (default for regression, which has no logits) or `parameters`.
@@ -36,8 +36,8 @@ pub struct ShotConfig {
     /// `shot_travel`: how far the other inner loop goes along one and the same gradient, as a multiple of how far the
     /// method's goes: the ratio of their summed rates, unless there is momentum inside. Default 1.
     pub travel: f64,
-    /// `shot_pretraining`, SHOT_p: share of training in which the distance alone is the objective. Default 0.
-    pub pretraining: f64,
+    /// `shot_pretraining_until`, SHOT_p: share of training in which the distance alone is the objective. Default 0.
+    pub pretraining_until: f64,
     /// `shot_views`: whether the two inner loops are compared on different views of the queries meanwhile
     /// ([`innerloop_tasks::draw_view`]). Default true for images.
     pub views: bool,
@@ -57,7 +57,7 @@ impl RegularizerName {
                 ("algorithm.shot_base", NO_SHOT),
                 ("algorithm.shot_steps", NO_SHOT),
                 ("algorithm.shot_travel", NO_SHOT),
-                ("algorithm.shot_pretraining", NO_SHOT),
+                ("algorithm.shot_pretraining_until", NO_SHOT),
                 ("algorithm.shot_projector", NO_SHOT),
                 ("algorithm.shot_views", NO_SHOT),
             ]),
@@ -127,24 +127,24 @@ impl Regularizer {
                 "with a window over all inner steps, target and reference are the same single step",
             );
         }
-        let pretraining =
-            at.part("algorithm.shot_pretraining", file.shot_pretraining.unwrap_or(0.0))?;
+        let pretraining_until = at
+            .part("algorithm.shot_pretraining_until", file.shot_pretraining_until.unwrap_or(0.0))?;
         let projector = file.shot_projector.unwrap_or(of_logits);
         if projector && distance == Distance::Parameters {
             let expected =
                 "false with algorithm.shot_distance = \"parameters\", which are not projected";
             return Err(at.bad("algorithm.shot_projector", true, expected));
         }
-        let views = file.shot_views.unwrap_or(pretraining > 0.0 && !regression);
-        if views && (pretraining == 0.0 || regression) {
+        let views = file.shot_views.unwrap_or(pretraining_until > 0.0 && !regression);
+        if views && (pretraining_until == 0.0 || regression) {
             let expected = match regression {
                 true => "false: tasks of regression have no images",
-                false => "false without algorithm.shot_pretraining",
+                false => "false without algorithm.shot_pretraining_until",
             };
             return Err(at.bad("algorithm.shot_views", true, expected));
         }
         let default = match base {
-            _ if pretraining > 0.0 => 0.0,
+            _ if pretraining_until > 0.0 => 0.0,
             Role::Target if inner_steps == 1 => 1e-6,
             Role::Target | Role::Reference => 0.1,
         };
@@ -155,7 +155,7 @@ impl Regularizer {
             base,
             steps,
             travel,
-            pretraining,
+            pretraining_until,
             views,
             projector,
         }))
@@ -173,7 +173,7 @@ impl Regularizer {
             into.shot_base = Some(shot.base);
             into.shot_steps = Some(shot.steps);
             into.shot_travel = Some(shot.travel);
-            into.shot_pretraining = Some(shot.pretraining);
+            into.shot_pretraining_until = Some(shot.pretraining_until);
             into.shot_projector = Some(shot.projector);
             into.shot_views = Some(shot.views);
         }

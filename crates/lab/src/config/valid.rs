@@ -90,7 +90,7 @@ fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConf
 }
 
 fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
-    let variant = file.variant.unwrap_or(Downsampling::MaxPool);
+    let downsampling = file.downsampling.unwrap_or(Downsampling::MaxPool);
     let momentum = file.batch_norm_momentum.unwrap_or(0.1);
     if !(momentum > 0.0 && momentum <= 1.0) {
         let expected = "above 0 and at most 1, the weight of the newest batch";
@@ -98,8 +98,8 @@ fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
     }
     Ok(Conv4Config {
         filters: at.count("model.filters", file.filters.unwrap_or(64), 1..=MOST)?,
-        variant,
-        head: file.head.unwrap_or(match variant {
+        downsampling,
+        head: file.head.unwrap_or(match downsampling {
             Downsampling::MaxPool => Head::Flatten,
             Downsampling::Strided => Head::Mean,
         }),
@@ -134,8 +134,8 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.learn_inner_lr", true, &expected));
     }
     let default = if plus_plus { 0.1 } else { 0.0 };
-    let multi_step_loss =
-        at.part("algorithm.multi_step_loss", file.multi_step_loss.unwrap_or(default))?;
+    let multi_step_loss_until =
+        at.part("algorithm.multi_step_loss_until", file.multi_step_loss_until.unwrap_or(default))?;
     let second_order_from =
         at.part("algorithm.second_order_from", file.second_order_from.unwrap_or(0.0))?;
     let strategy = file.strategy.unwrap_or(Strategy::Auto);
@@ -186,7 +186,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
-        multi_step_loss,
+        multi_step_loss_until,
         second_order_from,
         adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
@@ -347,7 +347,7 @@ impl NetworkName {
             ],
             NetworkName::Mlp => &[
                 ("model.filters", NO_CONV),
-                ("model.variant", NO_CONV),
+                ("model.downsampling", NO_CONV),
                 ("model.head", NO_CONV),
                 ("model.batch_norm", NO_NORM),
                 ("model.batch_norm_momentum", NO_NORM),

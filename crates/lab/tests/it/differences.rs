@@ -76,7 +76,7 @@ fn factors_of_kernels_are_differentiated() {
     telling.extend(["inner_lr.head.weight.mode0", "features.1.conv.weight"]);
     check("strokes-maml", &["algorithm.name=meta_curvature"], &telling);
     // Maps of 2x2 that a strided network leaves.
-    let strided = ["algorithm.name=meta_curvature", "model.variant=strided"];
+    let strided = ["algorithm.name=meta_curvature", "model.downsampling=strided"];
     check("strokes-maml", &strided, &telling);
 }
 

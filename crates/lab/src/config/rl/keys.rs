@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use innerloop_engine::Dtype;
 use innerloop_nn::Activation;
-use innerloop_rl::Sight;
+use innerloop_rl::Observation;
 
 section! {
     /// Environment and samples: `[rl]`.
@@ -14,8 +14,9 @@ section! {
         /// File of the robot's MuJoCo model, with a robot alone. Default: Gymnasium's name for it, in the folder that
         /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
         model: Option<PathBuf>,
-        /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
-        sight: Sight = Sight::Position,
+        /// What the policy observes: `state` (default; in navigation, the position), or `state_and_goal`, an oracle that
+        /// also sees the task's goal.
+        observation: Observation = Observation::State,
         /// Episodes of a task for each gradient; not with `es_maml`. Default 20.
         trajectories: Option<usize>,
         /// γ; not with `es_maml`. Default 0.99.
@@ -56,16 +57,16 @@ section! {
         meta_batch_size: Option<usize>,
         /// Outer steps; 0 evaluates a fresh policy. Default 100.
         iterations: usize = 100,
-        /// `trpo`: largest mean divergence of the adapted policies. Default 0.01.
-        max_divergence: Option<f64>,
-        /// `trpo`: steps of conjugate gradients. Default 10.
+        /// `trpo`: largest mean KL divergence of the adapted policies. Default 0.01.
+        max_kl: Option<f64>,
+        /// `trpo`: conjugate-gradient iterations. Default 10.
         cg_steps: Option<usize>,
         /// `trpo`: added to the Hessian's diagonal. Default 1e-5.
         cg_damping: Option<f64>,
-        /// `trpo`: factor from one step of the line search to the next, in (0, 1). Default 0.8.
-        backtrack: Option<f64>,
-        /// `trpo`: steps tried. Default 15.
-        tries: Option<usize>,
+        /// `trpo`: factor from one step size of the line search to the next, in (0, 1). Default 0.8.
+        backtrack_factor: Option<f64>,
+        /// `trpo`: step sizes that the line search tries. Default 15.
+        line_search_steps: Option<usize>,
         /// `ppo`: the ratio is clipped to 1 ± this. Default 0.2.
         clip: Option<f64>,
         /// `ppo`: steps on the same trajectories. Default 5.

@@ -131,11 +131,11 @@ impl OuterSection {
         let rate = self.lr.unwrap_or(default_rate);
         Some(match self.method {
             OuterName::Trpo => Outer::Trpo(Trpo {
-                max_divergence: self.max_divergence.unwrap_or(default.max_divergence),
+                max_kl: self.max_kl.unwrap_or(default.max_kl),
                 cg_steps: self.cg_steps.unwrap_or(default.cg_steps),
                 damping: self.cg_damping.unwrap_or(default.damping),
-                backtrack: self.backtrack.unwrap_or(default.backtrack),
-                tries: self.tries.unwrap_or(default.tries),
+                backtrack_factor: self.backtrack_factor.unwrap_or(default.backtrack_factor),
+                line_search_steps: self.line_search_steps.unwrap_or(default.line_search_steps),
             }),
             OuterName::Ppo => Outer::Ppo {
                 clip: self.clip.unwrap_or(0.2),
@@ -152,11 +152,11 @@ impl OuterSection {
     fn fill(&mut self, step: Outer) {
         match step {
             Outer::Trpo(trpo) => {
-                self.max_divergence = Some(trpo.max_divergence);
+                self.max_kl = Some(trpo.max_kl);
                 self.cg_steps = Some(trpo.cg_steps);
                 self.cg_damping = Some(trpo.damping);
-                self.backtrack = Some(trpo.backtrack);
-                self.tries = Some(trpo.tries);
+                self.backtrack_factor = Some(trpo.backtrack_factor);
+                self.line_search_steps = Some(trpo.line_search_steps);
             }
             Outer::Ppo { optimizer, rate, .. } | Outer::Plain { optimizer, rate } => {
                 if let Outer::Ppo { clip, epochs, .. } = step {

@@ -137,7 +137,7 @@ fn numbers_out_of_range_are_refused() {
         ("algorithm.inner_lr", "0", above),
         ("algorithm.inner_lr", "NaN", above),
         ("algorithm.inner_lr", "inf", above),
-        ("algorithm.multi_step_loss", "1.5", "0 to 1, a share of training"),
+        ("algorithm.multi_step_loss_until", "1.5", "0 to 1, a share of training"),
         ("algorithm.second_order_from", "-0.1", "0 to 1, a share of training"),
         ("algorithm.adaptation_steps", "100001", "a whole number from 0 to 100000"),
         ("outer.lr", "-1", above),
@@ -293,12 +293,12 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
     );
     check_text(
-        "algorithm = { name = 'reptile', multi_step_loss = 0.1 }",
-        "algorithm.multi_step_loss does not apply: Reptile has no query set; leave it out",
+        "algorithm = { name = 'reptile', multi_step_loss_until = 0.1 }",
+        "algorithm.multi_step_loss_until does not apply: Reptile has no query set; leave it out",
     );
     check_text(
-        "algorithm = { name = 'imaml', multi_step_loss = 0.1 }",
-        "algorithm.multi_step_loss does not apply: an implicit gradient is that of the query loss where the inner \
+        "algorithm = { name = 'imaml', multi_step_loss_until = 0.1 }",
+        "algorithm.multi_step_loss_until does not apply: an implicit gradient is that of the query loss where the inner \
          loop ends; leave it out",
     );
     check_text(
@@ -375,10 +375,10 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_views = true }",
-        "algorithm.shot_views is true, expected false without algorithm.shot_pretraining",
+        "algorithm.shot_views is true, expected false without algorithm.shot_pretraining_until",
     );
     check_text(
-        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_pretraining = 0.1, shot_views = true }",
+        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_pretraining_until = 0.1, shot_views = true }",
         "algorithm.shot_views is true, expected false: tasks of regression have no images",
     );
     check_text(
