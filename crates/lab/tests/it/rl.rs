@@ -226,6 +226,7 @@ fn what_is_wrong_is_said() {
             "algorithm.name=meta_sgd",
             "algorithm.name is \"meta_sgd\", expected one of",
         ),
+        ("nav2d-maml", "outer.backtrack=0.5", "did you mean `backtrack_factor`?"),
         ("nav2d-maml", "rl.goal=1", "unknown key `rl.goal`; known in [rl]: environment, model"),
         ("nav2d-reptile", "algorithm.adaptation_steps=0", "1 or more with reptile"),
         ("nav2d-es-maml", "outer.method=trpo", "\"es\" with es_maml"),

@@ -7,8 +7,8 @@ use innerloop_meta::algorithms::{
     MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
-    Setup, Sharing, StepLosses, rate_name,
+    Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, Setup,
+    Sharing, StepLosses, is_of_inner_rule, rate_name,
 };
 
 use crate::algorithms::{adapts_as_trained, algorithms, learned, maml, multi_step};
@@ -26,7 +26,7 @@ fn frozen(rate: f64, prefixes: &[&str]) -> InnerLoop {
 
 /// The part of a gradient that belongs to θ.
 fn of_theta(gradient: &Params<Tensor>) -> Params<Tensor> {
-    gradient.filter(|name| !name.starts_with(RATE_PREFIX))
+    gradient.filter(|name| !is_of_inner_rule(name))
 }
 
 #[test]

@@ -8,6 +8,10 @@ fn a_slip_in_a_name_gets_a_suggestion() {
         "[algorithm]\ninner_lrr = 1",
         "unknown key `algorithm.inner_lrr`; did you mean `inner_lr`?",
     );
+    check_text(
+        "[algorithm]\nmulti_step_loss = 0.1",
+        "unknown key `algorithm.multi_step_loss`; did you mean `multi_step_loss_until`?",
+    );
     check_text("[tasks]\nway = 5", "unknown key `tasks.way`; did you mean `ways`?");
     check_text("sead = 5", "unknown key `sead`; did you mean `seed`?");
     check_text("[ouetr]\nlr = 1", "unknown key `ouetr`; did you mean `outer`?");
