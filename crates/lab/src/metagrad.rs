@@ -171,7 +171,7 @@ impl Given {
         let x = support_x.shape()[1..].to_vec();
         let classes = !config.tasks.family.is_regression();
         let target = match *support_y.shape() {
-            [_] if classes => Target::Classes(config.tasks.ways),
+            [_] if classes => Target::Classes(config.tasks.train_ways),
             [_, d] if !classes => Target::Values(d),
             ref shape => {
                 let expected = if classes { "labels [n]" } else { "targets [n, d]" };

@@ -168,8 +168,10 @@ impl Sizes {
 /// N-way K-shot episodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FewShot {
-    /// Classes in an episode.
+    /// Classes in an episode, for validation and test.
     pub ways: usize,
+    /// Classes in an episode, for training.
+    pub train_ways: usize,
     /// Samples of each class.
     pub sizes: Sizes,
 }
@@ -177,25 +179,42 @@ pub struct FewShot {
 impl FewShot {
     /// The same sizes in training and evaluation.
     pub fn new(ways: usize, shots: usize, query: usize) -> FewShot {
-        FewShot { ways, sizes: Sizes::new(shots, query) }
+        FewShot { ways, train_ways: ways, sizes: Sizes::new(shots, query) }
+    }
+
+    /// The same ways in training and evaluation.
+    pub const fn with_sizes(ways: usize, sizes: Sizes) -> FewShot {
+        FewShot { ways, train_ways: ways, sizes }
+    }
+
+    /// Classes in an episode of a split.
+    pub fn ways_of(&self, split: Split) -> usize {
+        match split {
+            Split::Train => self.train_ways,
+            Split::Validation | Split::Test => self.ways,
+        }
     }
 
     pub(crate) fn spec(&self, split: Split, image: [usize; 3]) -> EpisodeSpec {
-        let (shots, query) = self.sizes.of(split);
+        let ((shots, query), ways) = (self.sizes.of(split), self.ways_of(split));
         EpisodeSpec {
             x: image.to_vec(),
-            target: Target::Classes(self.ways),
-            support: self.ways * shots,
-            query: self.ways * query,
+            target: Target::Classes(ways),
+            support: ways * shots,
+            query: ways * query,
         }
     }
 }
 
 impl fmt::Display for FewShot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FewShot { ways, sizes: Sizes { shots, query, train_shots, train_query } } = self;
+        let FewShot { ways, train_ways, sizes } = self;
+        let Sizes { shots, query, train_shots, train_query } = sizes;
         write!(f, "{ways}-way {shots}-shot, {query} queries per class")?;
-        if (shots, query) != (train_shots, train_query) {
+        let same_sizes = (shots, query) == (train_shots, train_query);
+        if ways != train_ways {
+            write!(f, " (training: {train_ways}-way {train_shots}-shot, {train_query} queries)")?;
+        } else if !same_sizes {
             write!(f, " (training: {train_shots}-shot, {train_query} queries)")?;
         }
         Ok(())

@@ -136,7 +136,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
     }
 
     fn check(&self, split: Split) -> Result<(), Error> {
-        let FewShot { ways, .. } = self.few_shot;
+        let ways = self.few_shot.ways_of(split);
         let (shots, query) = self.few_shot.sizes.of(split);
         let found = self.n_classes(split);
         if found < ways {
@@ -168,7 +168,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
         let turns = self.turns(split);
         let bases = self.data.splits().of(split);
         let mut rng = key.rng();
-        let classes = distinct(&mut rng, bases.len() * turns, self.few_shot.ways);
+        let classes = distinct(&mut rng, bases.len() * turns, self.few_shot.ways_of(split));
 
         let size = volume(&self.data.shape());
         let mut space = Vec::new();

@@ -140,6 +140,9 @@ fn recipe(method: &str, base: &Config) -> Vec<String> {
     }
     let Suited { steps, rate, beside } = suited(method, base);
     let mut set = |key: &str, value: String| sets.push(format!("{key}={value}"));
+    if base.tasks.train_ways != base.tasks.ways {
+        set("tasks.train_ways", base.tasks.ways.to_string());
+    }
     for (key, value) in beside {
         set(key, value);
     }
@@ -270,7 +273,7 @@ fn reptile(base: &Config) -> Suited {
 
 /// Checks that scores are measured on the same tasks.
 fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
-    let free = ["tasks.train_shots", "tasks.train_query", "tasks.augment"];
+    let free = ["tasks.train_ways", "tasks.train_shots", "tasks.train_query", "tasks.augment"];
     let differences = first.config.differences(&other.config);
     let counts = |d: &&Difference| {
         let key = d.key.as_str();

@@ -190,7 +190,9 @@ impl FamilyName {
             })
             .collect();
         if self.is_regression() {
-            inapplicable.push(("tasks.ways", format!("{self} tasks have no classes")));
+            for key in ["tasks.ways", "tasks.train_ways"] {
+                inapplicable.push((key, format!("{self} tasks have no classes")));
+            }
         }
         inapplicable
     }

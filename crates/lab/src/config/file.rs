@@ -84,6 +84,7 @@ layered! {
         ways: usize,
         shots: usize,
         query: usize,
+        train_ways: usize,
         train_shots: usize,
         train_query: usize,
         data: String,

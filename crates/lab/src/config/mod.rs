@@ -95,6 +95,9 @@ pub struct TasksConfig {
     pub shots: usize,
     /// Query examples a class (in regression: points) at validation and test. Default 15.
     pub query: usize,
+    /// `ways` in training, for prototypical networks only: a head has one output for every class of a task. Default:
+    /// `ways`.
+    pub train_ways: usize,
     /// `shots` in training. Default: `shots`.
     pub train_shots: usize,
     /// `query` in training. Default: `query`.

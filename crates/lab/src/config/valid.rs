@@ -51,14 +51,26 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
         at.drawings("tasks.shots", shots, "tasks.query", query)?;
         at.drawings("tasks.train_shots", train_shots, "tasks.train_query", train_query)?;
     }
-    let support = ways.saturating_mul(train_shots);
+    let train_ways = match family.is_regression() {
+        true => 1,
+        false => at.count("tasks.train_ways", file.train_ways.unwrap_or(ways), 2..=MOST)?,
+    };
+    let prototypes = algorithm.name == Some(MethodName::Protonet);
+    if train_ways != ways && !prototypes {
+        let expected = format!(
+            "{ways}, as tasks.ways: only protonet can train with other ways than it tests with, because it has no \
+             output for each class"
+        );
+        return Err(at.bad("tasks.train_ways", train_ways, &expected));
+    }
+    let support = train_ways.saturating_mul(train_shots);
     if let Some(batch) = algorithm.inner_batch.filter(|&batch| batch > support) {
         let expected =
             format!("at most {support}, the support examples of a training task, or 0 for all");
         return Err(at.bad("algorithm.inner_batch", batch, &expected));
     }
     let augment = file.augment.clone().unwrap_or_default();
-    Ok(TasksConfig { family, ways, shots, query, train_shots, train_query, augment })
+    Ok(TasksConfig { family, ways, shots, query, train_ways, train_shots, train_query, augment })
 }
 
 fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {

@@ -13,6 +13,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file.tasks.ways = (!tasks.family.is_regression()).then_some(tasks.ways);
     file.tasks.shots = Some(tasks.shots);
     file.tasks.query = Some(tasks.query);
+    file.tasks.train_ways = (!tasks.family.is_regression()).then_some(tasks.train_ways);
     file.tasks.train_shots = Some(tasks.train_shots);
     file.tasks.train_query = Some(tasks.train_query);
 

@@ -37,7 +37,7 @@ pub enum Event<'a> {
     Validated {
         /// Iterations done.
         iteration: u64,
-        /// Score after the last inner step.
+        /// Score after the last inner step; NaN where the inner loop diverged.
         score: Estimate,
         /// Whether it is the best so far.
         best: bool,
@@ -255,7 +255,9 @@ impl Run {
         let run = || evaluator.run_until(experiment, &[meta], tasks, stop);
         let Some(report) = self.trainer.pool().install(run)? else { return Ok(false) };
         let score = report.last();
-        let best = self.best.is_none_or(|best| report.measure.better(score.mean, best));
+        // Where the inner loop diverged there is no score, and nothing that could be the best.
+        let best = score.mean.is_finite()
+            && self.best.is_none_or(|best| report.measure.better(score.mean, best));
         let line = Line::Validation {
             iteration: *iteration,
             seconds: self.seconds,

@@ -61,6 +61,7 @@ fn the_gradient_of_prototypes_is_a_derivative() {
     let all = ["features.0.conv.weight", "features.3.conv.weight", "features.2.norm"];
     check("strokes-protonet", &[], &all);
     check("strokes-protonet", &several, &all);
+    check("strokes-protonet", &["tasks.ways=2", "tasks.train_ways=4"], &all);
     let smooth = ["model.kind=mlp", "model.hidden=[6, 5]", "model.activation=tanh"];
     check("strokes-protonet", &[&smooth[..], &several].concat(), &["features"]);
 }

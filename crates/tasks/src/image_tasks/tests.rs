@@ -17,7 +17,7 @@ fn data() -> ImageClasses {
 }
 
 fn few_shot() -> FewShot {
-    FewShot { ways: 3, sizes: Sizes { train_shots: 4, ..Sizes::new(2, 5) } }
+    FewShot::with_sizes(3, Sizes { train_shots: 4, ..Sizes::new(2, 5) })
 }
 
 fn family(rotations: Rotations) -> ImageTasks {

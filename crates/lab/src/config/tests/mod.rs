@@ -74,6 +74,9 @@ fn nothing_written_gives_the_documented_defaults() {
 fn defaults_follow_the_choices() {
     let config = parse("tasks = { shots = 3, query = 4 }").unwrap();
     assert_eq!((config.tasks.train_shots, config.tasks.train_query), (3, 4));
+    let wide = parse("algorithm.name = 'protonet'\ntasks = { ways = 3, train_ways = 9 }").unwrap();
+    assert_eq!((wide.tasks.ways, wide.tasks.train_ways), (3, 9));
+    check_round_trip(&wide);
 
     let config = parse("tasks.family = 'sinusoid'").unwrap();
     assert_eq!(config.tasks.ways, 1);

@@ -413,6 +413,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.inner_batch is 6, expected at most 5, the support examples of a training task, or 0 for all",
     );
     check_text(
+        "tasks.train_ways = 20",
+        "tasks.train_ways is 20, expected 5, as tasks.ways: only protonet can train with other ways than it tests \
+         with, because it has no output for each class",
+    );
+    check_text(
         "tasks = { family = 'omniglot', shots = 6 }",
         "tasks.shots + tasks.query is 21, expected at most 20, the drawings of an Omniglot character",
     );
