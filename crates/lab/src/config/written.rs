@@ -1,4 +1,4 @@
-//! From a configuration that can run back to one as written: what `valid.rs` reads, in the opposite direction.
+//! From a configuration as run back to one as written: the inverse of `valid.rs`.
 
 use super::file::*;
 use super::*;

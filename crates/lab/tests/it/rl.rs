@@ -39,7 +39,7 @@ fn every_preset_is_legal_and_comes_back_from_its_text() {
     }
     let error = RlConfig::load("strokes-maml", &[]).unwrap_err();
     assert!(
-        error.to_string().contains("few-shot learning; expected one of reinforcement"),
+        error.to_string().contains("few-shot learning; expected a configuration of reinforcement"),
         "{error}"
     );
 }

@@ -300,10 +300,11 @@ fn meta_curvature_starts_as_maml() {
             let by_element = case.run(&rates, setup).gradient;
             let mut modes = 0;
             for (name, factor) in got.gradient.iter().filter(|(name, _)| name.contains(".mode")) {
-                let (rate, _) = name.split_once(".mode").expect("a mode");
+                let (tensor, _) = name.split_once(".mode").expect("a mode");
+                let tensor = tensor.strip_prefix("curvature.").expect("a factor");
                 let n = factor.shape()[0];
                 let trace: f64 = (0..n).map(|i| factor.get(i * n + i)).sum();
-                let scale: f64 = by_element[rate].iter().sum::<f64>() * case.rate;
+                let scale: f64 = by_element[&rate_name(tensor)].iter().sum::<f64>() * case.rate;
                 assert!(
                     (trace - scale).abs() <= 1e-10 * scale.abs().max(1e-2),
                     "{name}: {trace}, {scale}"

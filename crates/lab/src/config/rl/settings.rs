@@ -1,4 +1,4 @@
-//! What a run is made of, from its keys; and the keys of that which are written where nothing was.
+//! A learner's settings from the keys, and the keys filled in with the defaults that were used.
 
 use innerloop_engine::Dtype;
 use innerloop_meta::outer::Optimizer;
@@ -7,17 +7,18 @@ use innerloop_rl::{Advantage, EsMaml, InnerLoop, Method, Outer, Settings, Trpo};
 use super::RlConfig;
 use super::keys::{AlgorithmSection, MethodName, OptimizerName, OuterName, OuterSection};
 
-/// What fixes the numbers of a run.
+/// Everything that determines the results of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LearnerConfig {
-    /// Of a method of policy gradients.
+    /// A policy-gradient method.
     Gradient(Settings),
-    /// Of ES-MAML, beside the seed.
+    /// ES-MAML; the seed is separate.
     Evolution(EsMaml),
 }
 
 impl RlConfig {
-    /// What fixes the numbers of the run. Defaults of methods of policy gradients are those of the code of Finn et al. 2017.
+    /// Everything that determines the results of the run. The defaults of policy-gradient methods are those of the
+    /// code of Finn et al. 2017.
     pub fn learner(&self) -> LearnerConfig {
         let RlConfig { rl, algorithm, outer, .. } = self;
         let (Some(method), Some(step)) = (algorithm.method(), outer.step(algorithm.name)) else {
@@ -54,7 +55,7 @@ impl RlConfig {
         }
     }
 
-    /// Episodes of a test task for each step.
+    /// Episodes per test task and step.
     pub fn test_trajectories(&self) -> usize {
         match self.algorithm.name {
             MethodName::EsMaml => 1,
@@ -67,7 +68,7 @@ impl RlConfig {
         self.run.dtype
     }
 
-    /// Writes the defaults that depend on choices.
+    /// Fills in the defaults that depend on other keys.
     pub(super) fn fill(&mut self) {
         let (learner, test_trajectories) = (self.learner(), self.test_trajectories());
         let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
@@ -94,7 +95,7 @@ impl RlConfig {
 }
 
 impl AlgorithmSection {
-    /// The method of gradients; evolution has none.
+    /// The policy-gradient method; evolution strategies have none.
     fn method(&self) -> Option<Method> {
         Some(match self.name {
             MethodName::Maml => Method::Maml,
@@ -108,7 +109,7 @@ impl AlgorithmSection {
 }
 
 impl OuterSection {
-    /// The outer step along a gradient; evolution has none.
+    /// The outer step along a gradient; evolution strategies have none.
     fn step(&self, algorithm: MethodName) -> Option<Outer> {
         let default = Trpo::default();
         let name = self.optimizer.unwrap_or(match algorithm {

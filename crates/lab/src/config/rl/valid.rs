@@ -1,11 +1,11 @@
-//! What is refused.
+//! What is rejected.
 
 use super::RlConfig;
 use super::keys::{Environment, MethodName, OuterName};
 use crate::config::bounds;
 use crate::{Error, Result};
 
-/// Values above this are mistakes.
+/// Larger values are taken for mistakes.
 const MOST: usize = 100_000;
 
 impl RlConfig {
@@ -77,13 +77,13 @@ impl RlConfig {
             return bad(
                 "algorithm.adaptation_steps",
                 &0,
-                "1 or more with reptile, which follows them",
+                "1 or more with reptile, which moves towards the adapted policy",
             );
         }
         self.refuse_inapplicable(source)
     }
 
-    /// Keys that do not go with the method or the outer step.
+    /// Rejects keys that do not apply to the method or the outer step.
     fn refuse_inapplicable(&self, source: &str) -> Result<()> {
         let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
         let robot = rl.environment != Environment::Nav2d;
