@@ -38,12 +38,26 @@ impl Episode {
         Episode { support_x, support_y, query_x, query_y }
     }
 
-    /// Panics, giving both shapes, when the episode was not made for `spec`.
+    /// Panics when the episode was not made for examples `x` and this target, with `support` and `query` rows. It runs
+    /// for every episode, and therefore makes no [`EpisodeSpec`], which allocates.
     #[track_caller]
-    pub(crate) fn assert_fits(&self, spec: &EpisodeSpec) {
-        let found = [&self.support_x, &self.support_y, &self.query_x, &self.query_y];
-        for (tensor, shape) in found.into_iter().zip(spec.shapes()) {
-            assert_eq!(tensor.shape(), shape, "episode tensor differs in shape from its family's");
+    pub(crate) fn assert_fits(
+        &self,
+        (x, target): (&[usize], Target),
+        (support, query): (usize, usize),
+    ) {
+        let of_y: &[usize] = match target {
+            Target::Classes(_) => &[],
+            Target::Values(d_out) => &[d_out],
+        };
+        let Episode { support_x, support_y, query_x, query_y } = self;
+        let sets = [(support_x, support_y, support), (query_x, query_y, query)];
+        for (tensor, rows, rest) in sets.iter().flat_map(|&(a, b, n)| [(a, n, x), (b, n, of_y)]) {
+            let shape = tensor.shape();
+            assert!(
+                shape.first() == Some(&rows) && shape[1..] == *rest,
+                "episode tensor differs in shape from its family's: {shape:?}, expected {rows} rows of {rest:?}"
+            );
         }
     }
 }
@@ -196,13 +210,21 @@ impl FewShot {
     }
 
     pub(crate) fn spec(&self, split: Split, image: [usize; 3]) -> EpisodeSpec {
+        let (target, (support, query)) = (Target::Classes(self.ways_of(split)), self.rows(split));
+        EpisodeSpec { x: image.to_vec(), target, support, query }
+    }
+
+    /// Support and query examples of an episode, all classes together.
+    fn rows(&self, split: Split) -> (usize, usize) {
         let ((shots, query), ways) = (self.sizes.of(split), self.ways_of(split));
-        EpisodeSpec {
-            x: image.to_vec(),
-            target: Target::Classes(ways),
-            support: ways * shots,
-            query: ways * query,
-        }
+        (ways * shots, ways * query)
+    }
+
+    /// Panics when the episode was not made for these sizes and images.
+    #[track_caller]
+    pub(crate) fn assert_fits(&self, episode: &Episode, split: Split, image: [usize; 3]) {
+        let target = Target::Classes(self.ways_of(split));
+        episode.assert_fits((&image, target), self.rows(split));
     }
 }
 

@@ -183,10 +183,10 @@ impl Run {
             let step = self.trainer.step()?;
             self.training_seconds += step_start.elapsed().as_secs_f64();
             self.seconds = before + start.elapsed().as_secs_f64();
-            let done = self.trainer.iteration;
-            sink.event(Event::Step(&step));
+            let done = step.iteration;
+            sink.event(Event::Step(step));
             if done.is_multiple_of(config.run.log_every as u64) || done == last {
-                self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
+                self.writer.append(&Line::Train { seconds: self.seconds, step })?;
             }
             let more =
                 time.and_then(|time| more_iterations(time, (done, last), self.training_seconds));

@@ -46,7 +46,7 @@ impl TaskFamily for Strokes {
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
-        episode.assert_fits(&self.spec(split));
+        self.few_shot.assert_fits(episode, split, [SIDE, SIDE, 1]);
         let (shots, query) = self.few_shot.sizes.of(split);
         let mut rng = key.rng();
         let Episode { support_x, support_y, query_x, query_y } = episode;
