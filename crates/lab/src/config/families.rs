@@ -95,7 +95,7 @@ pub struct ImagesConfig {
     /// CSV file with the columns `class` and `split`. Default "": the folders `train`, `val` and `test`, or shares
     /// if there are none.
     pub split_file: String,
-    /// How classes are split if neither folders nor a file say so.
+    /// How classes are split if neither folders nor a file determine it.
     pub shares: SharesConfig,
 }
 
