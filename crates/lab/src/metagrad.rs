@@ -5,7 +5,7 @@ use std::path::Path;
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::outer;
-use innerloop_meta::{Grouping, Learner, Losses, RATE_PREFIX, Setup, TaskData};
+use innerloop_meta::{Grouping, Learner, Losses, Setup, TaskData, is_of_inner_rule};
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
 use crate::checkpoint::tensors;
@@ -41,11 +41,11 @@ pub fn metagrad(
     let given = Given::read(episode, &config)?;
     let arrays = given.arrays.clone();
     let experiment = Experiment::with_family(config, Box::new(given))?;
-    let theta = read_weights(weights, &experiment)?;
-    let mut meta = experiment.state(theta.0);
-    for (name, rate) in theta.1.iter() {
+    let (theta, rule) = read_weights(weights, &experiment)?;
+    let mut meta = experiment.state(theta);
+    for (name, value) in rule.iter() {
         let at = meta.omega.position(name).expect("read_weights keeps known names only");
-        meta.omega.values_mut()[at] = rate.clone();
+        meta.omega.values_mut()[at] = value.clone();
     }
     let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::All) };
     let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
@@ -73,7 +73,7 @@ pub fn metagrad(
     Ok(Computed { support_losses: losses, query_loss: result.query_loss, norm })
 }
 
-/// θ, and the inner learning rates if the file has any.
+/// θ, and what else the inner rule learns (rates, factors, weights), if the file has any of it.
 fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>, Params<Tensor>)> {
     let bad = |what: String| Error::checkpoint(format!("{}: {what}", path.display()));
     let (file, _) = tensors::read(path)?;
@@ -110,21 +110,25 @@ fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>,
     }
     let known = experiment.state(theta.clone()).omega;
     let expected = experiment.to_torch(&known);
-    let mut rates = Params::new();
-    for (name, value) in all.iter().filter(|(name, _)| name.starts_with(RATE_PREFIX)) {
+    let mut rule = Params::new();
+    for (name, value) in all.iter().filter(|(name, _)| is_of_inner_rule(name)) {
         if !value.is_finite() {
             return Err(bad(format!("{name} holds a number that is not finite")));
         }
         match expected.get(name) {
-            Some(rate) if rate.shape() == value.shape() => rates.push(name, value.cast(dtype)),
-            Some(rate) => {
-                let (found, expected) = (value.shape(), rate.shape());
+            Some(known) if known.shape() == value.shape() => rule.push(name, value.cast(dtype)),
+            Some(known) => {
+                let (found, expected) = (value.shape(), known.shape());
                 return Err(bad(format!("{name} has shape {found:?}, expected {expected:?}")));
             }
-            None => return Err(bad(format!("{name} is a rate this algorithm does not have"))),
+            None => {
+                return Err(bad(format!(
+                    "{name} is a meta-parameter this algorithm does not have"
+                )));
+            }
         }
     }
-    Ok((theta, experiment.from_torch(&rates)))
+    Ok((theta, experiment.from_torch(&rule)))
 }
 
 /// A family with one episode, read from a file.

@@ -111,7 +111,7 @@ fn what_was_trained_is_that_of_its_time() {
         "outer.iterations=4",
         "algorithm.adaptation_steps=2",
         "algorithm.regularizer=shot",
-        "algorithm.shot_pretraining=0.5",
+        "algorithm.shot_pretraining_until=0.5",
     ];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     place.train("sinusoid-maml", &[&["--out", "run"], &sets[..]].concat()).ok();

@@ -191,7 +191,7 @@ impl Experiment {
 
 /// Iterations of SHOT_p's pre-training, at the start of training.
 pub(crate) fn pretraining(config: &Config) -> u64 {
-    let share = shot(config).map_or(0.0, |shot| shot.pretraining);
+    let share = shot(config).map_or(0.0, |shot| shot.pretraining_until);
     let all = config.outer.iterations as f64;
     // The algorithm sees `i / all`: rounding must not make the two disagree.
     let first = (share * all).floor() as u64;

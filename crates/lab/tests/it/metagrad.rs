@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_lab::checkpoint::tensors;
 use innerloop_lab::{Computed, Config, ErrorKind, Kept, Result, Which, metagrad, open};
+use innerloop_meta::is_of_inner_rule;
 use tempfile::TempDir;
 
 use crate::cases::Case;
@@ -179,8 +180,19 @@ fn the_golden_meta_gradients_come_out() {
 
 #[test]
 fn a_checkpoint_gives_the_weights() {
+    for (preset, learned) in [
+        ("strokes-meta-sgd", "inner_lr.features.0.conv.weight"),
+        ("strokes-meta-curvature", "curvature.features.0.conv.weight.mode0"),
+        ("strokes-lstm", "lstm.layer.bias"),
+    ] {
+        check_checkpoint(preset, learned);
+    }
+}
+
+/// A checkpoint's weights, and what it has learned of the inner rule, which includes a tensor of this name, are used.
+fn check_checkpoint(preset: &str, learned: &str) {
     let run = tempfile::tempdir().unwrap();
-    let config = tiny("strokes-meta-sgd", &["outer.iterations=2", "evaluation.validate_every=0"]);
+    let config = tiny(preset, &["outer.iterations=2", "evaluation.validate_every=0"]);
     complete(&config, run.path());
     let mut episode = Params::new();
     let pixels =
@@ -195,15 +207,15 @@ fn a_checkpoint_gives_the_weights() {
     let weights = run.path().join("last.safetensors");
     metagrad(config.clone(), (&weights, &at), Dtype::F32, &out).unwrap();
     let (written, _) = tensors::read(&out).unwrap();
-    assert!(written.get("inner_lr.features.0.conv.weight").is_some(), "{:?}", written.names());
+    assert!(written.get(learned).is_some(), "{:?}", written.names());
 
-    // The learned rates of the checkpoint count: the same weights without them give something else.
+    // What is learned beside the weights counts: the same weights without it give something else.
     let trainer = open(run.path(), Which::Last).unwrap();
     let omega = trainer.experiment.to_torch(&trainer.meta.omega);
     let (result, same) = files.run(&config, (&omega, &episode), Dtype::F32);
     result.unwrap();
     assert_eq!(tensors::read(&same).unwrap().0, written);
-    let theta = omega.filter(|name| !name.starts_with("inner_lr."));
+    let theta = omega.filter(|name| !is_of_inner_rule(name));
     let (result, other) = files.run(&config, (&theta, &episode), Dtype::F32);
     result.unwrap();
     assert_ne!(tensors::read(&other).unwrap().0, written);
@@ -256,7 +268,13 @@ fn wrong_weights_are_named() {
         "conv4_16",
         |weights, _| weights.push("inner_lr.tail", Tensor::zeros(Dtype::F32, &[2])),
         Checkpoint,
-        &[file, "inner_lr.tail", "a rate this algorithm does not have"],
+        &[file, "inner_lr.tail", "a meta-parameter this algorithm does not have"],
+    );
+    check_bad(
+        "conv4_16",
+        |weights, _| weights.push("curvature.head.bias", Tensor::zeros(Dtype::F32, &[2])),
+        Checkpoint,
+        &[file, "curvature.head.bias", "a meta-parameter this algorithm does not have"],
     );
     check_bad(
         "conv4_16",

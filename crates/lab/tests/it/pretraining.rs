@@ -11,7 +11,8 @@ use crate::runs::{
 
 /// Ten iterations, five of them pre-training; validations after 2, 4, 5, 6, 8 and 10.
 fn half(sets: &[&str]) -> Config {
-    let all = [&["algorithm.shot_pretraining=0.5", "evaluation.validate_every=2"], sets].concat();
+    let all =
+        [&["algorithm.shot_pretraining_until=0.5", "evaluation.validate_every=2"], sets].concat();
     tiny("strokes-shot-pretrained", &all)
 }
 
@@ -131,7 +132,7 @@ impl TaskFamily for Points {
 fn views_are_of_images() {
     let with = |views: bool| {
         let views = format!("algorithm.shot_views={views}");
-        let shot = ["algorithm.regularizer=shot", "algorithm.shot_pretraining=0.5"];
+        let shot = ["algorithm.regularizer=shot", "algorithm.shot_pretraining_until=0.5"];
         let config = load("strokes-maml", &["model.kind=mlp", shot[0], shot[1], &views]);
         Experiment::with_family(config, Box::new(Points))
     };

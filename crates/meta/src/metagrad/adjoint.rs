@@ -8,7 +8,7 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 
 use super::buffers::{Buffers, add, bytes_of, read_all, take, take_all};
-use super::lane::{Job, Lane, Track};
+use super::loop_programs::{Job, LoopMemory, LoopPrograms};
 use super::objective::objective;
 use super::scope::{Compiled, Scope, Sources, workspace};
 use super::structure::{Structure, wants_final_loss};
@@ -17,16 +17,16 @@ use crate::{Algorithm, MetaGradient, Problem};
 
 /// Programs: the inner loops forward and back, and the outer objective with its gradient.
 pub(super) struct Adjoint {
-    base: Lane,
-    companion: Option<Lane>,
+    base: LoopPrograms,
+    companion: Option<LoopPrograms>,
     query: Option<Compiled>,
 }
 
 pub(super) struct Memory {
     /// All programs run in the same memory, one after another.
     workspace: Workspace,
-    base: Track,
-    companion: Option<Track>,
+    base: LoopMemory,
+    companion: Option<LoopMemory>,
     /// For each order: the totals for what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
@@ -43,20 +43,23 @@ impl Adjoint {
         algorithm: &dyn Algorithm,
         setup: Setup,
     ) -> Result<Adjoint, Unmappable> {
-        let lane = |path, final_loss, weighs_steps| {
-            Lane::new(structure, problem, algorithm, (path, final_loss, weighs_steps))
+        let inner_loop = |path, final_loss, weighs_steps| {
+            LoopPrograms::new(structure, problem, algorithm, (path, final_loss, weighs_steps))
         };
         let query = structure.kind != MetaGradient::Displacement;
         Ok(Adjoint {
-            base: lane(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
-            companion: structure.companion.map(|path| lane(path, false, false)).transpose()?,
+            base: inner_loop(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
+            companion: structure
+                .companion
+                .map(|path| inner_loop(path, false, false))
+                .transpose()?,
             query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
         })
     }
 
     pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
         let mut costs = self.base.costs(structure, BASE);
-        costs.extend(self.companion.iter().flat_map(|lane| lane.costs(structure, COMPANION)));
+        costs.extend(self.companion.iter().flat_map(|of| of.costs(structure, COMPANION)));
         costs.extend(self.query.iter().map(|query| ("query", *query.program.cost(), 1)));
         costs
     }
@@ -66,7 +69,7 @@ impl Adjoint {
     }
 
     fn programs(&self) -> impl Iterator<Item = (&'static str, &Compiled)> {
-        let companion = self.companion.iter().flat_map(|lane| lane.programs(COMPANION));
+        let companion = self.companion.iter().flat_map(|of| of.programs(COMPANION));
         let query = self.query.iter().map(|query| ("query", query));
         self.base.programs(BASE).chain(companion).chain(query)
     }
@@ -75,8 +78,8 @@ impl Adjoint {
         let totals = structure.zeros(&structure.fixed, dtype);
         Memory {
             workspace: workspace(self.programs().map(|(_, program)| program), dtype),
-            base: self.base.track(structure, dtype),
-            companion: self.companion.as_ref().map(|lane| lane.track(structure, dtype)),
+            base: self.base.memory(structure, dtype),
+            companion: self.companion.as_ref().map(|of| of.memory(structure, dtype)),
             totals: vec![totals; structure.orders()].concat(),
             loss: Tensor::zeros(dtype, &structure.stacked(&[])),
             output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
@@ -104,26 +107,26 @@ impl Adjoint {
         let Some(query) = &self.query else {
             return results.iter_mut().for_each(|result| displacement(structure, meta, result));
         };
-        if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
-            lane.forward(job, (workspace, track, loss), buffers, None);
+        if let Some((programs, memory)) = self.companion.as_ref().zip(companion.as_mut()) {
+            programs.forward(job, (workspace, memory, loss), buffers, None);
         }
         let at = Sources::at(meta, tasks, buffers, (base.end(), n), (structure.steps, 0));
-        let beside = companion.as_ref().map_or(&[][..], |track| &track.end()[..n]);
+        let beside = companion.as_ref().map_or(&[][..], |memory| &memory.end()[..n]);
         query.run(workspace, Sources { companion: beside, ..at });
         workspace.read(0, loss);
         workspace.read(1, output);
         structure.read_start(workspace, 2, &mut base.cotangent, totals);
         let mut next = 2 + structure.moves() + structure.fixed.len();
-        if let Some(track) = companion {
-            structure.read_start(workspace, next, &mut track.cotangent, &mut []);
+        if let Some(memory) = companion {
+            structure.read_start(workspace, next, &mut memory.cotangent, &mut []);
             next += structure.moves();
         }
         read_all(workspace, next, &mut buffers.statistics);
         buffers.hand_out_statistics(structure.steps, results);
         self.base.backward(job, (workspace, base, totals), buffers);
-        if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
-            lane.backward(job, (workspace, track, totals), buffers);
-            let pairs = base.cotangent.iter_mut().zip(&track.cotangent);
+        if let Some((programs, memory)) = self.companion.as_ref().zip(companion.as_mut()) {
+            programs.backward(job, (workspace, memory, totals), buffers);
+            let pairs = base.cotangent.iter_mut().zip(&memory.cotangent);
             pairs.for_each(|(sum, x)| add(sum, x));
         }
         let last = structure.orders() - 1;
@@ -147,9 +150,9 @@ impl Adjoint {
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
-        let tracks = std::iter::once(&self.base).chain(&self.companion).map(Track::bytes);
+        let loops = std::iter::once(&self.base).chain(&self.companion).map(LoopMemory::bytes);
         let tensors = self.totals.iter().chain([&self.loss, &self.output]).map(bytes_of);
-        self.workspace.bytes() + tracks.chain(tensors).sum::<usize>()
+        self.workspace.bytes() + loops.chain(tensors).sum::<usize>()
     }
 }
 
