@@ -164,9 +164,6 @@ impl MethodName {
             MethodName::Imaml => {
                 Some("an implicit gradient is that of the query loss where the inner loop ends")
             }
-            MethodName::GradientSimilarity => {
-                Some("the correction is defined for the query gradient after the last step")
-            }
             MethodName::Protonet => Some(NO_INNER_LOOP),
             MethodName::FineTune => Some(NONE_IN_TRAINING),
             MethodName::Maml
@@ -182,6 +179,7 @@ impl MethodName {
             | MethodName::BinomMaml
             | MethodName::HfMaml
             | MethodName::MultiStep
+            | MethodName::GradientSimilarity
             | MethodName::Lstm => None,
         }
     }

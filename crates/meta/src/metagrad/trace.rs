@@ -216,16 +216,16 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             let at = gradient.position(name).expect("what adapts is varied");
             gradient.values_mut()[at] = gradient[name] + x;
         }
-        if kind == MetaGradient::FirstOrder {
-            let of = origin.map_named(|name, _| gradient[name]);
-            let end = self.scope.end(of, base.end().state.clone());
-            gradient = gradient.overlay(&self.algorithm.direction(&end));
-        }
         // φ before the differentiated steps is θ plus a constant.
         for k in self.on_the_way().filter(|&k| k < cut) {
             let varied = self.varied(&base.places[k].phi);
             let early = grad_params(self.loss_on_the_way(base, k), &varied);
             gradient = gradient.zip_map(&early, |&sum, &x| sum + x);
+        }
+        if kind == MetaGradient::FirstOrder {
+            let of = origin.map_named(|name, _| gradient[name]);
+            let end = self.scope.end(of, base.end().state.clone());
+            gradient = gradient.overlay(&self.algorithm.direction(&end));
         }
         self.structure.learned.map_named(|name, _| gradient[name])
     }
