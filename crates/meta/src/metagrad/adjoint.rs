@@ -29,7 +29,7 @@ pub(super) struct Memory {
     workspace: Workspace,
     base: Track,
     companion: Option<Track>,
-    /// For each order: the totals for what the inner loop does not move.
+    /// Derivatives with respect to what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
     output: Tensor,
@@ -80,12 +80,11 @@ impl Adjoint {
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
-        let totals = structure.zeros(&structure.fixed, dtype);
         Memory {
             workspace: workspace(self.programs().map(|(_, program)| program), dtype),
             base: self.base.track(structure, dtype),
             companion: self.companion.as_ref().map(|lane| lane.track(structure, dtype)),
-            totals: vec![totals; structure.orders()].concat(),
+            totals: structure.zeros(&structure.fixed, dtype),
             loss: Tensor::zeros(dtype, &structure.stacked(&[])),
             output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
         }
@@ -120,18 +119,20 @@ impl Adjoint {
         query.run(workspace, Sources { companion: beside, ..at });
         workspace.read(0, loss);
         workspace.read(1, output);
-        structure.read_start(workspace, 2, &mut base.cotangent, totals);
-        let mut next = 2 + structure.moves() + structure.fixed.len();
+        let moves = structure.moves();
+        read_all(workspace, 2, &mut base.cotangent[..moves]);
+        read_all(workspace, 2 + moves, totals);
+        let mut next = 2 + moves + totals.len();
         if let Some(track) = companion {
-            structure.read_start(workspace, next, &mut track.cotangent, &mut []);
-            next += structure.moves();
+            read_all(workspace, next, &mut track.cotangent[..moves]);
+            next += moves;
         }
         read_all(workspace, next, &mut buffers.statistics);
         buffers.hand_out_statistics(structure.steps, results);
         self.base.backward(job, (workspace, base, totals), buffers);
         if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
             lane.backward(job, (workspace, track, totals), buffers);
-            let pairs = base.cotangent.iter_mut().zip(&track.cotangent);
+            let pairs = base.cotangent.iter_mut().zip(&track.cotangent).take(moves);
             pairs.for_each(|(sum, x)| add(sum, x));
         }
         if let Some(direction) = &self.direction {
@@ -139,14 +140,11 @@ impl Adjoint {
             direction.run(workspace, Sources { cotangent: &base.cotangent, totals, ..at });
             read_all(workspace, 0, &mut base.cotangent[..n]);
         }
-        let last = structure.orders() - 1;
-        let cotangent = &base.cotangent[last * structure.moves()..];
-        let totals = &totals[last * structure.fixed.len()..];
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);
             let gradient = result.gradient.values_mut();
-            for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
+            for (from, at) in base.cotangent.iter().zip(structure.adapted_positions()) {
                 if let Some(at) = at {
                     take(&mut gradient[at], from, member);
                 }
@@ -235,7 +233,7 @@ fn direction_program(
     }
     let graph = Graph::new();
     let scope = Scope::new(structure, &graph);
-    let moving = scope.cotangents().remove(0);
+    let moving = scope.cotangents(1).moving.remove(0);
     let names = structure.adapted.names().iter().cloned();
     let gradient: Vars<'_> = names.zip(moving).collect();
     let direction = algorithm.direction(&scope.end(gradient.clone(), scope.state()));
