@@ -37,7 +37,7 @@ pub struct Moved<'g> {
 
 /// The end point of a first-order method's inner loop.
 pub struct End<'g> {
-    /// `∇_φ L_Q(φ_K)`.
+    /// `∇_φ L_Q(φ_K)`; with [`Algorithm::loss_weights`], `Σ_k w_k ∇_φ L_Q(φ_k)`.
     pub gradient: Vars<'g>,
     /// The inner optimizer's state.
     pub state: Vars<'g>,
@@ -204,7 +204,7 @@ pub trait Algorithm: Send + Sync {
         base.loss
     }
 
-    /// What replaces `∇_φ L_Q(φ_K)` in a [`MetaGradient::FirstOrder`] method.
+    /// What replaces [`End::gradient`] in a [`MetaGradient::FirstOrder`] method.
     fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
         end.gradient.clone()
     }

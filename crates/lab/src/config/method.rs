@@ -187,9 +187,6 @@ impl MethodName {
             MethodName::Imaml => {
                 Some("an implicit gradient uses the query loss at the end of the inner loop only")
             }
-            MethodName::GradientSimilarity => {
-                Some("the correction is defined for the query gradient after the last step")
-            }
             MethodName::Protonet => Some(NO_INNER_LOOP),
             MethodName::FineTune => Some(NONE_IN_TRAINING),
             MethodName::Maml
@@ -205,6 +202,7 @@ impl MethodName {
             | MethodName::BinomMaml
             | MethodName::HfMaml
             | MethodName::MultiStep
+            | MethodName::GradientSimilarity
             | MethodName::Lstm => None,
         }
     }

@@ -8,6 +8,10 @@
 //! h  = −∂l/∂q = λ_c (s/‖s‖ − cos(q, s) q/‖q‖)/‖q‖ + λ_2 (s − q)
 //! G  = q + γ ‖q‖ h/‖h‖                    γ constant, or decaying linearly to 0
 //!
+//! With a multi-step loss (MAML++) the correction is of the whole query gradient, `q = Σ_k w_k ∇L_Q(φ_k)`, and `s` stays
+//! the mean over all K steps. This is our choice: what the outer loop descends along is corrected once, as a whole, and
+//! with all weight on the last step G is the plain method's.
+//!
 //! MAML's second-order term moves θ to where the gradients of support and query set agree; here the query gradient
 //! itself is moved towards the support gradient. Where single numbers are compared, or two vectors are parallel for
 //! another reason, `h` is only the rounding error of cancelling terms; so its length is taken to be at least 10⁻⁴ of

@@ -13,13 +13,15 @@ use super::objective::objective;
 use super::scope::{Compiled, Scope, Sources, workspace};
 use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
-use crate::{Algorithm, MetaGradient, Problem};
+use crate::{Algorithm, MetaGradient, Problem, Vars};
 
 /// Programs: the inner loops forward and back, and the outer objective with its gradient.
 pub(super) struct Adjoint {
     base: LoopPrograms,
     companion: Option<LoopPrograms>,
     query: Option<Compiled>,
+    /// Turns the query gradient into what a first-order method puts in its place, if it is another.
+    direction: Option<Compiled>,
 }
 
 pub(super) struct Memory {
@@ -27,7 +29,7 @@ pub(super) struct Memory {
     workspace: Workspace,
     base: LoopMemory,
     companion: Option<LoopMemory>,
-    /// For each order: the totals for what the inner loop does not move.
+    /// Derivatives with respect to what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
     output: Tensor,
@@ -43,24 +45,22 @@ impl Adjoint {
         algorithm: &dyn Algorithm,
         setup: Setup,
     ) -> Result<Adjoint, Unmappable> {
-        let inner_loop = |path, final_loss, weighs_steps| {
+        let programs = |path, final_loss, weighs_steps| {
             LoopPrograms::new(structure, problem, algorithm, (path, final_loss, weighs_steps))
         };
         let query = structure.kind != MetaGradient::Displacement;
         Ok(Adjoint {
-            base: inner_loop(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
-            companion: structure
-                .companion
-                .map(|path| inner_loop(path, false, false))
-                .transpose()?,
+            base: programs(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
+            companion: structure.companion.map(|path| programs(path, false, false)).transpose()?,
             query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
+            direction: direction_program(structure, algorithm)?,
         })
     }
 
     pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
         let mut costs = self.base.costs(structure, BASE);
         costs.extend(self.companion.iter().flat_map(|of| of.costs(structure, COMPANION)));
-        costs.extend(self.query.iter().map(|query| ("query", *query.program.cost(), 1)));
+        costs.extend(self.at_the_end().map(|(name, program)| (name, *program.program.cost(), 1)));
         costs
     }
 
@@ -70,17 +70,21 @@ impl Adjoint {
 
     fn programs(&self) -> impl Iterator<Item = (&'static str, &Compiled)> {
         let companion = self.companion.iter().flat_map(|of| of.programs(COMPANION));
-        let query = self.query.iter().map(|query| ("query", query));
-        self.base.programs(BASE).chain(companion).chain(query)
+        self.base.programs(BASE).chain(companion).chain(self.at_the_end())
+    }
+
+    /// Programs that run once for a task.
+    fn at_the_end(&self) -> impl Iterator<Item = (&'static str, &Compiled)> {
+        let direction = self.direction.iter().map(|direction| ("direction", direction));
+        self.query.iter().map(|query| ("query", query)).chain(direction)
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
-        let totals = structure.zeros(&structure.fixed, dtype);
         Memory {
             workspace: workspace(self.programs().map(|(_, program)| program), dtype),
             base: self.base.memory(structure, dtype),
             companion: self.companion.as_ref().map(|of| of.memory(structure, dtype)),
-            totals: vec![totals; structure.orders()].concat(),
+            totals: structure.zeros(&structure.fixed, dtype),
             loss: Tensor::zeros(dtype, &structure.stacked(&[])),
             output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
         }
@@ -115,28 +119,32 @@ impl Adjoint {
         query.run(workspace, Sources { companion: beside, ..at });
         workspace.read(0, loss);
         workspace.read(1, output);
-        structure.read_start(workspace, 2, &mut base.cotangent, totals);
-        let mut next = 2 + structure.moves() + structure.fixed.len();
+        let moves = structure.moves();
+        read_all(workspace, 2, &mut base.cotangent[..moves]);
+        read_all(workspace, 2 + moves, totals);
+        let mut next = 2 + moves + totals.len();
         if let Some(memory) = companion {
-            structure.read_start(workspace, next, &mut memory.cotangent, &mut []);
-            next += structure.moves();
+            read_all(workspace, next, &mut memory.cotangent[..moves]);
+            next += moves;
         }
         read_all(workspace, next, &mut buffers.statistics);
         buffers.hand_out_statistics(structure.steps, results);
         self.base.backward(job, (workspace, base, totals), buffers);
         if let Some((programs, memory)) = self.companion.as_ref().zip(companion.as_mut()) {
             programs.backward(job, (workspace, memory, totals), buffers);
-            let pairs = base.cotangent.iter_mut().zip(&memory.cotangent);
+            let pairs = base.cotangent.iter_mut().zip(&memory.cotangent).take(moves);
             pairs.for_each(|(sum, x)| add(sum, x));
         }
-        let last = structure.orders() - 1;
-        let cotangent = &base.cotangent[last * structure.moves()..];
-        let totals = &totals[last * structure.fixed.len()..];
+        if let Some(direction) = &self.direction {
+            let at = Sources::at(meta, tasks, buffers, (base.end(), n), (structure.steps, 0));
+            direction.run(workspace, Sources { cotangent: &base.cotangent, totals, ..at });
+            read_all(workspace, 0, &mut base.cotangent[..n]);
+        }
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);
             let gradient = result.gradient.values_mut();
-            for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
+            for (from, at) in base.cotangent.iter().zip(structure.adapted_positions()) {
                 if let Some(at) = at {
                     take(&mut gradient[at], from, member);
                 }
@@ -177,8 +185,7 @@ fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult
 }
 
 /// `(φ_K, state, φ of the companion, ω, support, query) → (L_Q, output, ∇_φ J, zeros for the state, ∇_η J, the same two
-/// for the companion, statistics)` with the outer objective `J`; a first-order method replaces `∇_φ J` by its own
-/// direction.
+/// for the companion, statistics)` with the outer objective `J`.
 fn query_program(
     structure: &Structure,
     problem: &dyn Problem,
@@ -204,25 +211,34 @@ fn query_program(
     let wrt = [moving.values(), fixed.values(), &of_companion].concat();
     let gradient = grad(objective, &wrt);
     let (base, beside) = gradient.split_at(moving.len() + fixed.len());
-    let mut base = moving.merge(&fixed).with_values(base.to_vec());
     let mut beside = beside.to_vec();
-    if structure.kind == MetaGradient::FirstOrder {
-        // Both inner loops are θ plus constants.
-        let of = phi.map_named(|name, _| base[name]);
-        let of = if beside.is_empty() {
-            of
-        } else {
-            of.zip_map(&of.with_values(beside.clone()), |&a, &b| a + b)
-        };
-        base = base.overlay(&algorithm.direction(&scope.end(of, state.clone())));
-        beside.iter_mut().for_each(|x| *x = x.full_like(0.0));
-    }
     if structure.companion.is_some() {
         beside.extend(state.values().iter().map(|x| x.full_like(0.0)));
     }
     let mut outputs = vec![loss.value, loss.output];
-    outputs.extend(base.values());
+    outputs.extend(base);
     outputs.extend(beside);
     outputs.extend(loss.statistics.values());
     scope.compile(&outputs)
+}
+
+/// `(∇_φ of the whole outer objective, state) → direction` for a first-order method, unless its direction is that
+/// gradient itself.
+fn direction_program(
+    structure: &Structure,
+    algorithm: &dyn Algorithm,
+) -> Result<Option<Compiled>, Unmappable> {
+    if structure.kind != MetaGradient::FirstOrder {
+        return Ok(None);
+    }
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let moving = scope.cotangents(1).moving.remove(0);
+    let names = structure.adapted.names().iter().cloned();
+    let gradient: Vars<'_> = names.zip(moving).collect();
+    let direction = algorithm.direction(&scope.end(gradient.clone(), scope.state()));
+    if direction.values() == gradient.values() {
+        return Ok(None);
+    }
+    scope.compile(gradient.overlay(&direction).values()).map(Some)
 }

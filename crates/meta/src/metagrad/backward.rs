@@ -3,13 +3,30 @@
 
 use innerloop_engine::{Var, grad, grad_params, hvp, vjp};
 
+use super::path::Orders;
 use crate::{MetaGradient, Moved, Vars};
 
 type Advance<'a, 'g> = dyn Fn(&Moved<'g>, (Var<'g>, &[Vars<'g>])) -> Vec<Moved<'g>> + 'a;
 
+/// Derivatives with respect to a point of the inner loop.
+pub(super) struct Cotangents<'g> {
+    /// For each order, those with respect to φ and then the inner optimizer's state.
+    pub(super) moving: Vec<Vec<Var<'g>>>,
+    /// Those with respect to what the inner loop does not move, through the steps from here on.
+    pub(super) totals: Vec<Var<'g>>,
+}
+
+impl<'g> Cotangents<'g> {
+    pub(super) fn into_values(self) -> Vec<Var<'g>> {
+        let Cotangents { moving, totals } = self;
+        moving.into_iter().flatten().chain(totals).collect()
+    }
+}
+
 /// Steps that share one gradient, most often a single step.
 pub(super) struct Backward<'a, 'g> {
     pub(super) kind: MetaGradient,
+    pub(super) orders: Orders,
     /// φ and the inner optimizer's state at the start of the steps.
     pub(super) start: Moved<'g>,
     /// Learned meta-parameters that the inner loop does not move.
@@ -23,31 +40,24 @@ pub(super) struct Backward<'a, 'g> {
 }
 
 impl<'g> Backward<'_, 'g> {
-    /// Turns a cotangent of φ and the state after the steps into one before them, each followed by the running
-    /// totals for what the inner loop does not move. With `S` the steps and `g = ∇_φ L_S`:
+    /// Turns cotangents of φ and the state after the steps into those before them, and adds to the totals. With `S` the
+    /// steps and `g = ∇_φ L_S`:
     ///
     /// ```text
     /// u  ←  (∂S/∂φ)ᵀ u + H ḡ          ḡ = (∂S/∂g)ᵀ u, summed over the gradients
     /// totals  +=  (∂S/∂η)ᵀ u + [∂g/∂η]ᵀ ḡ
     /// ```
     ///
-    /// There are several cotangents where terms are distinguished by their number of Hessians: the `m`-th holds those
-    /// with at most `m`, so its `ḡ` comes from the previous one, and that of the first is zero.
+    /// Where terms are distinguished by their number of Hessians, the `ḡ` of an order comes from the `u` of the order
+    /// below, and the totals from the highest order.
     ///
-    /// `between` has, for each step but the last and each cotangent, what is added to it after that step: derivatives
-    /// of a query loss there. It may be empty.
+    /// `between` has, for each step but the last, what is added to every `u` after that step: derivatives of a query loss
+    /// there. It may be empty.
     ///
     /// An implicit gradient is one such step, at the end of the inner loop.
-    pub(super) fn pull(
-        &self,
-        later: &[Vec<Var<'g>>],
-        between: &[Vec<Vec<Var<'g>>>],
-    ) -> Vec<Vec<Var<'g>>> {
+    pub(super) fn pull(&self, later: &Cotangents<'g>, between: &[Vec<Var<'g>>]) -> Cotangents<'g> {
         if let MetaGradient::Implicit { proximal, iterations, damping } = self.kind {
-            return later
-                .iter()
-                .map(|u| self.implicit(u, (proximal, iterations, damping)))
-                .collect();
+            return self.implicit(later, (proximal, iterations, damping));
         }
         let Moved { phi, state } = &self.start;
         let loss = (self.loss)(phi);
@@ -62,36 +72,36 @@ impl<'g> Backward<'_, 'g> {
         let starts = phi.values().iter().chain(state.values());
         let of: Vec<_> = starts.chain(self.fixed.values()).copied().collect();
         let wrt: Vec<_> = of.iter().chain(g.iter().flat_map(Vars::values)).copied().collect();
-        let direct = |(m, u): (usize, &Vec<Var<'g>>)| -> Vec<Var<'g>> {
-            let joining = between.iter().flat_map(|orders| &orders[m]);
-            let u: Vec<_> = u[..moves].iter().chain(joining).copied().collect();
+        let direct = |u: &Vec<Var<'g>>| -> Vec<Var<'g>> {
+            let u: Vec<_> = u.iter().chain(between.iter().flatten()).copied().collect();
             let mut all = vjp(&ends, &u, &wrt);
             for other in all.split_off(of.len() + phi.len()).chunks(phi.len().max(1)) {
                 all[of.len()..].iter_mut().zip(other).for_each(|(sum, &x)| *sum = *sum + x);
             }
             all
         };
-        let direct: Vec<_> = later.iter().enumerate().map(direct).collect();
+        let direct: Vec<_> = later.moving.iter().map(direct).collect();
         let second = |m: usize| match self.kind {
             MetaGradient::HeldGradients => None,
-            MetaGradient::Binomial { .. } if m == 0 => None,
-            MetaGradient::Binomial { .. } => {
-                Some(hvp(loss, phi.values(), &direct[m - 1][of.len()..], &of))
-            }
             MetaGradient::Differences { epsilon } => {
                 Some(self.difference(&direct[m][of.len()..], epsilon))
             }
             _ => Some(hvp(loss, phi.values(), &direct[m][of.len()..], &of)),
         };
-        let pulled = |(m, u): (usize, &Vec<Var<'g>>)| {
-            let mut all = direct[m][..of.len()].to_vec();
-            if let Some(second) = second(m) {
+        let pulled = |(own, below): (usize, Option<usize>)| {
+            let mut all = direct[own][..of.len()].to_vec();
+            if let Some(second) = below.and_then(second) {
                 all.iter_mut().zip(second).for_each(|(sum, x)| *sum = *sum + x);
             }
-            all.iter_mut().zip(u).skip(moves).for_each(|(x, &total)| *x = total + *x);
             all
         };
-        later.iter().enumerate().map(pulled).collect()
+        let mut moving: Vec<_> = self.orders.sources().map(pulled).collect();
+        let mut of_fixed = Vec::new();
+        for all in &mut moving {
+            of_fixed = all.split_off(moves);
+        }
+        let totals = later.totals.iter().zip(of_fixed).map(|(&total, x)| total + x).collect();
+        Cotangents { moving, totals }
     }
 
     /// `[∇L_S(φ + δḡ) − ∇L_S(φ − δḡ)] / 2δ` with `δ = ε/‖ḡ‖`, in place of both second-order products.
@@ -119,23 +129,23 @@ impl<'g> Backward<'_, 'g> {
     /// `w = ((1 + δ) I + H/λ)⁻¹ u` in place of `u`, and `totals −= [∂g/∂η]ᵀ w / λ`.
     fn implicit(
         &self,
-        u: &[Var<'g>],
+        later: &Cotangents<'g>,
         (proximal, iterations, damping): (f64, usize, f64),
-    ) -> Vec<Var<'g>> {
+    ) -> Cotangents<'g> {
         let Moved { phi, state } = &self.start;
         let loss = (self.loss)(phi);
         let matrix = |x: &[Var<'g>]| -> Vec<Var<'g>> {
             let curved = hvp(loss, phi.values(), x, phi.values());
             x.iter().zip(curved).map(|(&x, h)| x * (1.0 + damping) + h * (1.0 / proximal)).collect()
         };
-        let w = conjugate_gradients(matrix, &u[..phi.len()], iterations);
+        let w = conjugate_gradients(matrix, &later.moving[0][..phi.len()], iterations);
         let pulled: Vec<_> = w.iter().map(|&w| w * (-1.0 / proximal)).collect();
         // Partial derivatives: φ is held constant while the rest varies.
         let of = [phi.values(), self.fixed.values()].concat();
         let mixed = hvp(loss, phi.values(), &pulled, &of).split_off(phi.len());
-        let totals = u[phi.len() + state.len()..].iter().zip(mixed).map(|(&total, x)| total + x);
+        let totals = later.totals.iter().zip(mixed).map(|(&total, x)| total + x).collect();
         let unmoved = state.values().iter().map(|x| x.full_like(0.0));
-        w.into_iter().chain(unmoved).chain(totals).collect()
+        Cotangents { moving: vec![w.into_iter().chain(unmoved).collect()], totals }
     }
 }
 

@@ -6,6 +6,7 @@ use innerloop_engine::{
     Dtype, Graph, Isa, Params, Program, Shape, Tensor, Unmappable, Var, Workspace, vmap,
 };
 
+use super::backward::Cotangents;
 use super::buffers::Buffers;
 use super::path::Path;
 use super::structure::{LOSS_WEIGHTS, Structure};
@@ -33,7 +34,7 @@ pub(super) enum Bind {
     Batch(usize, usize),
     Query(usize),
     Cotangent(usize),
-    /// A cotangent at the step this many after the current one.
+    /// What joins a cotangent at the step this many after the current one.
     Between(usize, usize),
     Total(usize),
     /// The gradient of the step this many after the current one.
@@ -167,27 +168,20 @@ impl<'g, 's> Scope<'g, 's> {
         self.arrays("query", &self.structure.query, Bind::Query)
     }
 
-    /// Every cotangent of φ and the inner optimizer's state, each followed by the running totals of the gradient of
-    /// what the inner loop does not move.
-    pub(super) fn cotangents(&self) -> Vec<Vec<Var<'g>>> {
-        let (moving, fixed) = (self.structure.moving(), &self.structure.fixed);
-        let one = |m: usize| {
-            let moving = self.inputs(&moving, |i| Bind::Cotangent(m * moving.len() + i));
-            let totals = self.inputs(fixed, |i| Bind::Total(m * fixed.len() + i));
-            [moving.values(), totals.values()].concat()
-        };
-        (0..self.structure.orders()).map(one).collect()
+    /// Cotangents of `n` orders, and the running totals of the gradient of what the inner loop does not move.
+    pub(super) fn cotangents(&self, n: usize) -> Cotangents<'g> {
+        let moving = self.structure.moving();
+        let order = |m: usize| self.inputs(&moving, |i| Bind::Cotangent(m * moving.len() + i));
+        let moving = (0..n).map(|m| order(m).values().to_vec()).collect();
+        let totals = self.inputs(&self.structure.fixed, Bind::Total).values().to_vec();
+        Cotangents { moving, totals }
     }
 
-    /// For each of the `n` steps after the current one, the cotangents of φ and the state before it, of every order.
-    pub(super) fn cotangents_between(&self, n: usize) -> Vec<Vec<Vec<Var<'g>>>> {
+    /// For each of the `n` steps after the current one, what joins the cotangents of φ and the state before it.
+    pub(super) fn cotangents_between(&self, n: usize) -> Vec<Vec<Var<'g>>> {
         let moving = self.structure.moving();
-        let one = |after, m| {
-            let inputs = self.inputs(&moving, |i| Bind::Between(after, m * moving.len() + i));
-            inputs.values().to_vec()
-        };
-        let orders = self.structure.orders();
-        (1..=n).map(|after| (0..orders).map(|m| one(after, m)).collect()).collect()
+        let one = |after| self.inputs(&moving, |i| Bind::Between(after, i)).values().to_vec();
+        (1..=n).map(one).collect()
     }
 
     /// Gradients of the `n` steps after the current one as inputs.

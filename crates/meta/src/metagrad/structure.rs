@@ -1,8 +1,7 @@
 //! What both strategies share: which parameters move, which are learned, and their shapes.
 
-use innerloop_engine::{Dtype, Graph, Params, Shape, Tensor, Workspace};
+use innerloop_engine::{Dtype, Graph, Params, Shape, Tensor};
 
-use super::buffers::read_all;
 use super::path::Path;
 use super::scope::Scope;
 use super::{Derivatives, Losses, Setup, TaskResult};
@@ -169,15 +168,15 @@ impl Structure {
 
     pub(super) fn derivatives(&self) -> Derivatives {
         let paths = || std::iter::once(self.path).chain(self.companion);
-        let back = paths().map(|path| path.backward(self.kind).count()).sum::<usize>();
+        let back = paths().flat_map(|path| path.backward(self.kind));
+        let products = back.map(|(_, orders)| orders.products()).sum::<usize>();
         let (differences, hessian_products) = match self.kind {
             MetaGradient::HeldGradients => (0, 0),
-            MetaGradient::Differences { .. } => (2 * back, 0),
-            MetaGradient::Binomial { .. } => (0, back * (self.orders() - 1)),
+            MetaGradient::Differences { .. } => (2 * products, 0),
             MetaGradient::Implicit { iterations, .. } => {
                 (0, iterations + usize::from(!self.fixed.is_empty()))
             }
-            _ => (0, back),
+            _ => (0, products),
         };
         let query = match self.kind {
             MetaGradient::Displacement => 0,
@@ -199,47 +198,9 @@ impl Structure {
         self.adapted.len() + self.state.len()
     }
 
-    /// Reads the state of the backward recursion from outputs that begin with `first`: for each order the cotangents of
-    /// φ and the state, then the totals.
-    pub(super) fn read_orders(
-        &self,
-        workspace: &Workspace,
-        first: usize,
-        cotangent: &mut [Tensor],
-        totals: &mut [Tensor],
-    ) {
-        let (moving, fixed) = (self.moves(), self.fixed.len());
-        for m in 0..self.orders() {
-            let at = first + m * (moving + fixed);
-            read_all(workspace, at, &mut cotangent[m * moving..(m + 1) * moving]);
-            read_all(workspace, at + moving, &mut totals[m * fixed..(m + 1) * fixed]);
-        }
-    }
-
-    /// Reads the starting point of that recursion for every order.
-    pub(super) fn read_start(
-        &self,
-        workspace: &Workspace,
-        first: usize,
-        cotangent: &mut [Tensor],
-        totals: &mut [Tensor],
-    ) {
-        let (moving, fixed) = (self.moves(), self.fixed.len());
-        cotangent.chunks_mut(moving.max(1)).for_each(|all| read_all(workspace, first, all));
-        totals.chunks_mut(fixed.max(1)).for_each(|all| read_all(workspace, first + moving, all));
-    }
-
     /// Inner steps of the longer inner loop.
     pub(super) fn most_steps(&self) -> usize {
         self.companion.map_or(self.steps, |path| path.steps.max(self.steps))
-    }
-
-    /// Number of cotangents that the backward recursion carries: see [`super::backward::Backward::pull`].
-    pub(super) fn orders(&self) -> usize {
-        match self.kind {
-            MetaGradient::Binomial { degree } => degree.min(self.steps) + 1,
-            _ => 1,
-        }
     }
 
     /// Whether query losses before that of the last step count.

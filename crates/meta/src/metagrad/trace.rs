@@ -2,7 +2,7 @@
 
 use innerloop_engine::{Params, Var, grad, grad_params};
 
-use super::backward::Backward;
+use super::backward::{Backward, Cotangents};
 use super::objective::objective;
 use super::path::{Path, Run};
 use super::scope::Scope;
@@ -216,16 +216,16 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             let at = gradient.position(name).expect("what adapts is varied");
             gradient.values_mut()[at] = gradient[name] + x;
         }
-        if kind == MetaGradient::FirstOrder {
-            let of = origin.map_named(|name, _| gradient[name]);
-            let end = self.scope.end(of, base.end().state.clone());
-            gradient = gradient.overlay(&self.algorithm.direction(&end));
-        }
         // φ before the differentiated steps is θ plus a constant.
         for k in self.on_the_way().filter(|&k| k < cut) {
             let varied = self.varied(&base.places[k].phi);
             let early = grad_params(self.loss_on_the_way(base, k), &varied);
             gradient = gradient.zip_map(&early, |&sum, &x| sum + x);
+        }
+        if kind == MetaGradient::FirstOrder {
+            let of = origin.map_named(|name, _| gradient[name]);
+            let end = self.scope.end(of, base.end().state.clone());
+            gradient = gradient.overlay(&self.algorithm.direction(&end));
         }
         self.structure.learned.map_named(|name, _| gradient[name])
     }
@@ -251,25 +251,18 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         let moving = |of: &Trajectory<'g>| of.end().phi.merge(&of.end().state);
         let all = moving(base).merge(&fixed);
         let other = beside.map(moving).unwrap_or_default();
-        let v = grad(objective, &[all.values(), other.values()].concat());
-        let (v, w) = v.split_at(all.len());
-        let orders = self.structure.orders();
-        let mut u = self.back(base, self.on_the_way(), vec![v.to_vec(); orders]);
-        let mut sum = u.pop().expect("there is an order");
+        let mut v = grad(objective, &[all.values(), other.values()].concat());
+        let w = v.split_off(all.len());
+        let totals = v.split_off(all.len() - fixed.len());
+        let mut u = self.back(base, self.on_the_way(), Cotangents { moving: vec![v], totals });
         if let Some(beside) = beside {
             // The totals are carried on.
-            u.push(sum.clone());
-            let start = u.iter().map(|u| [w, &u[w.len()..]].concat()).collect();
-            let last = self.back(beside, 1..1, start).pop().expect("there is an order");
-            let n = base.end().phi.len();
-            sum = sum[..n]
-                .iter()
-                .zip(&last)
-                .map(|(&a, &b)| a + b)
-                .chain(last[n..].iter().copied())
-                .collect();
+            let end = Cotangents { moving: vec![w], totals: u.totals };
+            let other = self.back(beside, 1..1, end);
+            join(&mut u.moving[0], &other.moving[0]);
+            u.totals = other.totals;
         }
-        let all = all.with_values(sum);
+        let all = all.with_values(u.into_values());
         self.structure.learned.map_named(|name, _| all[name])
     }
 
@@ -278,27 +271,23 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         &self,
         of: &Trajectory<'g>,
         on_the_way: std::ops::Range<usize>,
-        mut u: Vec<Vec<Var<'g>>>,
-    ) -> Vec<Vec<Var<'g>>> {
+        mut u: Cotangents<'g>,
+    ) -> Cotangents<'g> {
         let kind = self.structure.kind;
         let fixed = self.scope.fixed(&self.omega);
-        for run in of.path.backward(kind).rev() {
+        for (run, orders) in of.path.backward(kind) {
             let start = of.places[run.first].clone();
             let after = run.first + 1..run.first + run.length;
             let mut between = Vec::new();
             for k in after.clone().filter(|k| on_the_way.contains(k)) {
-                let slope = self.slope_on_the_way(of, k);
-                let (moving, of_fixed) = slope.split_at(slope.len() - fixed.len());
-                between.push(vec![moving.to_vec(); u.len()]);
-                let totals = |u: &mut Vec<Var<'g>>| {
-                    let at = u.len() - of_fixed.len();
-                    u[at..].iter_mut().zip(of_fixed).for_each(|(sum, &x)| *sum = *sum + x);
-                };
-                u.iter_mut().for_each(totals);
+                let (moving, of_fixed) = self.slope_on_the_way(of, k);
+                between.push(moving);
+                join(&mut u.totals, &of_fixed);
             }
             let back = Backward {
                 own: of.gradients.get(after).map_or_else(Vec::new, <[_]>::to_vec),
                 kind,
+                orders,
                 start: start.clone(),
                 fixed: fixed.clone(),
                 loss: &|phi| self.support_loss(of.path, phi, run).value,
@@ -306,10 +295,9 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             };
             u = back.pull(&u, &between);
             if on_the_way.contains(&run.first) {
-                let slope = self.slope_on_the_way(of, run.first);
-                u.iter_mut().for_each(|u| {
-                    u.iter_mut().zip(&slope).for_each(|(sum, &x)| *sum = *sum + x);
-                });
+                let (moving, of_fixed) = self.slope_on_the_way(of, run.first);
+                u.moving.iter_mut().for_each(|u| join(u, &moving));
+                join(&mut u.totals, &of_fixed);
             }
         }
         u
@@ -317,10 +305,12 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
 
     /// The derivatives of the weighted query loss after `k` inner steps with respect to φ and the state there, and to
     /// everything that the inner loop does not move.
-    fn slope_on_the_way(&self, of: &Trajectory<'g>, k: usize) -> Vec<Var<'g>> {
+    fn slope_on_the_way(&self, of: &Trajectory<'g>, k: usize) -> (Vec<Var<'g>>, Vec<Var<'g>>) {
         let Moved { phi, state } = &of.places[k];
         let wrt = phi.merge(state).merge(&self.scope.fixed(&self.omega));
-        grad(self.loss_on_the_way(of, k), wrt.values())
+        let mut moving = grad(self.loss_on_the_way(of, k), wrt.values());
+        let of_fixed = moving.split_off(phi.len() + state.len());
+        (moving, of_fixed)
     }
 
     pub(super) fn displacement(&self, trajectory: &Trajectory<'g>) -> Vars<'g> {
@@ -330,4 +320,9 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             None => theta.full_like(0.0),
         })
     }
+}
+
+/// Adds values one by one.
+fn join<'g>(sum: &mut [Var<'g>], other: &[Var<'g>]) {
+    sum.iter_mut().zip(other).for_each(|(sum, &x)| *sum = *sum + x);
 }

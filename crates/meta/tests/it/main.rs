@@ -2,6 +2,7 @@
 //! between the algorithms, and one conformance suite for all of them.
 
 mod algorithms;
+mod binomial;
 mod closed_forms;
 mod conformance;
 mod diagnostics;

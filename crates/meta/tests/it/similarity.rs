@@ -1,7 +1,10 @@
 //! The gradient-similarity correction against its own definition, first-order MAML and the exact gradient.
 
+use innerloop_engine::check::relative_error;
 use innerloop_engine::{Dtype, Params, Tensor};
-use innerloop_meta::algorithms::{Comparison, Decay, Fomaml, GradientSimilarity, InnerLoop};
+use innerloop_meta::algorithms::{
+    Comparison, Decay, Fomaml, GradientSimilarity, InnerLoop, MamlPlusPlus,
+};
 use innerloop_meta::{Algorithm, MetaState, Setup, TaskResult};
 
 use crate::algorithms::{maml, similarity};
@@ -39,6 +42,15 @@ fn correction(of: &GradientSimilarity, q: &[f64], s: &[f64]) -> Vec<f64> {
     h.iter().map(|h| scale * h).collect()
 }
 
+/// The displacement divided by αK.
+fn mean_inner_gradient(case: &Case, fast: &Params<Tensor>, steps: usize) -> Params<Tensor> {
+    let over = 1.0 / (case.rate * steps as f64);
+    case.theta.zip_map(fast, |theta, phi| {
+        let way = theta.iter().zip(phi.iter()).map(|(theta, phi)| (theta - phi) * over);
+        Tensor::from_f64(theta.shape(), way.collect())
+    })
+}
+
 #[test]
 fn the_correction_descends_the_similarity_loss() {
     let case = mlp(6, 4);
@@ -47,13 +59,7 @@ fn the_correction_descends_the_similarity_loss() {
     let base = || similarity(inner());
     for strategy in STRATEGIES {
         let first = case.run(&Fomaml { inner: inner() }, by(strategy, steps));
-        let q = &first.gradient;
-        // The mean inner gradient is the displacement divided by αK.
-        let s = q.map_named(|name, g| {
-            let way = case.theta[name].iter().zip(first.fast[name].iter());
-            let over = 1.0 / (case.rate * steps as f64);
-            Tensor::from_f64(g.shape(), way.map(|(theta, phi)| (theta - phi) * over).collect())
-        });
+        let (q, s) = (&first.gradient, mean_inner_gradient(&case, &first.fast, steps));
         for algorithm in [
             base(),
             GradientSimilarity { cosine: 0.0, l2: 2.0, ..base() },
@@ -94,6 +100,59 @@ fn the_correction_descends_the_similarity_loss() {
             let all = got.iter().zip(q.iter()).zip(&want);
             let off: Vec<f64> = all.map(|((got, q), want)| got - q - want).collect();
             assert!(length(&off) <= 1e-6 * length(&want), "{layer}: {}", length(&off));
+        }
+    }
+}
+
+/// With a multi-step loss the weighted sum of the query gradients of all steps is corrected, and not only its last term.
+#[test]
+fn the_correction_is_of_the_whole_query_gradient() {
+    let (case, steps) = (mlp(6, 4), 3);
+    let inner = || InnerLoop::new(case.rate);
+    let base = || GradientSimilarity { l2: 0.3, strength: 0.4, ..similarity(inner()) };
+    let algorithm = MamlPlusPlus::new(Box::new(base()), 0.4, 0.0);
+    for strategy in STRATEGIES {
+        let first: Vec<TaskResult> =
+            (1..=steps).map(|k| case.run(&Fomaml { inner: inner() }, by(strategy, k))).collect();
+        let s = flat(&mean_inner_gradient(&case, &first[steps - 1].fast, steps));
+        for done in [0.0, 0.1, 0.3] {
+            let mut q = vec![0.0; s.len()];
+            let weights = algorithm.loss_weights(steps, done).expect("several steps");
+            for (weight, result) in weights.iter().zip(&first) {
+                let part = flat(&result.gradient);
+                q.iter_mut().zip(part.iter()).for_each(|(q, x)| *q += weight * x);
+            }
+            let mut meta = case.meta(&algorithm, steps);
+            meta.schedule(&algorithm, done);
+            let got = run(&case.learner(&algorithm, by(strategy, steps)), &meta, &case.task(0));
+            let want = correction(&base(), &q, s.as_f64());
+            let off: Vec<f64> = flat(&got.gradient)
+                .iter()
+                .zip(q.iter().zip(&want))
+                .map(|(got, (q, want))| got - q - want)
+                .collect();
+            assert!(length(&off) <= 1e-7 * length(&want), "{done}: {}", length(&off));
+        }
+    }
+}
+
+/// With all weight on the last step the multi-step loss is the loss of that step.
+#[test]
+fn only_the_last_loss_is_the_plain_method_to_the_bit() {
+    for case in [mlp(6, 4), normalised(3)] {
+        let inner = || InnerLoop::new(case.rate);
+        let algorithm = MamlPlusPlus::new(Box::new(similarity(inner())), 0.4, 0.0);
+        for strategy in STRATEGIES {
+            let setup = by(strategy, 3);
+            let at = |done| {
+                let mut meta = case.meta(&algorithm, 3);
+                meta.schedule(&algorithm, done);
+                run(&case.learner(&algorithm, setup), &meta, &case.task(0))
+            };
+            let want = case.run(&similarity(inner()), setup);
+            assert_results("the last loss alone", &at(0.4), &want, 0.0);
+            let early = at(0.0).gradient;
+            assert!(relative_error(&flat(&early), &flat(&want.gradient)) >= 1e-2, "it matters");
         }
     }
 }
