@@ -15,6 +15,17 @@
 //! paper with λ = 0. `P = W₂ ReLU(W₁ z + b₁) + b₂`, applied to the reference's outputs `z`, keeps target and reference
 //! from agreeing trivially.
 //!
+//! On Reptile, which has no query set and is no baseline of the paper, this is our definition:
+//!
+//! G = (θ − φ_K) + λ ∇_φᵗ D(φᵗ, φʳ)      D the distance of the parameters; φ_K is φʳ, or φᵗ
+//!   = (θ − φ_K) + (2λ/√n) (φᵗ − φʳ)
+//!
+//! The target counts as θ plus a constant, as in first-order MAML. An outer step goes a share of the way G, a
+//! displacement: λ = √n/2 adds all of `φᵗ − φʳ`, and the λ that suit query losses add next to nothing. The inner loop
+//! takes plain gradient steps: Adam's are not in proportion to the gradient, so that fewer and longer ones end elsewhere
+//! even on a straight path, and its state is passed on. SHOT_p is left out, because without its displacement a share of
+//! the way has no meaning.
+//!
 //! Departures: in the paper a target of one step re-uses the first gradient of the reference; here it is recomputed
 //! where steps run one by one, and shared where the whole is one graph. In SHOT_p the weights of P stay as they were
 //! drawn; in the code the reference's inner loop goes through P and moves them. The problem decides whether the two
@@ -141,19 +152,29 @@ impl Shot {
                 let off = target.output - held;
                 (off * off).mean()
             }
-            Distance::Parameters => {
-                let pairs = target.phi.values().iter().zip(reference.phi.values());
-                let squares = pairs.map(|(t, r)| {
-                    let off = *t - r.stop_gradient();
-                    off.dot(off)
-                });
-                let n: usize =
-                    target.phi.values().iter().map(|x| x.shape().iter().product::<usize>()).sum();
-                let sum = squares.reduce(|a, b| a + b).unwrap_or(target.loss.full_like(0.0));
-                sum * (1.0 / (n.max(1) as f64).sqrt())
-            }
+            Distance::Parameters => of_parameters(&target.phi, &reference.phi)
+                .unwrap_or_else(|| target.loss.full_like(0.0)),
         }
     }
+
+    /// Target and reference, in this order.
+    fn roles<T>(&self, base: T, companion: T) -> (T, T) {
+        match self.role {
+            Role::Reference => (companion, base),
+            Role::Target => (base, companion),
+        }
+    }
+}
+
+/// `‖φᵗ − φʳ‖² / √n`, or nothing if no parameter adapts.
+fn of_parameters<'g>(target: &Vars<'g>, reference: &Vars<'g>) -> Option<Var<'g>> {
+    let pairs = target.values().iter().zip(reference.values());
+    let squares = pairs.map(|(t, r)| {
+        let off = *t - r.stop_gradient();
+        off.dot(off)
+    });
+    let n: usize = target.values().iter().map(|x| volume(&x.shape())).sum();
+    squares.reduce(|a, b| a + b).map(|sum| sum * (1.0 / (n as f64).sqrt()))
 }
 
 impl Algorithm for Shot {
@@ -172,16 +193,21 @@ impl Algorithm for Shot {
     }
 
     fn objective<'g>(&self, base: &Outcome<'g>, companion: &Outcome<'g>) -> Var<'g> {
-        let (target, reference) = match self.role {
-            Role::Reference => (companion, base),
-            Role::Target => (base, companion),
-        };
+        let (target, reference) = self.roles(base, companion);
         let plainly = |outcome: &Outcome<'g>| outcome.output;
         let ordinary = base.loss + self.apart(target, reference, plainly) * self.weight;
         match base.scheduled.get(PRETRAINING) {
             Some(&on) => self.apart(target, reference, projected) * on + ordinary * (1.0 - on),
             None => ordinary,
         }
+    }
+
+    fn penalty<'g>(&self, base: &Vars<'g>, companion: &Vars<'g>) -> Option<Var<'g>> {
+        if self.distance != Distance::Parameters || self.pretraining.is_some() {
+            return None;
+        }
+        let (target, reference) = self.roles(base, companion);
+        of_parameters(target, reference).map(|distance| distance * self.weight)
     }
 
     fn scheduled(&self, done: f64) -> Params<Tensor> {
