@@ -1,6 +1,6 @@
-"""What the PyTorch and the JAX rival share: options, the second process, the clock, the memory.
+"""Shared by the PyTorch and the JAX rival: options, the second process, timing, memory.
 
-With `--processes 2` another process takes half of the tasks, pinned to its own core. Weights and
+With `--processes 2` a second process takes half of the tasks; each process is pinned to its own core. Weights and
 gradients are in one file-backed shared memory; the first process adds the gradients and steps Adam.
 """
 
@@ -23,13 +23,13 @@ from safetensors.numpy import save_file
 
 from workloads import WORKLOADS, Problem, make_problem, read_case
 
-COUNTERS = 64  # bytes of a process's arrival counter: one cache line each
+COUNTERS = 64  # bytes per process for its arrival counter: a cache line
 REPORT = 24
 FUSED_BATCHES = 50
 
 
 class Peer(Protocol):
-    """A rival in one process. `batch` counts up; the data is used in rotation."""
+    """A rival in one process. `batch` counts up; batches of data are used in turn."""
 
     iterations_per_step: int
     query_loss: float
@@ -38,17 +38,17 @@ class Peer(Protocol):
         """Writes this process's part of the meta-gradient into its row of the team."""
 
     def gradients_in_order(self) -> None:
-        """Reorders that row as in the file format."""
+        """Reorders that row to match the file format."""
 
     def update(self) -> None:
         """Adds the rows and steps Adam (first process only)."""
 
     def step(self, batch: int) -> None:
-        """Whole meta-iterations, when there is one process."""
+        """Whole meta-iterations, if there is only one process."""
 
 
 class Team:
-    """The processes of a run: shared weights, a row of gradients each, and a barrier."""
+    """The processes of a run: shared weights, a row of gradients per process, and a barrier."""
 
     def __init__(self, rank: int, processes: int, size: int, dtype: type, path: str | None):
         self.rank, self.processes = rank, processes
@@ -60,7 +60,7 @@ class Team:
             memory = np.zeros(total, np.uint8)
         at = processes * COUNTERS
         self.counters = memory[:at].view(np.int64).reshape(processes, -1)[:, 0]
-        # Of each process: KiB after the imports, peak KiB, its part of the query loss.
+        # Per process: KiB after the imports, peak KiB, its part of the query loss.
         self.reports = memory[at : at + processes * REPORT].view(np.float64).reshape(processes, -1)
         at += processes * REPORT
         self.params = memory[at : at + bytes_each].view(dtype)
@@ -73,7 +73,7 @@ class Team:
         return processes * (COUNTERS + REPORT) + (processes + 1) * size * np.dtype(dtype).itemsize
 
     def arrive(self) -> None:
-        """Waits for all. Spins, as a wake-up would cost more than a meta-iteration of W1; x86 memory order."""
+        """A barrier. Spins, as a wake-up would cost more than a meta-iteration of W1; relies on x86 memory order."""
         if self.processes == 1:
             return
         self.counters[self.rank] += 1
@@ -89,7 +89,7 @@ class Team:
 
 
 def memory_kib(field: str) -> int:
-    # Not getrusage: its maximum is inherited from the process that started this one.
+    # Not getrusage, whose maximum is inherited from the parent process.
     return int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0])
 
 
@@ -128,13 +128,13 @@ def load(options: argparse.Namespace) -> Problem:
         return read_case(options.case, options.algorithm or "maml", options.rank, options.processes)
     workload = WORKLOADS[options.workload]
     workload = replace(workload, tasks=options.tasks or workload.tasks, algorithm=options.algorithm or workload.algorithm)
-    # Small data changes from one iteration to the next; with images this would only add memory.
+    # Small data sets change from one iteration to the next; with images this would only take memory.
     batches = FUSED_BATCHES if workload.net == "mlp" and options.time else 1
     return make_problem(workload, options.rank, options.processes, batches)
 
 
 def pin(rank: int, threads: int) -> None:
-    """Must come before a framework makes its thread pool, which JAX sizes by this."""
+    """Must run before a framework creates its thread pool, which JAX sizes by the affinity."""
     cores = sorted(os.sched_getaffinity(0))
     mine = cores[rank * threads : (rank + 1) * threads]
     if len(mine) < threads:

@@ -1,7 +1,7 @@
-"""Meta-learning in JAX at its best on a CPU: a rival that innerloop is timed against.
+"""JAX's fastest meta-learning on a CPU: a rival that innerloop is timed against.
 
 One jitted function per meta-iteration: tasks by lax.scan (or vmap), convolutions as matrix products of
-concatenated slices, Adam by optax. lax.conv is not used: on a CPU it is many times slower inside scan or vmap.
+concatenated slices, Adam from optax. lax.conv is not used: on a CPU it is many times slower inside scan or vmap.
 
     python jax_peer.py --time --workload W2-1 --processes 2
     python jax_peer.py --time --workload W1-1 --vmap --fuse 50
@@ -35,7 +35,7 @@ def mlp(params: Params, x: Array) -> Array:
 
 
 def conv3x3(x: Array, weight: Array) -> Array:
-    """im2col: NHWC images, a pixel's nine neighbours side by side, times the filters as a matrix."""
+    """im2col on NHWC images: the 3x3 neighbourhood of each pixel as a row, times the filters as a matrix."""
     _, h, w, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     patches = jnp.concatenate([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=-1)
@@ -60,7 +60,7 @@ def conv4(params: Params, x: Array, pool_first: bool = False) -> Array:
     for block in range(1, 5):
         x = conv3x3(x, params[f"conv{block}.weight"]) + params[f"conv{block}.bias"]
         x = batch_norm(x, params[f"bn{block}.weight"], params[f"bn{block}.bias"])
-        # ReLU is monotone, so it commutes with max-pooling and then has a quarter of the work.
+        # ReLU is monotone, so it commutes with max-pooling; after it, it has a quarter of the work.
         x = jax.nn.relu(max_pool(x)) if pool_first else max_pool(jax.nn.relu(x))
     x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
     return x @ params["head.weight"].T + params["head.bias"]
@@ -206,8 +206,8 @@ class JaxPeer:
 
 
 def add_options(cli: argparse.ArgumentParser) -> None:
-    cli.add_argument("--vmap", action="store_true", help="all tasks at once instead of one after the other")
-    cli.add_argument("--fuse", type=int, default=1, metavar="N", help="meta-iterations in one call (one process)")
+    cli.add_argument("--vmap", action="store_true", help="all tasks at once instead of one after another")
+    cli.add_argument("--fuse", type=int, default=1, metavar="N", help="meta-iterations per call (one process only)")
     cli.add_argument("--inner", choices=["unrolled", "scan"], default="unrolled", help="the loop over inner steps")
     cli.add_argument("--pool-first", action="store_true", help="pool before ReLU (Conv4)")
     cli.add_argument("--remat", action="store_true", help="recompute each inner step to save memory")

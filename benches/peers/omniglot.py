@@ -1,14 +1,14 @@
-"""Omniglot 5-way 1-shot in PyTorch with the recipe of innerloop's presets: minutes to an accuracy.
+"""Omniglot 5-way 1-shot in PyTorch with the recipe of innerloop's presets, to time training to an accuracy.
 
-MAML or Meta-SGD, Conv4-64, one inner step, 8 tasks per meta-iteration with 2 queries per class, Adam 2e-3 with a
-cosine, Vinyals' split, training characters in four rotations; two one-thread processes with half of the tasks
-each, channels-last, pooling before ReLU, batch norm with hand-written derivatives (the fastest form that
-race.py finds). Tested on 600 tasks with 15 queries per class after 3 inner steps, as `innerloop evaluate` does.
+MAML or Meta-SGD, Conv4-64, one inner step, 8 tasks per meta-iteration with 2 queries per class, Adam at 2e-3 with a
+cosine schedule, Vinyals' split, training characters in four rotations; two one-thread processes with half of the tasks
+each, channels-last, pooling before ReLU, batch norm with hand-written derivatives (the fastest variant that race.py
+finds). Tested on 600 tasks with 15 queries per class after 3 inner steps, as `innerloop evaluate` does.
 
     LD_PRELOAD=libtcmalloc_minimal.so.4 python omniglot.py DATA --algorithm meta_sgd --iterations 10000
 
-DATA is the folder with `omniglot/images_{background,evaluation}.zip` and `omniglot/splits/vinyals/`.
-`--stop N` ends training after N iterations, to time a single iteration.
+DATA is the folder that contains `omniglot/images_{background,evaluation}.zip` and `omniglot/splits/vinyals/`.
+`--stop N` ends training after N iterations, which is enough to time an iteration.
 """
 
 import argparse
@@ -37,7 +37,7 @@ RATES = {"maml": 0.4, "meta_sgd": 0.1}
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
-    """Images of each split, [characters, 20, 28, 28], ink 1 on 0."""
+    """Images of each split, [characters, 20, 28, 28], with white ink (255) on black."""
     characters: dict[str, list[np.ndarray]] = {}
     for part in ("background", "evaluation"):
         with zipfile.ZipFile(folder / f"images_{part}.zip") as archive:
@@ -113,7 +113,7 @@ def evaluate(params: Params, rates: Params | float, images: np.ndarray) -> tuple
 
 def work(rank: int, options: argparse.Namespace, params: Params, rates: Params | float, rows: list[list[Tensor]],
          barrier, images: np.ndarray) -> float:
-    """This process's part of training; the first one steps Adam. Seconds of training."""
+    """This process's part of training; the first one steps Adam. Returns the seconds it took."""
     torch.set_num_threads(1)
     wrt = [*params.values(), *(rates.values() if isinstance(rates, dict) else ())]
     for tensor in wrt:

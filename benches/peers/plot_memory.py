@@ -1,4 +1,4 @@
-"""Draws peak memory against inner steps from the JSON lines of `race.py --memory --out FILE`.
+"""Plots peak memory against inner steps from the JSON lines of `race.py --memory --out FILE`.
 
     python plot_memory.py memory.jsonl ../../docs/memory.svg
 """
@@ -13,7 +13,7 @@ COLOURS = ("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#a16207", "#be123c")
 
 
 def series(path: Path) -> dict[str, dict[int, float]]:
-    """MiB by inner steps, for each program; without what imports alone occupy."""
+    """MiB by inner steps for each program, without what imports alone occupy."""
     lines: dict[str, dict[int, float]] = {}
     for text in path.read_text().splitlines():
         record = json.loads(text)

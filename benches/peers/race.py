@@ -1,12 +1,12 @@
 """Races innerloop against PyTorch and JAX: whole processes in turn, A B A B ..., in one run.
 
 For each workload the rivals' variants are screened with a few repetitions, the fastest is checked in
-float64 (its meta-gradient, innerloop's and that of docs/verify/make_case.py must agree), and then it and
-innerloop alternate. A ratio is the rival's median by innerloop's of the same round: above 1, innerloop is faster.
+float64 (its meta-gradient, innerloop's and that of docs/verify/make_case.py must agree), and then it and innerloop
+alternate. A ratio is the rival's median divided by innerloop's in the same round: above 1, innerloop is faster.
 
     python race.py --innerloop ../../target/release/innerloop --out race.jsonl
     python race.py --screen W2-1 W4-1shot           # only the rivals
-    python race.py --memory                         # peak memory by inner steps
+    python race.py --memory                         # peak memory against inner steps
 """
 
 import argparse
@@ -34,7 +34,7 @@ MAKE_CASE = HERE.parent.parent / "docs" / "verify" / "make_case.py"
 TOLERANCE = 1e-11  # of float64 gradients, as in docs/verify.md
 TIMEOUT = 1200
 QUIET = 0.15  # cores; a screening with more foreign load than this is repeated
-LONG = 20  # inner steps from which JAX scans them: unrolled, they compile for minutes
+LONG = 20  # inner steps from which JAX scans them: unrolled, they take minutes to compile
 
 Result = dict[str, object]
 
@@ -94,14 +94,14 @@ def call(command: list[str], env: dict[str, str] | None = None) -> str:
 
 
 def busy_seconds() -> float:
-    """Core-seconds that the machine has worked, including steal, minus those of our finished children."""
+    """Core-seconds that the machine has been busy, including steal, minus those of our finished children."""
     fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     own = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK") - own.ru_utime - own.ru_stime
 
 
 def timed_json(command: list[str], env: dict[str, str] | None = None) -> Result:
-    """The JSON line of a process, and how many cores others used in the meantime (`foreign`): noise."""
+    """The JSON line of a process, and how many cores other programs used meanwhile (`foreign`): noise."""
     start, busy = time.perf_counter(), busy_seconds()
     result = json.loads(call(command, env).splitlines()[-1])
     return result | {"foreign": round((busy_seconds() - busy) / (time.perf_counter() - start), 2)}
@@ -132,7 +132,7 @@ def mib(result: Result) -> str:
 
 
 def screen(workload: Workload, repetitions: int, record: Callable[[Result], None]) -> Variant:
-    """The variant with the smallest minimum: with so few repetitions on a busy machine, nothing else is informative."""
+    """The variant with the smallest minimum, the only informative statistic of so few repetitions on a busy machine."""
     fastest: dict[Variant, float] = {}
 
     def measure(variant: Variant) -> float:
@@ -150,7 +150,7 @@ def screen(workload: Workload, repetitions: int, record: Callable[[Result], None
 
     disturbed = [variant for variant in variants(workload) if measure(variant) > QUIET]
     for variant in disturbed:
-        measure(variant)  # once more, whatever comes out
+        measure(variant)  # once more, however noisy
     if not fastest:
         raise SystemExit(f"{workload.name}: no rival works")
     return min(fastest, key=lambda v: fastest[v])
@@ -163,7 +163,7 @@ def difference(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> f
 
 
 def innerloop_name(name: str) -> str:
-    """Of a Conv4's parameter, such as `features.0.norm.weight` for `bn1.weight`."""
+    """innerloop's name of a Conv4 parameter, such as `features.0.norm.weight` for `bn1.weight`."""
     layer, part = name.split(".")
     if layer == "head":
         return name
@@ -171,7 +171,7 @@ def innerloop_name(name: str) -> str:
 
 
 def metagrad(binary: Path, workload: Workload, case: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
-    """innerloop's mean over the tasks of a case, for the algorithms that `innerloop verify` does not know."""
+    """innerloop's mean gradient over a case's tasks, for the algorithms that `innerloop verify` does not cover."""
     config, weights, episode, out = (folder / name for name in ("config.toml", "theirs", "episode", "ours"))
     config.write_text(f'''
         [tasks]
@@ -201,7 +201,7 @@ def metagrad(binary: Path, workload: Workload, case: dict[str, np.ndarray], fold
 
 
 def check(workload: Workload, variant: Variant, binary: Path | None) -> Result:
-    """Float64 differences of both sides from a third program, on the first two tasks."""
+    """Float64 differences of both sides from a third program, on two tasks."""
     with tempfile.TemporaryDirectory() as folder:
         case, answer = Path(folder) / "case.safetensors", Path(folder) / "answer.safetensors"
         parts = write_parts(workload, 2, Path(folder) / "weights.safetensors", Path(folder) / "data.safetensors")
@@ -209,7 +209,7 @@ def check(workload: Workload, variant: Variant, binary: Path | None) -> Result:
         arguments = ("--case", str(case), "--algorithm", workload.algorithm, "--dtype", "f64", "--grads", str(answer))
         expected = load_file(case)
         exact = workload.algorithm == "maml"
-        if not exact:  # a case file holds the exact gradient only
+        if not exact:  # a case file holds only the exact gradient
             call(rival_command(Variant("torch_peer.py", ""), *arguments))
             expected = load_file(answer)
         call(rival_command(variant, *arguments))
@@ -254,7 +254,7 @@ def report(summaries: list[Result]) -> None:
 
 
 def memory(options: argparse.Namespace, record: Callable[[Result], None]) -> None:
-    """Peak MiB (without the imports in brackets) and ms by inner steps: one process, two threads."""
+    """Peak MiB (in brackets without the imports) and ms by inner steps: one process with two threads."""
     workloads = [w for name, w in WORKLOADS.items() if name in options.workloads]
     print("| | " + " | ".join(f"{w.steps} steps" for w in workloads) + " |\n|---" + "|---" * len(workloads) + "|")
     for variant in [*MEMORY, *([] if options.screen else [None])]:

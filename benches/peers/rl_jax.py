@@ -1,8 +1,8 @@
-"""JAX on 2D navigation: the work of `innerloop train nav2d-plain` (W8) and `nav2d-maml`, timed.
+"""JAX on 2D navigation: times the work of `innerloop train nav2d-plain` (W8) and `nav2d-maml`.
 
-One jitted function an iteration: rollouts by `lax.scan`, tasks by `vmap`, the exact meta-gradient through the inner
-step; then Adam (`--outer plain`) or TRPO with conjugate gradients on forward-over-reverse products with the
-divergence's Hessian (`--outer trpo`; the line search runs outside, as it stops early).
+One jitted function per iteration: rollouts by `lax.scan`, tasks by `vmap`, the exact meta-gradient through the inner
+step; then Adam (`--outer plain`) or TRPO (`--outer trpo`) with conjugate gradients on forward-over-reverse products
+with the KL divergence's Hessian. The line search runs outside the jitted function, because it stops early.
 
     python rl_jax.py --tasks 20 --outer plain
 """
@@ -82,7 +82,7 @@ def adapt(theta: Params, batch: dict[str, jax.Array]) -> Params:
 
 
 def objectives(theta: Params, support: dict, query: dict) -> tuple[jax.Array, jax.Array]:
-    """Surrogate loss and mean divergence of the adapted policies."""
+    """Surrogate loss and mean KL divergence of the adapted policies."""
 
     def one(support: dict, query: dict) -> tuple[jax.Array, jax.Array]:
         phi = adapt(theta, support)

@@ -1,8 +1,8 @@
-"""PyTorch on 2D navigation: the work of `innerloop train nav2d-plain` (W8) and `nav2d-maml`, timed.
+"""PyTorch on 2D navigation: times the work of `innerloop train nav2d-plain` (W8) and `nav2d-maml`.
 
-All tasks of the meta-batch go together as batched products. An iteration samples, adapts, samples again, and takes
-the exact meta-gradient through the inner step; then Adam (`--outer plain`) or TRPO with conjugate gradients on
-exact products with the divergence's Hessian (`--outer trpo`).
+All tasks of the meta-batch run together in batched products. An iteration samples, adapts, samples again, and takes
+the exact meta-gradient through the inner step; then Adam (`--outer plain`) or TRPO (`--outer trpo`) with conjugate
+gradients on exact products with the KL divergence's Hessian.
 
     python rl_torch.py --tasks 20 --threads 2 --outer plain
 """
@@ -25,7 +25,7 @@ def initial() -> list[torch.Tensor]:
 
 
 def distribution(params: list[torch.Tensor], states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean `[tasks, n, 2]` and log deviation `[tasks, 1, 2]`; parameters have a leading task axis."""
+    """Mean `[tasks, n, 2]` and log standard deviation `[tasks, 1, 2]`; parameters have a leading task axis."""
     w1, b1, w2, b2, w3, b3, log_std = params
     h = torch.relu(torch.baddbmm(b1.unsqueeze(1), states, w1))
     h = torch.relu(torch.baddbmm(b2.unsqueeze(1), h, w2))
@@ -62,7 +62,7 @@ def sample(params: list[torch.Tensor], goals: torch.Tensor) -> dict[str, torch.T
 
 
 def advantages(states: torch.Tensor, rewards: torch.Tensor, alive: torch.Tensor) -> torch.Tensor:
-    """Return minus a linear baseline, standardised in each task."""
+    """Return minus a linear baseline, standardised within each task."""
     returns = torch.zeros_like(rewards)
     total = torch.zeros_like(rewards[:, :, 0])
     for t in reversed(range(HORIZON)):
@@ -89,7 +89,7 @@ def adapt(theta: list[torch.Tensor], batch: dict[str, torch.Tensor], create_grap
 
 
 def objective(phi: list[torch.Tensor], batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Surrogate loss and mean divergence, averaged over tasks."""
+    """Surrogate loss and mean KL divergence, averaged over tasks."""
     mean, log_std = distribution(phi, batch["states"])
     old = (batch["mean"], batch["log_std"])
     ratio = (log_density((mean, log_std), batch["actions"]) - log_density(old, batch["actions"])).exp()

@@ -1,8 +1,8 @@
-"""Meta-learning in PyTorch at its best on a CPU: a rival that innerloop is timed against.
+"""PyTorch's fastest meta-learning on a CPU: a rival that innerloop is timed against.
 
-One meta-iteration adapts every task, differentiates through the adaptation and steps Adam, with the
-data in memory. glibc's malloc gives large blocks back to the system and faults them in again, so
-for PyTorch's best figures preload tcmalloc (race.py does):
+One meta-iteration adapts every task, differentiates through the adaptation and steps Adam, with the data in memory.
+glibc's malloc returns large blocks to the system and then faults them in again, so PyTorch is fastest with tcmalloc
+preloaded (race.py does this):
 
     LD_PRELOAD=libtcmalloc_minimal.so.4 python torch_peer.py --time --workload W2-1 --processes 2
 """
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes beside the measured one
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes besides the measured one
 
 import numpy as np
 import torch
@@ -45,8 +45,8 @@ def column_sums(x: Tensor) -> Tensor:
 class Norm(torch.autograd.Function):
     """Batch norm of [images * pixels, channels], for channels-last images.
 
-    PyTorch composes the derivative of its batch norm's backward from many passes, and sums over
-    channels-last pixels slowly. Here both derivatives are a few passes with sums by matrix-vector products.
+    PyTorch composes the second derivative of its batch norm from many passes, and its sums over channels-last pixels
+    are slow. Here both derivatives take a few passes, with sums as matrix-vector products.
     """
 
     @staticmethod
@@ -61,7 +61,7 @@ class Norm(torch.autograd.Function):
 
 
 class NormBackward(torch.autograd.Function):
-    """With n the normalised x and P(g) = g - mean(g) - n mean(g n): scale rstd P(g), sum(g n), sum(g)."""
+    """Gradients scale rstd P(g), sum(g n) and sum(g), with n the normalised x and P(g) = g - mean(g) - n mean(g n)."""
 
     @staticmethod
     def forward(ctx, g: Tensor, x: Tensor, scale: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,10 +80,10 @@ class NormBackward(torch.autograd.Function):
         product = v * x
         sum_vn = rstd * (column_sums(product) - mean * sum_v)
         inner = column_sums(torch.mul(v, g, out=product)) - (sum_v * sum_g + sum_vn * sum_gn) / m  # v . P(g)
-        # By g: a P(v) + v_scale n + v_shift, with n = rstd (x - mean).
+        # With respect to g: a P(v) + v_scale n + v_shift, with n = rstd (x - mean).
         n_by_g = v_scale - a * sum_vn / m
         by_g = combine((a, v), (n_by_g * rstd, x), v_shift - a * sum_v / m - n_by_g * rstd * mean)
-        # By n: h = c_v v + c_g g; by x: rstd P(h), and through rstd.
+        # With respect to n: h = c_v v + c_g g; to x: rstd P(h), and the part through rstd.
         c_v, c_g = -a * sum_gn / m, v_scale - a * sum_vn / m
         c_n = -rstd * (c_v * sum_vn + c_g * sum_gn) / m - scale * inner * rstd * rstd / m
         constant = -rstd * (c_v * sum_v + c_g * sum_g) / m - c_n * rstd * mean
@@ -92,7 +92,7 @@ class NormBackward(torch.autograd.Function):
 
 
 def combine(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor], constant: Tensor) -> Tensor:
-    """Channels' factors times x, twice, and their constants."""
+    """Two tensors, each times a factor per channel, plus a constant per channel."""
     return torch.addcmul(constant, one[0], one[1]).addcmul_(two[0], two[1])
 
 
@@ -110,7 +110,7 @@ def conv4(params: Params, x: Tensor, pool_first: bool = False, norm: Callable[..
     for block in range(1, 5):
         x = F.conv2d(x, params[f"conv{block}.weight"], params[f"conv{block}.bias"], padding=1)
         x = norm(x, params[f"bn{block}.weight"], params[f"bn{block}.bias"])
-        # ReLU is monotone, so it commutes with max-pooling and then has a quarter of the work.
+        # ReLU is monotone, so it commutes with max-pooling; after it, it has a quarter of the work.
         x = F.relu(F.max_pool2d(x, 2)) if pool_first else F.max_pool2d(F.relu(x), 2)
     return F.linear(x.flatten(1), params["head.weight"], params["head.bias"])
 
@@ -170,10 +170,10 @@ def reptile(net: Net, loss: Loss, workload: Workload, params: Params, task: Task
 
 
 def loop_meta_grad(solve: Callable[[Params, Task], Solved]) -> Callable[[Params, Task, list[Tensor]], Tensor]:
-    """Task by task, each freed before the next: the fastest eager form for convolutions.
+    """Task by task, freeing each before the next: the fastest eager form for convolutions.
 
-    Not vmap: with F.batch_norm its second-order gradient is wrong (PyTorch 2.15.0), and with a
-    batch norm written by hand it is slower than this loop.
+    Not vmap: with F.batch_norm its second-order gradient is wrong (PyTorch 2.15.0), and with a hand-written batch norm
+    it is slower than this loop.
     """
 
     def meta_grad(params: Params, tasks: Task, totals: list[Tensor]) -> Tensor:
@@ -190,7 +190,7 @@ def loop_meta_grad(solve: Callable[[Params, Task], Solved]) -> Callable[[Params,
 
 def vmap_meta_grad(net: Net, loss: Loss, workload: Workload,
                    compiled: bool) -> Callable[[Params, Task, list[Tensor]], Tensor]:
-    """All tasks at once: the fastest form where a task is so small that dispatch dominates."""
+    """All tasks at once: the fastest form for tasks so small that dispatch dominates."""
 
     def support_loss(params: Params, x: Tensor, y: Tensor) -> Tensor:
         return loss(net(params, x), y)
@@ -247,7 +247,7 @@ class TorchPeer:
         self.query_loss = 0.0
 
     def views(self, vector: Tensor) -> Params:
-        """The parameters in a vector; channels-last keeps a filter's channels together."""
+        """Views of the parameters in a vector; channels-last keeps a filter's channels together."""
         result, at = {}, 0
         for name, shape in self.workload.shapes.items():
             size = int(np.prod(shape))
@@ -264,7 +264,7 @@ class TorchPeer:
         for name in DATA:
             a = torch.from_numpy(batch[name])
             a = a.to(dtype) if a.is_floating_point() else a
-            # A task's images have the four axes that the layout refers to, not the batch of tasks.
+            # The layout refers to the four axes of a task's images, not to the batch of tasks.
             tensors.append(a.movedim(2, -1).contiguous().movedim(-1, 2) if self.channels_last and a.ndim == 5 else a)
         return tuple(tensors)
 
@@ -274,7 +274,7 @@ class TorchPeer:
         self.query_loss = value.detach() / self.workload.tasks
 
     def gradients_in_order(self) -> None:
-        """Filters back in the order of the file format."""
+        """Puts filters back into the order of the file format."""
         for name, total in zip(self.workload.shapes, self.totals):
             if total.ndim == 4 and self.channels_last:
                 total.permute(0, 2, 3, 1).view(-1).copy_(total.contiguous().view(-1))
@@ -291,7 +291,7 @@ class TorchPeer:
 
 def add_options(cli: argparse.ArgumentParser) -> None:
     cli.add_argument("--vmap", action="store_true", help="all tasks at once (MLP)")
-    cli.add_argument("--compile", action="store_true", help="torch.compile of that (MLP)")
+    cli.add_argument("--compile", action="store_true", help="the same with torch.compile (MLP)")
     cli.add_argument("--channels-last", action="store_true", help="image layout (Conv4)")
     cli.add_argument("--pool-first", action="store_true", help="pool before ReLU (Conv4)")
     cli.add_argument("--own-norm", action="store_true", help="batch norm with hand-written derivatives (channels-last)")

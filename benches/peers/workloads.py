@@ -1,7 +1,7 @@
 """The workloads that innerloop and its rivals are timed on, as data: shapes, weights and tasks.
 
-Weights and tasks are random but seeded, one generator per task, so every process and framework can
-make exactly its own share of the same numbers. All numbers are float32 values; a float64 run starts from these.
+Weights and tasks are random but seeded, with one generator per task, so that every process and framework can make
+exactly its own share of the same numbers. All numbers are float32 values; a float64 run starts from them.
 Names, shapes and orders are those of docs/verify.md.
 """
 
@@ -29,8 +29,8 @@ class Workload:
     tasks: int
     steps: int
     lr: float
-    shots: int  # per class; for an MLP in total
-    query: int  # per class; for an MLP in total
+    shots: int  # per class; for an MLP, in total
+    query: int  # per class; for an MLP, in total
     ways: int = 0
     channels: int = 1
     size: int = 28
@@ -95,10 +95,10 @@ def make_params(workload: Workload, seed: int = 0) -> Arrays:
     params: Arrays = {}
     for name, shape in workload.shapes.items():
         if len(shape) > 1:
-            # The spread of nn.Linear's default; He's makes five steps diverge on the sinusoid.
+            # The variance of nn.Linear's default; with He's, five steps diverge on the sinusoids.
             value = rng.standard_normal(shape) / math.sqrt(3 * math.prod(shape[1:]))
         elif name.startswith("bn") and name.endswith("weight"):
-            value = rng.uniform(0.5, 1.5, shape)  # all 1 would hide a mistake in its use
+            value = rng.uniform(0.5, 1.5, shape)  # all 1 would hide mistakes in its use
         else:
             value = 0.1 * rng.standard_normal(shape)
         params[name] = value.astype(np.float32)
@@ -106,7 +106,7 @@ def make_params(workload: Workload, seed: int = 0) -> Arrays:
 
 
 def _make_task(workload: Workload, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """xs, ys, xq, yq: for mse a sine wave, for cross-entropy noisy copies of one pattern per class."""
+    """xs, ys, xq, yq: for mse, a sine wave; for cross-entropy, noisy copies of one pattern per class."""
     if workload.loss == "mse":
         amplitude, phase = rng.uniform(0.1, 5), rng.uniform(0, math.pi)
         for count in (workload.shots, workload.query):
@@ -155,7 +155,7 @@ def read_case(path: Path, algorithm: str = "maml", rank: int = 0, processes: int
 
 
 def write_parts(workload: Workload, tasks: int, weights: Path, data: Path) -> list[str]:
-    """Weights and the first `tasks` tasks as files, and the make_case.py options that make a case of them."""
+    """Writes weights and the first `tasks` tasks; returns the make_case.py options that turn them into a case."""
     problem = make_problem(replace(workload, tasks=tasks))
     save_file(problem.params, weights)
     save_file(problem.batches[0], data)

@@ -1,7 +1,7 @@
 """Write a case file for `innerloop verify`: weights, tasks and their exact MAML meta-gradient.
 
 PyTorch differentiates through the inner loop in float64 and again in float32, both starting from
-the same float32 weights and data. The file form is described in docs/verify.md.
+the same float32 weights and data. The file format is described in docs/verify.md.
 """
 
 import argparse
@@ -30,9 +30,9 @@ class Conv4(nn.Module):
         for block in range(1, 5):
             inputs = channels if block == 1 else filters
             self.add_module(f"conv{block}", nn.Conv2d(inputs, filters, 3, padding=1))
-            # No running statistics: always normalise by the batch that is being fed.
+            # No running statistics: always normalise with the statistics of the current batch.
             bn = nn.BatchNorm2d(filters, eps=BN_EPS, track_running_stats=False)
-            # Scales of 1 and shifts of 0 would hide a mistake in how they are used.
+            # Scales of 1 and shifts of 0 would hide mistakes in how they are used.
             nn.init.uniform_(bn.weight, 0.5, 1.5)
             nn.init.normal_(bn.bias, std=0.1)
             self.add_module(f"bn{block}", bn)
@@ -60,7 +60,7 @@ class Mlp(nn.Module):
 
 def make_data(net: str, loss: str, sizes: list[int], shape: tuple[int, ...], ways: int, shots: int,
               query: int, tasks: int) -> Tensors:
-    """Random tasks: for mse a sine wave each, for cross-entropy noisy copies of `ways` patterns."""
+    """Random tasks: for mse, one sine wave each; for cross-entropy, noisy copies of `ways` patterns."""
     if loss == "mse":
         xs = torch.empty(tasks, shots, *shape).uniform_(-5, 5)
         xq = torch.empty(tasks, query, *shape).uniform_(-5, 5)
@@ -91,7 +91,7 @@ def adapt(model: nn.Module, loss: Loss, params: Tensors, x: Tensor, y: Tensor,
 
 def solve(model: nn.Module, loss: Loss, params: Tensors, data: Tensors, inner_lr: float,
           adaptation_steps: int, dtype: torch.dtype) -> tuple[Tensors, Tensors]:
-    """The results of a case in one precision, and the extra ones that locate a fault."""
+    """The results of a case in one precision, and the extra ones that help to locate a fault."""
     params = {name: p.detach().to(dtype).requires_grad_() for name, p in params.items()}
     data = {name: a.to(dtype) if a.is_floating_point() else a for name, a in data.items()}
     tasks = len(data["xs"])
@@ -134,9 +134,9 @@ def main() -> None:
     cli.add_argument("out", type=Path, help="file to write, NAME.safetensors")
     cli.add_argument("--net", choices=["conv4", "mlp"], default="conv4")
     cli.add_argument("--loss", choices=LOSSES, help="default: cross_entropy for conv4, mse for mlp")
-    cli.add_argument("--ways", type=int, default=5, help="classes; an mlp's are its last size")
-    cli.add_argument("--shots", type=int, default=1, help="support examples per class; for mse in all")
-    cli.add_argument("--query", type=int, default=2, help="query examples per class; for mse in all")
+    cli.add_argument("--ways", type=int, default=5, help="classes; for an mlp, the last size")
+    cli.add_argument("--shots", type=int, default=1, help="support examples per class; for mse, in total")
+    cli.add_argument("--query", type=int, default=2, help="query examples per class; for mse, in total")
     cli.add_argument("--tasks", type=int, default=2)
     cli.add_argument("--steps", type=int, default=1, help="inner SGD steps, at least 1")
     cli.add_argument("--lr", type=float, default=0.1, help="inner learning rate")
@@ -147,7 +147,7 @@ def main() -> None:
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--weights", type=Path, help="take the initial weights from this file")
     cli.add_argument("--data", type=Path, help="take xs, ys, xq, yq from this file")
-    cli.add_argument("--extra", action="store_true", help="write NAME_extra.safetensors, too")
+    cli.add_argument("--extra", action="store_true", help="also write NAME_extra.safetensors")
     args = cli.parse_args()
 
     torch.manual_seed(args.seed)

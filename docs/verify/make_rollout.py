@@ -1,17 +1,17 @@
-"""Rolls out Gymnasium's HalfCheetah-v5 and Ant-v5, for innerloop to replay.
+"""Records rollouts of Gymnasium's HalfCheetah-v5 and Ant-v5, for innerloop to replay.
 
     pip install mujoco==3.17.0 gymnasium==1.4.0 safetensors
     python make_rollout.py golden/
 
-writes half_cheetah.safetensors and ant.safetensors, all in float64, for E episodes of T steps:
+writes half_cheetah.safetensors and ant.safetensors, in float64, with E episodes of T steps:
 
     qpos, qvel     [E, ...]         the state each episode starts in
-    actions        [E, T, ...]      as drawn, some beyond the bounds; clipped before they are taken
+    actions        [E, T, ...]      as drawn, some out of bounds; clipped before each step
     observations   [E, T + 1, ...]
-    rewards        [E, T, 3]        as in Finn et al. 2017, for the targets: backward, forward, a speed of 1.5
-    terminated     [E, T]           1 where the state reached is one; the rollout goes on all the same
+    rewards        [E, T, 3]        as in Finn et al. 2017, for three targets: backward, forward, a speed of 1.5
+    terminated     [E, T]           1 if the state reached is terminal; the rollout continues regardless
 
-Velocities, control and contact costs are Gymnasium's; what the paper adds is direction, speed and survival.
+Velocities, control costs and contact costs are Gymnasium's; those for direction, speed and survival are the paper's.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def rollout(env, seed, steps, survival):
         "terminated": [],
     }
     rng = np.random.default_rng(seed)
-    # The second episode jumps about, so that Ant falls.
+    # The second episode takes larger actions, so that Ant falls over.
     reach = 1.2 if seed % 2 else 3.0
     for _ in range(steps):
         action = rng.uniform(-reach, reach, env.action_space.shape)

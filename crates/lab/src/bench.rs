@@ -227,7 +227,7 @@ impl Workload {
         };
         let Some(shape) = self.image else { return Ok(Box::new(Sinusoid { sizes })) };
         let images = noise(shape, tasks.ways, sizes.shots + sizes.query)?;
-        let few_shot = FewShot { ways: tasks.ways, sizes };
+        let few_shot = FewShot::with_sizes(tasks.ways, sizes);
         Ok(Box::new(ImageTasks::new("noise", images, few_shot, Rotations::None)?))
     }
 }

@@ -19,12 +19,18 @@ pub enum Budget {
     /// training still stops when the time is up. If the iterations turn out to take much less time than measured, the
     /// run starts over with more of them.
     Seconds(f64),
-    /// As configured, or fewer iterations if those take longer than this many seconds.
+    /// As configured, or fewer iterations if those take longer than this many seconds; then also with no more than
+    /// 600 test and 100 validation tasks, whose time is not counted.
     Within(f64),
 }
 
 /// Validations in a run of limited length, for which the configuration gives no number: points of its learning curve.
 const VALIDATIONS: usize = 10;
+/// Most test tasks of a run cut down to a time: an interval of about one point. Published settings have up to 10,000, on
+/// which 50 inner steps each take longer than a short training.
+const SCALED_TASKS: usize = 600;
+/// Most validation tasks of such a run.
+const SCALED_VALIDATION_TASKS: usize = 100;
 /// Share of the time spent on measuring how long an iteration takes, and its bounds in seconds.
 const PILOT_SHARE: f64 = 0.02;
 const PILOT_SECONDS: [f64; 2] = [0.2, 5.0];
@@ -78,10 +84,11 @@ impl Budget {
                 (experiment, (budget / seconds).ceil().clamp(1.0, 1e9) as usize)
             }
         };
-        if matches!(self, Budget::Within(_)) && iterations >= configured {
-            return Ok(experiment);
-        }
-        experiment.config = limited(&experiment.config, iterations)?;
+        experiment.config = match self {
+            Budget::Within(_) if iterations >= configured => return Ok(experiment),
+            Budget::Within(_) => scaled(&experiment.config, iterations)?,
+            _ => limited(&experiment.config, iterations)?,
+        };
         Ok(experiment)
     }
 }
@@ -111,6 +118,15 @@ pub(crate) fn limited(config: &Config, iterations: usize) -> Result<Config> {
         config.evaluation.validate_every = iterations.div_ceil(VALIDATIONS);
     }
     config.run.checkpoint_every = iterations.div_ceil(VALIDATIONS);
+    Ok(config)
+}
+
+/// A [`limited`] configuration with a bounded evaluation.
+pub(crate) fn scaled(config: &Config, iterations: usize) -> Result<Config> {
+    let mut config = limited(config, iterations)?;
+    let evaluation = &mut config.evaluation;
+    evaluation.tasks = evaluation.tasks.min(SCALED_TASKS);
+    evaluation.validation_tasks = evaluation.validation_tasks.min(SCALED_VALIDATION_TASKS);
     Ok(config)
 }
 
@@ -153,5 +169,20 @@ mod tests {
         assert_eq!(more_iterations(20.0, (10, 80), 9.0), None);
         assert_eq!(more_iterations(1.0, (1, 1), 0.6), None, "two would take too long");
         assert_eq!(more_iterations(20.0, (1, 1), 0.0), Some(1_000_000_000));
+    }
+
+    #[test]
+    fn a_run_cut_down_is_tested_on_fewer_tasks() {
+        let sets = ["evaluation.tasks=10000", "evaluation.validation_tasks=30"];
+        let config = Config::load("sinusoid-maml", &sets.map(String::from)).unwrap();
+        let of = |budget: Budget| {
+            let fitted = budget.fit(Experiment::new(config.clone()).unwrap()).unwrap().config;
+            let evaluation = &fitted.evaluation;
+            let cut = fitted.outer.iterations < config.outer.iterations;
+            (cut, evaluation.tasks, evaluation.validation_tasks)
+        };
+        assert_eq!(of(Budget::Within(1e-3)), (true, 600, 30));
+        assert_eq!(of(Budget::Within(1e9)), (false, 10_000, 30));
+        assert_eq!(of(Budget::Iterations(3)), (true, 10_000, 30));
     }
 }

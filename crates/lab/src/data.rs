@@ -32,9 +32,10 @@ pub fn data_folder(configured: &str) -> PathBuf {
 
 /// The tasks of a configuration; reads the data set from disk if there is one.
 pub(crate) fn family(config: &Config) -> Result<Box<dyn TaskFamily>> {
-    let config::TasksConfig { ways, shots, query, train_shots, train_query, .. } = config.tasks;
+    let config::TasksConfig { ways, train_ways, shots, query, train_shots, train_query, .. } =
+        config.tasks;
     let points = Sizes { shots, query, train_shots, train_query };
-    let sizes = tasks::FewShot { ways, sizes: points };
+    let sizes = tasks::FewShot { ways, train_ways, sizes: points };
     let makes = |change| config.tasks.augment.contains(&change);
     let augmentation = Augmentation {
         crop: makes(Augment::Crop),

@@ -20,13 +20,16 @@ use crate::{Error, Result};
 /// Mean over tasks with its 95 % confidence interval, `1.96 · sd / √n`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Mean.
+    /// Mean; NaN, which is `null` in files, where the inner loop has diverged.
     pub mean: f64,
     /// Half the width of the interval.
     pub ci95: f64,
 }
 
 impl Estimate {
+    /// No number, since the inner loop has diverged on some task.
+    const DIVERGED: Estimate = Estimate { mean: f64::NAN, ci95: f64::NAN };
+
     /// The estimate from some values, with the unbiased standard deviation; the interval of a single value is infinite.
     pub fn of(values: &[f64]) -> Estimate {
         let n = values.len() as f64;
@@ -56,7 +59,8 @@ impl Measure {
     }
 }
 
-/// The result of an evaluation; entry `k` is after `k` inner steps.
+/// The result of an evaluation; entry `k` is after `k` inner steps. A loss that is not finite on some task leaves that
+/// number of steps without a score; the others keep theirs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// What is measured.
@@ -73,6 +77,20 @@ impl Report {
     /// The score after the last step.
     pub fn last(&self) -> Estimate {
         *self.scores.last().expect("zero steps have a score too")
+    }
+
+    /// Fails if there is no score after the last step, because the inner loop diverged.
+    pub fn check(&self, split: Split) -> Result<()> {
+        let steps = self.losses.len() - 1;
+        if self.losses[steps].mean.is_finite() {
+            return Ok(());
+        }
+        let first = self.losses.iter().position(|loss| !loss.mean.is_finite()).unwrap_or(steps);
+        Err(Error::diverged(format!(
+            "the inner loop diverged on {split} tasks: the query loss after {first} of {steps} steps is {}, expected \
+             a finite number; lower algorithm.inner_lr or evaluation.steps",
+            self.losses[first].mean
+        )))
     }
 }
 
@@ -132,7 +150,7 @@ impl Evaluator {
 
     /// Evaluates on tasks `0..tasks` of a split, which are the same for every method with the same seed. Runs on the
     /// current thread pool; the result does not depend on its size. Fails when the split has too few classes for a
-    /// task, or when a query loss is not finite.
+    /// task. Whether the inner loop diverged is for [`Report::check`] to say.
     pub fn run(
         &self,
         experiment: &Experiment,
@@ -212,14 +230,11 @@ impl Evaluator {
             Estimate::of(&values)
         };
         let losses: Vec<Estimate> = (0..=self.steps).map(|k| column(&losses, k)).collect();
-        if let Some(k) = losses.iter().position(|loss| !loss.mean.is_finite()) {
-            return Err(Error::diverged(format!(
-                "the inner loop diverged on {split} tasks: the query loss after {k} of {} steps is {}, \
-                 expected a finite number; lower algorithm.inner_lr or evaluation.steps",
-                self.steps, losses[k].mean
-            )));
-        }
-        let scores = (0..=self.steps).map(|k| column(&scores, k)).collect();
+        let score = |(k, loss): (usize, &Estimate)| match loss.mean.is_finite() {
+            true => column(&scores, k),
+            false => Estimate::DIVERGED,
+        };
+        let scores = losses.iter().enumerate().map(score).collect();
         Ok(Some(Report { measure: self.measure, scores, losses, tasks }))
     }
 }

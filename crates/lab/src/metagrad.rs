@@ -5,10 +5,11 @@ use std::path::Path;
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
 use innerloop_meta::outer;
-use innerloop_meta::{Grouping, Learner, Losses, RATE_PREFIX, Setup, TaskData};
+use innerloop_meta::{Grouping, Learner, Losses, MetaState, Setup, TaskData, is_of_inner_rule};
 use innerloop_tasks::{Episode, EpisodeSpec, Split, Target, TaskFamily};
 
-use crate::checkpoint::tensors;
+use crate::checkpoint::state::{INNER_STATE, number};
+use crate::checkpoint::{self, tensors};
 use crate::config;
 use crate::{Config, Error, Experiment, Result};
 
@@ -26,8 +27,9 @@ pub struct Computed {
 /// writes the meta-gradient under the weights' names, with `support_losses` `[K + 1]` and `query_loss`, to
 /// `out`.
 ///
-/// Weights are in PyTorch's layouts under the parameters' names, or in a checkpoint (`omega/…`). An episode has
-/// `support_x`, `support_y`, `query_x`, `query_y`: images `[n, c, h, w]` or inputs `[n, d]`, labels `[n]` or targets
+/// Weights are in PyTorch's layouts under the parameters' names, or in a checkpoint (`omega/…`). What the algorithm
+/// changes in the course of training is as at the checkpoint's iteration, and for plain weights as at the end. An episode
+/// has `support_x`, `support_y`, `query_x`, `query_y`: images `[n, c, h, w]` or inputs `[n, d]`, labels `[n]` or targets
 /// `[n, d]`. Fails when a file cannot be read or written, when weights or episode do not fit the configuration, and
 /// when the inner loop diverges.
 pub fn metagrad(
@@ -41,12 +43,9 @@ pub fn metagrad(
     let given = Given::read(episode, &config)?;
     let arrays = given.arrays.clone();
     let experiment = Experiment::with_family(config, Box::new(given))?;
-    let theta = read_weights(weights, &experiment)?;
-    let mut meta = experiment.state(theta.0);
-    for (name, rate) in theta.1.iter() {
-        let at = meta.omega.position(name).expect("read_weights keeps known names only");
-        meta.omega.values_mut()[at] = rate.clone();
-    }
+    let mut meta = read_weights(weights, &experiment)?;
+    let done = progress(weights, &experiment, &mut meta)?;
+    meta.schedule(experiment.algorithm.as_ref(), done);
     let setup = Setup { grouping: Grouping::Single, ..experiment.setup(Losses::All) };
     let learner = Learner::new(&experiment.train, experiment.algorithm.as_ref(), setup);
     let mut result = learner.result(dtype);
@@ -73,8 +72,28 @@ pub fn metagrad(
     Ok(Computed { support_losses: losses, query_loss: result.query_loss, norm })
 }
 
-/// θ, and the inner learning rates if the file has any.
-fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>, Params<Tensor>)> {
+/// The share of training that is over at a checkpoint, whose inner optimizer's state is taken too if the algorithm has
+/// one; 1 for plain weights.
+fn progress(path: &Path, experiment: &Experiment, meta: &mut MetaState) -> Result<f64> {
+    let Ok(checkpoint) = checkpoint::load(path) else { return Ok(1.0) };
+    let dtype = experiment.config.run.dtype;
+    if let Some(state) = checkpoint.group(INNER_STATE) {
+        for (name, value) in experiment.from_torch(&state.map(|value| value.cast(dtype))).iter() {
+            let at = meta.inner_state.position(name);
+            if let Some(own) = at.map(|at| &mut meta.inner_state.values_mut()[at])
+                && own.shape() == value.shape()
+            {
+                *own = value.clone();
+            }
+        }
+    }
+    let iteration: u64 = number(&checkpoint, "iteration", path)?;
+    Ok((iteration as f64 / experiment.config.outer.iterations as f64).min(1.0))
+}
+
+/// Meta-parameters from a file: θ, and what else the inner rule learns (rates, factors, weights), if the file has any of
+/// it.
+fn read_weights(path: &Path, experiment: &Experiment) -> Result<MetaState> {
     let bad = |what: String| Error::checkpoint(format!("{}: {what}", path.display()));
     let (file, _) = tensors::read(path)?;
     let mut all = Params::new();
@@ -110,21 +129,30 @@ fn read_weights(path: &Path, experiment: &Experiment) -> Result<(Params<Tensor>,
     }
     let known = experiment.state(theta.clone()).omega;
     let expected = experiment.to_torch(&known);
-    let mut rates = Params::new();
-    for (name, value) in all.iter().filter(|(name, _)| name.starts_with(RATE_PREFIX)) {
+    let mut rule = Params::new();
+    for (name, value) in all.iter().filter(|(name, _)| is_of_inner_rule(name)) {
         if !value.is_finite() {
             return Err(bad(format!("{name} holds a number that is not finite")));
         }
         match expected.get(name) {
-            Some(rate) if rate.shape() == value.shape() => rates.push(name, value.cast(dtype)),
-            Some(rate) => {
-                let (found, expected) = (value.shape(), rate.shape());
+            Some(known) if known.shape() == value.shape() => rule.push(name, value.cast(dtype)),
+            Some(known) => {
+                let (found, expected) = (value.shape(), known.shape());
                 return Err(bad(format!("{name} has shape {found:?}, expected {expected:?}")));
             }
-            None => return Err(bad(format!("{name} is a rate this algorithm does not have"))),
+            None => {
+                return Err(bad(format!(
+                    "{name} is a meta-parameter this algorithm does not have"
+                )));
+            }
         }
     }
-    Ok((theta, experiment.from_torch(&rates)))
+    let mut meta = experiment.state(theta);
+    for (name, value) in experiment.from_torch(&rule).iter() {
+        let at = meta.omega.position(name).expect("only known names are kept");
+        meta.omega.values_mut()[at] = value.clone();
+    }
+    Ok(meta)
 }
 
 /// A family with one episode, read from a file.
@@ -167,7 +195,7 @@ impl Given {
         let x = support_x.shape()[1..].to_vec();
         let classes = !config.tasks.family.is_regression();
         let target = match *support_y.shape() {
-            [_] if classes => Target::Classes(config.tasks.ways),
+            [_] if classes => Target::Classes(config.tasks.train_ways),
             [_, d] if !classes => Target::Values(d),
             ref shape => {
                 let expected = if classes { "labels [n]" } else { "targets [n, d]" };

@@ -240,12 +240,7 @@ impl RunWriter {
         let dir = writer.dir.clone();
         let snapshots = dir.snapshots()?.into_iter().map(|at| dir.snapshot_path(at));
         for file in [dir.last_path(), dir.best_path()].into_iter().chain(snapshots) {
-            match fs::remove_file(&file) {
-                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &file, &cause));
-                }
-                _ => {}
-            }
+            remove_if_there(&file)?;
         }
         writer.keep_members(&[])?;
         writer.keep_until(0, 0)?;
@@ -313,6 +308,11 @@ impl RunWriter {
     pub fn member_path(&self, iteration: u64) -> Result<PathBuf> {
         self.make(ENSEMBLE)?;
         Ok(self.dir.member_path(iteration))
+    }
+
+    /// Removes the best checkpoint, if there is one.
+    pub fn forget_best(&self) -> Result<()> {
+        remove_if_there(&self.dir.best_path())
     }
 
     /// Keeps only the checkpoints of these iterations in `ensemble/`.
@@ -405,6 +405,15 @@ impl Lines {
             start += line.len();
         }
         Ok(parsed)
+    }
+}
+
+fn remove_if_there(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", file, &cause))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,12 +7,15 @@
 //!     ω, state = optimizer(clip(g), rate(iteration), ω, state)
 //! ```
 
+use std::array::from_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use innerloop_engine::{Key, Params, Sum, Tensor};
 use innerloop_meta::outer::OptimizerState;
-use innerloop_meta::{Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker};
+use innerloop_meta::{
+    Grouping, Learner, Losses, MetaGradient, MetaState, TaskData, TaskResult, Worker,
+};
 use innerloop_nn::BatchNorm;
 use innerloop_tasks::{Episode, Split, draw_view, episode_key};
 use rayon::ThreadPool;
@@ -53,6 +56,7 @@ pub struct Trainer {
     groups: Vec<Mutex<Group>>,
     gradient: Params<Tensor>,
     sum: Sum,
+    report: StepReport,
 }
 
 /// The resources of one thread: memory to run a group of tasks in, and the tasks it is running.
@@ -147,7 +151,15 @@ impl Trainer {
             sum: Sum::new(),
         };
         let gradient = learner.result(dtype).gradient;
+        let report = StepReport {
+            iteration: 0,
+            support_losses: vec![0.0; result.support_losses.len()],
+            query_loss: None,
+            gradient_norm: 0.0,
+            rate: 0.0,
+        };
         Ok(Trainer {
+            report,
             seats: (0..pool.current_num_threads()).map(|_| Mutex::new(seat())).collect(),
             groups: (0..batch).step_by(learner.group()).map(|i| Mutex::new(group(i))).collect(),
             optimizer: OptimizerState::new(&gradient),
@@ -194,86 +206,84 @@ impl Trainer {
     }
 
     /// Runs one outer iteration. Fails when a loss or the meta-gradient is not finite; then nothing has changed.
-    pub fn step(&mut self) -> Result<StepReport> {
+    pub fn step(&mut self) -> Result<&StepReport> {
         let done = self.iteration as f64 / self.experiment.config.outer.iterations as f64;
         self.meta.schedule(self.experiment.algorithm.as_ref(), done);
-        let (experiment, learner, meta) = (&self.experiment, &self.learner, &self.meta);
-        let (seats, iteration) = (&self.seats, self.iteration);
+        self.run_tasks();
+        self.check_losses()?;
+        let norm = self.outer.clip.apply(&mut self.gradient);
+        if !norm.is_finite() {
+            return Err(self.diverged("the meta-gradient", norm));
+        }
+        let rate = self.outer.schedule.rate(self.iteration);
+        self.outer.optimizer.step(&mut self.meta.omega, &self.gradient, rate, &mut self.optimizer);
+        self.carry_on();
+        self.iteration += 1;
+        let report = &mut self.report;
+        (report.iteration, report.gradient_norm, report.rate) = (self.iteration, norm, rate);
+        Ok(report)
+    }
+
+    /// Runs the tasks of the meta-batch on all threads, and averages their gradients and losses.
+    fn run_tasks(&mut self) {
+        let Trainer { experiment, learner, meta, groups, seats, pool, .. } = self;
+        let (sum, gradient, report) = (&mut self.sum, &mut self.gradient, &mut self.report);
+        let (groups, iteration) = (&groups[..], self.iteration);
         let seed = experiment.config.seed;
         let pretrains = iteration < experiment.pretraining();
         let queries = if experiment.train.views { 3 } else { 2 };
         let next = AtomicUsize::new(0);
-        let (last, shared) = self.groups.split_last().expect("a meta-batch has tasks");
+        let (last, shared) = groups.split_last().expect("a meta-batch has tasks");
         // Takes one group after another. It makes no difference to the bits which worker runs a group.
-        let work = |seat: &Mutex<Seat>, first: Option<&Mutex<Group>>| {
+        let work = |seat: &Mutex<Seat>, mut first: Option<&Mutex<Group>>| {
             let mut seat = seat.lock().expect("no worker panicked");
             let Seat { worker, tasks, sum } = &mut *seat;
-            let mut first = first;
             let mut take =
                 || first.take().or_else(|| shared.get(next.fetch_add(1, Ordering::Relaxed)));
             while let Some(group) = take() {
                 let mut group = group.lock().expect("no worker panicked");
                 let Group { first, results, .. } = &mut *group;
-                let tasks = &mut tasks[..results.len()];
+                let n = results.len();
                 let key =
                     |i: usize| episode_key(seed, Split::Train, iteration, (*first + i) as u64);
-                for (i, task) in tasks.iter_mut().enumerate() {
+                for (i, task) in tasks[..n].iter_mut().enumerate() {
                     task.draw(experiment, key(i), pretrains);
                 }
-                let arrays: Vec<_> = tasks.iter().map(Drawn::arrays).collect();
-                let tasks: Vec<_> = arrays
-                    .iter()
-                    .enumerate()
-                    .map(|(i, (support, query))| TaskData {
-                        support,
-                        query: &query[..queries],
-                        key: key(i),
-                    })
-                    .collect();
-                learner.run_group(worker, meta, &tasks, results);
+                // Arrays, which need no allocation; places beyond the group repeat its last task.
+                let arrays: [_; Grouping::MOST] = from_fn(|i| tasks[i.min(n - 1)].arrays());
+                let data: [TaskData<'_>; Grouping::MOST] = from_fn(|i| {
+                    let (support, query) = &arrays[i];
+                    TaskData { support, query: &query[..queries], key: key(i) }
+                });
+                learner.run_group(worker, meta, &data[..n], results);
                 group.add_up(sum);
             }
         };
-        // This thread works too, so that all threads of the pool are used. It begins with the last group, which is the
-        // smallest, because it spins while waiting for the others. They keep spinning too while it averages: a thread
-        // of the pool that finds no work for some ten microseconds falls asleep, and waking it takes as long as a small
-        // meta-iteration.
-        let helpers = seats.len().min(self.groups.len()) - 1;
+        // The first thread begins with the last group, which is the smallest, because it spins while waiting for the
+        // others. They keep spinning too while it averages: a thread of the pool that finds no work for some ten
+        // microseconds falls asleep, and waking it takes as long as a small meta-iteration.
+        let helpers = seats.len().min(groups.len()) - 1;
         let (ready, averaged) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (sum, gradient) = (&mut self.sum, &mut self.gradient);
-        let losses = self.pool.in_place_scope(|scope| {
-            let (work, ready, averaged) = (&work, &ready, &averaged);
-            for seat in &seats[1..=helpers] {
-                scope.spawn(move |_| {
-                    work(seat, None);
-                    ready.fetch_add(1, Ordering::Release);
-                    wait_a_little(|| averaged.load(Ordering::Acquire));
-                });
-            }
-            work(&seats[0], Some(last));
+        let help = |seat: &Mutex<Seat>| {
+            work(seat, None);
+            ready.fetch_add(1, Ordering::Release);
+            wait_a_little(|| averaged.load(Ordering::Acquire));
+        };
+        let (first, others) = seats[..=helpers].split_first().expect("there is a thread");
+        let mut average = || average(groups, sum, gradient, report);
+        let lead = || {
+            work(first, Some(last));
             let all_ready = wait_a_little(|| ready.load(Ordering::Acquire) == helpers);
-            let losses = all_ready.then(|| reduce(&self.groups, sum, gradient));
+            if all_ready {
+                average();
+            }
             averaged.store(true, Ordering::Release);
-            losses
-        });
-        let losses = losses.unwrap_or_else(|| reduce(&self.groups, sum, gradient));
-        let mut report = self.report(losses)?;
-        let clipped_from = self.outer.clip.apply(&mut self.gradient);
-        report.gradient_norm = clipped_from;
-        report.rate = self.outer.schedule.rate(self.iteration);
-        if !clipped_from.is_finite() {
-            return Err(self.diverged("the meta-gradient", clipped_from));
+            all_ready
+        };
+        let (done, ()) = pool.join(lead, || on_each(others, &help));
+        if !done {
+            average();
         }
-        self.outer.optimizer.step(
-            &mut self.meta.omega,
-            &self.gradient,
-            report.rate,
-            &mut self.optimizer,
-        );
-        self.carry_on();
-        self.iteration += 1;
-        report.iteration = self.iteration;
-        Ok(report)
     }
 
     fn diverged(&self, what: &str, value: f64) -> Error {
@@ -284,40 +294,34 @@ impl Trainer {
         ))
     }
 
-    /// What an iteration has measured so far. Fails where a loss is not finite.
-    fn report(&self, (support_losses, query_loss): (Vec<f64>, f64)) -> Result<StepReport> {
-        let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
-        let query_loss = query.then_some(query_loss);
-        for &loss in support_losses.iter().chain(&query_loss) {
-            if !loss.is_finite() {
-                return Err(self.diverged("a loss in the inner loop", loss));
-            }
+    /// Fails where a loss is not finite. A method without a query set has no query loss.
+    fn check_losses(&mut self) -> Result<()> {
+        if self.experiment.algorithm.meta_gradient() == MetaGradient::Displacement {
+            self.report.query_loss = None;
         }
-        Ok(StepReport {
-            iteration: self.iteration,
-            support_losses,
-            query_loss,
-            gradient_norm: 0.0,
-            rate: 0.0,
-        })
+        let mut losses = self.report.support_losses.iter().chain(&self.report.query_loss);
+        match losses.find(|loss| !loss.is_finite()) {
+            Some(&loss) => Err(self.diverged("a loss in the inner loop", loss)),
+            None => Ok(()),
+        }
     }
 
     /// Updates the values carried along without a gradient: the inner optimizer's state, and running statistics.
     fn carry_on(&mut self) {
-        let groups = locked(&self.groups);
-        let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-        if self.experiment.algorithm.keeps_state() {
-            for (i, out) in self.meta.inner_state.values_mut().iter_mut().enumerate() {
-                let parts = results.iter().map(|r| &r.inner_state.values()[i]);
-                self.sum.of(parts, results.len() as f64, out);
+        let Trainer { experiment, meta, groups, sum, .. } = self;
+        let tasks = experiment.config.outer.meta_batch_size as f64;
+        if experiment.algorithm.keeps_state() {
+            for (i, out) in meta.inner_state.values_mut().iter_mut().enumerate() {
+                sum.of(results(groups).map(|r| &r.inner_state.values()[i]), tasks, out);
             }
         }
-        let momentum = self.experiment.train.momentum;
-        let per_step = self.experiment.train.batch_norm == BatchNorm::PerStep;
+        let momentum = experiment.train.momentum;
+        let per_step = experiment.train.batch_norm == BatchNorm::PerStep;
         // Without a query pass its row was not filled: the last support pass stands in for it.
-        let query = self.experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
-        for (i, out) in self.meta.carried.values_mut().iter_mut().enumerate() {
-            let rows = results[0].statistics.values()[i].shape()[0];
+        let query = experiment.algorithm.meta_gradient() != MetaGradient::Displacement;
+        for (i, out) in meta.carried.values_mut().iter_mut().enumerate() {
+            let first = results(groups).next().expect("a meta-batch has tasks");
+            let rows = first.statistics.values()[i].shape()[0];
             let passes = if query { rows } else { rows - 1 };
             let n = out.len() / if per_step { rows } else { 1 };
             for j in 0..out.len() {
@@ -326,30 +330,53 @@ impl Trainer {
                     true => t.get((j / n).min(passes - 1) * n + j % n),
                     false => (0..passes).map(|p| t.get(p * n + j)).sum::<f64>() / passes as f64,
                 };
-                let sum: f64 = results.iter().map(|r| of_task(&r.statistics.values()[i])).sum();
-                let batch = sum / results.len() as f64;
-                out.set(j, (1.0 - momentum) * out.get(j) + momentum * batch);
+                let sum: f64 = results(groups).map(|r| of_task(&r.statistics.values()[i])).sum();
+                out.set(j, (1.0 - momentum) * out.get(j) + momentum * (sum / tasks));
             }
         }
     }
 }
 
-/// Averages gradients and losses over the tasks, in task order: the losses of the support set and that of the query
-/// set.
-fn reduce(
+/// The results of all tasks, in task order.
+fn results(groups: &mut [Mutex<Group>]) -> impl Iterator<Item = &TaskResult> {
+    groups.iter_mut().flat_map(|group| &group.get_mut().expect("no worker panicked").results)
+}
+
+/// Averages gradients and losses over the tasks, in task order.
+fn average(
     groups: &[Mutex<Group>],
     sum: &mut Sum,
     gradient: &mut Params<Tensor>,
-) -> (Vec<f64>, f64) {
-    let groups = locked(groups);
-    let results: Vec<&TaskResult> = groups.iter().flat_map(|group| &group.results).collect();
-    let n = results.len() as f64;
+    report: &mut StepReport,
+) {
+    let each = || groups.iter().map(|group| group.lock().expect("no worker panicked"));
+    let tasks = each().map(|group| group.results.len()).sum::<usize>() as f64;
     for (i, out) in gradient.values_mut().iter_mut().enumerate() {
-        sum.of(groups.iter().map(|group| &group.gradient().values()[i]), n, out);
+        sum.begin(out.len());
+        each().for_each(|group| sum.add(&group.gradient().values()[i]));
+        sum.write(tasks, out);
     }
-    let mean = |f: &dyn Fn(&TaskResult) -> f64| results.iter().map(|r| f(r)).sum::<f64>() / n;
-    let steps = results[0].support_losses.len();
-    ((0..steps).map(|k| mean(&|r| r.support_losses[k])).collect(), mean(&|r| r.query_loss))
+    let mean = |loss: &dyn Fn(&TaskResult) -> f64| {
+        let mut total = 0.0;
+        each().for_each(|group| group.results.iter().for_each(|result| total += loss(result)));
+        total / tasks
+    };
+    for (k, out) in report.support_losses.iter_mut().enumerate() {
+        *out = mean(&|result| result.support_losses[k]);
+    }
+    report.query_loss = Some(mean(&|result| result.query_loss));
+}
+
+/// Calls `work` for each seat, on as many threads as are free. Unlike a scope's jobs, those of `join` are not allocated.
+fn on_each(seats: &[Mutex<Seat>], work: &(impl Fn(&Mutex<Seat>) + Sync)) {
+    match seats {
+        [] => {}
+        [seat] => work(seat),
+        _ => {
+            let (some, others) = seats.split_at(seats.len() / 2);
+            rayon::join(|| on_each(some, work), || on_each(others, work));
+        }
+    }
 }
 
 /// Spins up to 4,096 times and returns whether `happened` became true. Spinning longer than that would cost more than
@@ -360,10 +387,6 @@ fn wait_a_little(happened: impl Fn() -> bool) -> bool {
         std::hint::spin_loop();
         happened()
     })
-}
-
-fn locked(groups: &[Mutex<Group>]) -> Vec<MutexGuard<'_, Group>> {
-    groups.iter().map(|group| group.lock().expect("no worker panicked")).collect()
 }
 
 /// A pool of the given number of threads; zero for one per core.

@@ -139,8 +139,9 @@ pub trait Algorithm: Send + Sync {
         true
     }
 
-    /// Meta-parameters besides θ with their initial values: inner learning rates, and anything else that an inner rule
-    /// consists of, such as factors of a curvature or the weights of an LSTM; `steps` is `K`.
+    /// Meta-parameters besides θ with their initial values: inner learning rates, named by [`crate::rate_name`], and
+    /// anything else that an inner rule consists of, such as factors of a curvature or the weights of an LSTM, under a
+    /// prefix of their own; `steps` is `K`.
     fn rates(&self, adapted: &Params<Shape>, steps: usize) -> Params<Tensor>;
 
     /// Whether the outer loop learns these too.

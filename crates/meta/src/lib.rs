@@ -87,7 +87,7 @@ pub use metagrad::{
 };
 pub use minibatch::minibatch;
 pub use problem::{Loss, Point, Problem};
-pub use rates::{RATE_PREFIX, Rates, rate_name};
+pub use rates::{RATE_PREFIX, Rates, is_of_inner_rule, rate_name};
 
 use innerloop_engine::{Params, Var};
 

@@ -1,11 +1,21 @@
-//! Inner learning rates: constant or learned, per tensor and step or per element.
+//! Inner learning rates: constant or learned, per tensor and step or per element; and the names of what an inner rule
+//! learns.
 
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
 use crate::{InnerStep, Moved, Vars};
 
-/// Prefix of the rates' names: rates are meta-parameters named after the tensor they move.
+/// Prefix of the learning rates' names: a rate is a meta-parameter named after the tensor it moves.
 pub const RATE_PREFIX: &str = "inner_lr.";
+/// Prefix of the names of Meta-Curvature's factors.
+pub(crate) const CURVATURE_PREFIX: &str = "curvature.";
+/// Prefix of the names of the LSTM meta-learner's weights.
+pub(crate) const LSTM_PREFIX: &str = "lstm.";
+
+/// Whether a meta-parameter of this name belongs to the inner rule ([`crate::Algorithm::rates`]) and not to θ.
+pub fn is_of_inner_rule(name: &str) -> bool {
+    [RATE_PREFIX, CURVATURE_PREFIX, LSTM_PREFIX].iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// Name of the rate that moves a tensor.
 pub fn rate_name(tensor: &str) -> String {

@@ -310,7 +310,7 @@ mod tests {
     use innerloop_nn::Activation;
 
     use super::*;
-    use crate::{Navigation2d, Sight};
+    use crate::{Navigation2d, Observation};
 
     fn trainer(threads: usize) -> EsTrainer {
         trainer_of(Dtype::F32, threads)
@@ -319,7 +319,7 @@ mod tests {
     fn trainer_of(dtype: Dtype, threads: usize) -> EsTrainer {
         let settings = EsMaml { queries: 4, perturbations: 3, dtype, ..EsMaml::default() };
         let policy = Policy::new(2, &[], 2, Activation::Relu);
-        let make: MakeEnvironment = Box::new(|| Box::new(Navigation2d::new(Sight::Position)));
+        let make: MakeEnvironment = Box::new(|| Box::new(Navigation2d::new(Observation::State)));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         EsTrainer::new(settings, 6, policy, make, pool)
     }

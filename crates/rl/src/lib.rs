@@ -38,7 +38,7 @@ pub use environment::{Environment, MakeEnvironment, Space, Step};
 pub use es_maml::{EsMaml, EsReport, EsTrainer};
 pub use locomotion::{Locomotion, Robot, Target};
 pub use method::{InnerLoop, Method};
-pub use navigation::{Navigation2d, Sight};
+pub use navigation::{Navigation2d, Observation};
 pub use policy::{Gaussian, LOG_STD, Policy};
 pub use sampler::{Rollouts, Trajectory};
 pub use trainer::{Diverged, MetaRl, Outer, Report, Settings, Trust};

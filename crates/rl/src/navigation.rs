@@ -14,17 +14,17 @@ use crate::{Environment, Space, Step};
 
 /// What a policy observes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Observation {
     /// The state alone: in navigation, the position.
-    Position,
-    /// The state and the goal: what an oracle sees.
-    Goal,
+    State,
+    /// The state and the task's goal, as an oracle sees it.
+    StateAndGoal,
 }
 
 /// Navigation on a plane.
 #[derive(Clone, Debug)]
 pub struct Navigation2d {
-    sight: Sight,
+    observation: Observation,
     goal: [f64; 2],
     position: [f64; 2],
     steps: usize,
@@ -40,8 +40,8 @@ const HORIZON: usize = 100;
 
 impl Navigation2d {
     /// A point at the origin, whose goal is there too until a task is set.
-    pub fn new(sight: Sight) -> Navigation2d {
-        Navigation2d { sight, goal: [0.0; 2], position: [0.0; 2], steps: 0 }
+    pub fn new(observation: Observation) -> Navigation2d {
+        Navigation2d { observation, goal: [0.0; 2], position: [0.0; 2], steps: 0 }
     }
 
     /// The current goal.
@@ -57,7 +57,7 @@ impl Navigation2d {
 
     fn observe(&self, observation: &mut [f64]) {
         observation[..2].copy_from_slice(&self.position);
-        if self.sight == Sight::Goal {
+        if self.observation == Observation::StateAndGoal {
             observation[2..].copy_from_slice(&self.goal);
         }
     }
@@ -65,9 +65,9 @@ impl Navigation2d {
 
 impl Environment for Navigation2d {
     fn observation_space(&self) -> Space {
-        let n = match self.sight {
-            Sight::Position => 2,
-            Sight::Goal => 4,
+        let n = match self.observation {
+            Observation::State => 2,
+            Observation::StateAndGoal => 4,
         };
         Space::uniform(n, f64::NEG_INFINITY, f64::INFINITY)
     }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_straight_way_is_rewarded_by_distance_and_ends_at_the_goal() {
-        let mut point = Navigation2d::new(Sight::Goal);
+        let mut point = Navigation2d::new(Observation::StateAndGoal);
         point.set_task(Key::new(1).at(0, 3));
         let goal = point.goal();
         assert!(goal.iter().all(|x| x.abs() <= REACH && x.abs() > NEAR), "{goal:?}");
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn time_ends_after_a_hundred_steps() {
-        let mut point = Navigation2d::new(Sight::Position);
+        let mut point = Navigation2d::new(Observation::State);
         point.set_task(Key::new(1));
         let mut seen = [0.0; 2];
         point.reset(Key::new(2), &mut seen);

@@ -13,14 +13,14 @@ use crate::programs::{Programs, StepPrograms};
 use crate::trainer::{MetaRl, Outer, Settings};
 use crate::{
     Advantage, Environment, EsMaml, EsTrainer, InnerLoop, MakeEnvironment, Method, Navigation2d,
-    Policy, Sight, Space, Step, Trpo,
+    Observation, Policy, Space, Step, Trpo,
 };
 
 const EPISODES: usize = 3;
 const ADVANTAGE: Advantage = Advantage { discount: 0.99, gae_lambda: 0.95 };
 
 fn environment() -> MakeEnvironment {
-    Box::new(|| Box::new(Navigation2d::new(Sight::Position)))
+    Box::new(|| Box::new(Navigation2d::new(Observation::State)))
 }
 
 /// A smooth policy, so that differences are accurate.
@@ -305,7 +305,7 @@ fn stopped_test(evolution: bool, at: usize) -> (usize, bool) {
     let (begun, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (episodes, heard) = (begun.clone(), stop.clone());
     let make: MakeEnvironment = Box::new(move || {
-        let point = Navigation2d::new(Sight::Position);
+        let point = Navigation2d::new(Observation::State);
         Box::new(Stopping { point, at, begun: episodes.clone(), stop: heard.clone() })
     });
     let rows = if evolution {

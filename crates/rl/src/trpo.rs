@@ -2,27 +2,33 @@
 //!
 //! x ≈ A⁻¹ g by conjugate gradients     s = √(2δ / xᵀ A x)     θ ← θ − s βʲ x
 //!
-//! with A the Hessian of the mean divergence plus damping, and j the smallest number for which the loss falls and the
+//! with A the Hessian of the mean KL divergence plus damping, and j the smallest number for which the loss falls and the
 //! divergence stays within δ. For MAML, loss and divergence are those of the adapted policies as functions of θ.
 
 /// Settings; the defaults are those of Finn et al. 2017.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trpo {
-    /// δ, the largest mean divergence.
-    pub max_divergence: f64,
-    /// Steps of conjugate gradients.
+    /// δ, the largest mean KL divergence.
+    pub max_kl: f64,
+    /// Conjugate-gradient iterations.
     pub cg_steps: usize,
     /// Added to the Hessian's diagonal.
     pub damping: f64,
-    /// β in (0, 1).
-    pub backtrack: f64,
-    /// Number of step sizes tried, including the full step.
-    pub tries: usize,
+    /// β in (0, 1): each line-search step is this times the one before.
+    pub backtrack_factor: f64,
+    /// Step sizes that the line search tries, the full step included.
+    pub line_search_steps: usize,
 }
 
 impl Default for Trpo {
     fn default() -> Trpo {
-        Trpo { max_divergence: 0.01, cg_steps: 10, damping: 1e-5, backtrack: 0.8, tries: 15 }
+        Trpo {
+            max_kl: 0.01,
+            cg_steps: 10,
+            damping: 1e-5,
+            backtrack_factor: 0.8,
+            line_search_steps: 15,
+        }
     }
 }
 
@@ -33,7 +39,7 @@ pub struct TrpoStep {
     pub theta: Vec<f64>,
     /// Loss there.
     pub loss: f64,
-    /// Mean divergence there.
+    /// Mean KL divergence there.
     pub divergence: f64,
     /// `βʲ`; zero if no step was good enough and θ stays.
     pub share: f64,
@@ -58,19 +64,19 @@ impl Trpo {
         // xᵀ A x, since A x = g − r.
         let curvature = dot(&x, gradient) - dot(&x, &residual);
         let stay = TrpoStep { theta: theta.to_vec(), loss, divergence: 0.0, share: 0.0 };
-        let whole = (2.0 * self.max_divergence / curvature).sqrt();
+        let whole = (2.0 * self.max_kl / curvature).sqrt();
         if !whole.is_finite() {
             return stay;
         }
         let mut share = 1.0;
-        for _ in 0..self.tries {
+        for _ in 0..self.line_search_steps {
             let moved: Vec<f64> =
                 theta.iter().zip(&x).map(|(t, x)| t - share * whole * x).collect();
             let [new_loss, divergence] = evaluate(&moved);
-            if new_loss < loss && divergence <= self.max_divergence {
+            if new_loss < loss && divergence <= self.max_kl {
                 return TrpoStep { theta: moved, loss: new_loss, divergence, share };
             }
-            share *= self.backtrack;
+            share *= self.backtrack_factor;
         }
         stay
     }

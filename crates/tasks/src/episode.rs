@@ -38,12 +38,26 @@ impl Episode {
         Episode { support_x, support_y, query_x, query_y }
     }
 
-    /// Panics, giving both shapes, when the episode was not made for `spec`.
+    /// Panics when the episode was not made for examples `x` and this target, with `support` and `query` rows. It runs
+    /// for every episode, and therefore makes no [`EpisodeSpec`], which allocates.
     #[track_caller]
-    pub(crate) fn assert_fits(&self, spec: &EpisodeSpec) {
-        let found = [&self.support_x, &self.support_y, &self.query_x, &self.query_y];
-        for (tensor, shape) in found.into_iter().zip(spec.shapes()) {
-            assert_eq!(tensor.shape(), shape, "episode tensor differs in shape from its family's");
+    pub(crate) fn assert_fits(
+        &self,
+        (x, target): (&[usize], Target),
+        (support, query): (usize, usize),
+    ) {
+        let of_y: &[usize] = match target {
+            Target::Classes(_) => &[],
+            Target::Values(d_out) => &[d_out],
+        };
+        let Episode { support_x, support_y, query_x, query_y } = self;
+        let sets = [(support_x, support_y, support), (query_x, query_y, query)];
+        for (tensor, rows, rest) in sets.iter().flat_map(|&(a, b, n)| [(a, n, x), (b, n, of_y)]) {
+            let shape = tensor.shape();
+            assert!(
+                shape.first() == Some(&rows) && shape[1..] == *rest,
+                "episode tensor differs in shape from its family's: {shape:?}, expected {rows} rows of {rest:?}"
+            );
         }
     }
 }
@@ -168,8 +182,10 @@ impl Sizes {
 /// N-way K-shot episodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FewShot {
-    /// Classes in an episode.
+    /// Classes in an episode, for validation and test.
     pub ways: usize,
+    /// Classes in an episode, for training.
+    pub train_ways: usize,
     /// Samples of each class.
     pub sizes: Sizes,
 }
@@ -177,25 +193,50 @@ pub struct FewShot {
 impl FewShot {
     /// The same sizes in training and evaluation.
     pub fn new(ways: usize, shots: usize, query: usize) -> FewShot {
-        FewShot { ways, sizes: Sizes::new(shots, query) }
+        FewShot { ways, train_ways: ways, sizes: Sizes::new(shots, query) }
+    }
+
+    /// The same ways in training and evaluation.
+    pub const fn with_sizes(ways: usize, sizes: Sizes) -> FewShot {
+        FewShot { ways, train_ways: ways, sizes }
+    }
+
+    /// Classes in an episode of a split.
+    pub fn ways_of(&self, split: Split) -> usize {
+        match split {
+            Split::Train => self.train_ways,
+            Split::Validation | Split::Test => self.ways,
+        }
     }
 
     pub(crate) fn spec(&self, split: Split, image: [usize; 3]) -> EpisodeSpec {
-        let (shots, query) = self.sizes.of(split);
-        EpisodeSpec {
-            x: image.to_vec(),
-            target: Target::Classes(self.ways),
-            support: self.ways * shots,
-            query: self.ways * query,
-        }
+        let (target, (support, query)) = (Target::Classes(self.ways_of(split)), self.rows(split));
+        EpisodeSpec { x: image.to_vec(), target, support, query }
+    }
+
+    /// Support and query examples of an episode, all classes together.
+    fn rows(&self, split: Split) -> (usize, usize) {
+        let ((shots, query), ways) = (self.sizes.of(split), self.ways_of(split));
+        (ways * shots, ways * query)
+    }
+
+    /// Panics when the episode was not made for these sizes and images.
+    #[track_caller]
+    pub(crate) fn assert_fits(&self, episode: &Episode, split: Split, image: [usize; 3]) {
+        let target = Target::Classes(self.ways_of(split));
+        episode.assert_fits((&image, target), self.rows(split));
     }
 }
 
 impl fmt::Display for FewShot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FewShot { ways, sizes: Sizes { shots, query, train_shots, train_query } } = self;
+        let FewShot { ways, train_ways, sizes } = self;
+        let Sizes { shots, query, train_shots, train_query } = sizes;
         write!(f, "{ways}-way {shots}-shot, {query} queries per class")?;
-        if (shots, query) != (train_shots, train_query) {
+        let same_sizes = (shots, query) == (train_shots, train_query);
+        if ways != train_ways {
+            write!(f, " (training: {train_ways}-way {train_shots}-shot, {train_query} queries)")?;
+        } else if !same_sizes {
             write!(f, " (training: {train_shots}-shot, {train_query} queries)")?;
         }
         Ok(())

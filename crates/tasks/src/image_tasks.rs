@@ -7,6 +7,7 @@ use rand::Rng;
 
 use crate::augment::Augmentation;
 use crate::random::below;
+use crate::scratch::Scratch;
 use crate::{
     Episode, EpisodeSpec, Error, ErrorKind, FewShot, ImageClasses, ImageSet, Split, TaskFamily,
     TrainingClasses,
@@ -107,6 +108,32 @@ impl<D: ImageSet> ImageTasks<D> {
         change.apply(pixels, shape);
     }
 
+    fn draw(&self, split: Split, key: Key, episode: &mut Episode, scratch: &mut Scratch) {
+        let (shots, query) = self.few_shot.sizes.of(split);
+        let turns = self.turns(split);
+        let bases = self.data.splits().of(split);
+        let mut rng = key.rng();
+        let Scratch { order: classes, samples, image: space } = scratch;
+        distinct(&mut rng, bases.len() * turns, self.few_shot.ways_of(split), classes);
+
+        let size = volume(&self.data.shape());
+        let mut support = rows(&mut episode.support_x, &mut episode.support_y, size);
+        let mut queries = rows(&mut episode.query_x, &mut episode.query_y, size);
+        for (label, class) in classes.iter().enumerate() {
+            let (base, turn) = (bases[class / turns], class % turns);
+            distinct(&mut rng, self.data.samples(base), shots + query, samples);
+            let slots = support.by_ref().take(shots).chain(queries.by_ref().take(query));
+            for (&sample, (pixels, slot)) in samples.iter().zip(slots) {
+                let image = self.data.image(base, sample, space);
+                match split {
+                    Split::Train => self.render_changed(image, turn, &mut rng, pixels),
+                    _ => render(image, self.data.shape(), turn, pixels),
+                }
+                *slot = label as f32;
+            }
+        }
+    }
+
     fn check_square(&self) -> Result<(), Error> {
         let [h, w, _] = self.data.shape();
         let wanted = (self.rotations != Rotations::None, self.augmentation.rotate);
@@ -136,7 +163,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
     }
 
     fn check(&self, split: Split) -> Result<(), Error> {
-        let FewShot { ways, .. } = self.few_shot;
+        let ways = self.few_shot.ways_of(split);
         let (shots, query) = self.few_shot.sizes.of(split);
         let found = self.n_classes(split);
         if found < ways {
@@ -163,30 +190,8 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
-        episode.assert_fits(&self.spec(split));
-        let (shots, query) = self.few_shot.sizes.of(split);
-        let turns = self.turns(split);
-        let bases = self.data.splits().of(split);
-        let mut rng = key.rng();
-        let classes = distinct(&mut rng, bases.len() * turns, self.few_shot.ways);
-
-        let size = volume(&self.data.shape());
-        let mut space = Vec::new();
-        let mut support = rows(&mut episode.support_x, &mut episode.support_y, size);
-        let mut queries = rows(&mut episode.query_x, &mut episode.query_y, size);
-        for (label, class) in classes.into_iter().enumerate() {
-            let (base, turn) = (bases[class / turns], class % turns);
-            let samples = distinct(&mut rng, self.data.samples(base), shots + query);
-            let slots = support.by_ref().take(shots).chain(queries.by_ref().take(query));
-            for (sample, (pixels, slot)) in samples.into_iter().zip(slots) {
-                let image = self.data.image(base, sample, &mut space);
-                match split {
-                    Split::Train => self.render_changed(image, turn, &mut rng, pixels),
-                    _ => render(image, self.data.shape(), turn, pixels),
-                }
-                *slot = label as f32;
-            }
-        }
+        self.few_shot.assert_fits(episode, split, self.data.shape());
+        Scratch::lend(|scratch| self.draw(split, key, episode, scratch));
     }
 
     fn training_classes(&self) -> Option<&dyn TrainingClasses> {
@@ -228,9 +233,9 @@ fn rows<'a>(
     x.as_f32_mut().chunks_exact_mut(size).zip(y.as_f32_mut())
 }
 
-/// `count` distinct numbers below `n`, every ordered choice equally likely.
-fn distinct(rng: &mut impl Rng, n: usize, count: usize) -> Vec<usize> {
-    let mut chosen = Vec::with_capacity(count);
+/// Draws `count` distinct numbers below `n`, every ordered choice equally likely.
+fn distinct(rng: &mut impl Rng, n: usize, count: usize, chosen: &mut Vec<usize>) {
+    chosen.clear();
     // Floyd's algorithm draws each set with equal chance, in a biased order.
     for last in n - count..n {
         let candidate = below(rng, last + 1);
@@ -239,7 +244,6 @@ fn distinct(rng: &mut impl Rng, n: usize, count: usize) -> Vec<usize> {
     for at in (1..count).rev() {
         chosen.swap(at, below(rng, at + 1));
     }
-    chosen
 }
 
 /// Writes an image, turned counter-clockwise by `turn` quarters, as values from 0 to 1. A turned image must be square.

@@ -20,6 +20,8 @@ pub trait TrainingClasses {
 pub struct Joint {
     family: Box<dyn TaskFamily>,
     classes: usize,
+    /// Of its minibatches.
+    spec: EpisodeSpec,
 }
 
 impl Joint {
@@ -33,7 +35,9 @@ impl Joint {
             );
             return Err(Error::new(ErrorKind::Unknown, message));
         };
-        Ok(Joint { family, classes })
+        let target = Target::Classes(classes);
+        let spec = EpisodeSpec { target, ..family.spec(Split::Train) };
+        Ok(Joint { family, classes, spec })
     }
 }
 
@@ -43,10 +47,9 @@ impl TaskFamily for Joint {
     }
 
     fn spec(&self, split: Split) -> EpisodeSpec {
-        let spec = self.family.spec(split);
         match split {
-            Split::Train => EpisodeSpec { target: Target::Classes(self.classes), ..spec },
-            Split::Validation | Split::Test => spec,
+            Split::Train => self.spec.clone(),
+            Split::Validation | Split::Test => self.family.spec(split),
         }
     }
 
@@ -54,7 +57,8 @@ impl TaskFamily for Joint {
         if split != Split::Train {
             return self.family.sample_into(split, key, episode);
         }
-        episode.assert_fits(&self.spec(split));
+        let EpisodeSpec { x, target, support, query } = &self.spec;
+        episode.assert_fits((x, *target), (*support, *query));
         let classes = self.family.training_classes().expect("there were some before");
         let mut rng = key.rng();
         let Episode { support_x, support_y, query_x, query_y } = episode;
@@ -77,7 +81,7 @@ impl TaskFamily for Joint {
     }
 
     fn describe(&self) -> String {
-        let examples = self.spec(Split::Train).support + self.spec(Split::Train).query;
+        let examples = self.spec.support + self.spec.query;
         format!(
             "{}; trained on minibatches of {examples} examples of {} classes together",
             self.family.describe(),

@@ -42,6 +42,7 @@ mod picture;
 mod preview;
 mod random;
 mod resize;
+mod scratch;
 #[cfg(test)]
 mod test_files;
 mod views;

@@ -24,8 +24,13 @@ pub(crate) fn below(rng: &mut impl Rng, n: usize) -> usize {
 /// The numbers below `n` in random order.
 pub(crate) fn shuffled(rng: &mut impl Rng, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    for at in (1..n).rev() {
+    shuffle(rng, &mut order);
+    order
+}
+
+/// Brings the elements into random order.
+pub(crate) fn shuffle(rng: &mut impl Rng, order: &mut [usize]) {
+    for at in (1..order.len()).rev() {
         order.swap(at, below(rng, at + 1));
     }
-    order
 }

@@ -7,21 +7,26 @@ use innerloop_tasks::{
 
 fn families() -> Vec<Box<dyn TaskFamily>> {
     let few_shot =
-        FewShot { ways: 4, sizes: Sizes { train_shots: 3, train_query: 2, ..Sizes::new(1, 5) } };
-    let class = |i: usize| Class {
-        name: i.to_string(),
-        pixels: (0..8 * 9).map(|at| (at * (i + 3)) as u8).collect(),
+        FewShot::with_sizes(4, Sizes { train_shots: 3, train_query: 2, ..Sizes::new(1, 5) });
+    let data = || {
+        let class = |i: usize| Class {
+            name: i.to_string(),
+            pixels: (0..8 * 9).map(|at| (at * (i + 3)) as u8).collect(),
+        };
+        let splits = SplitLists {
+            train: (0..5).collect(),
+            validation: (5..10).collect(),
+            test: (10..15).collect(),
+        };
+        ImageClasses::new([3, 3, 1], (0..15).map(class).collect(), splits).unwrap()
     };
-    let splits = SplitLists {
-        train: (0..5).collect(),
-        validation: (5..10).collect(),
-        test: (10..15).collect(),
-    };
-    let data = ImageClasses::new([3, 3, 1], (0..15).map(class).collect(), splits).unwrap();
+    let wide = FewShot { train_ways: 7, ..few_shot };
     vec![
         Box::new(Sinusoid { sizes: Sizes { train_query: 4, ..Sizes::new(5, 7) } }),
         Box::new(Strokes { few_shot }),
-        Box::new(ImageTasks::new("toy", data, few_shot, Rotations::Train).unwrap()),
+        Box::new(Strokes { few_shot: wide }),
+        Box::new(ImageTasks::new("toy", data(), few_shot, Rotations::Train).unwrap()),
+        Box::new(ImageTasks::new("wide", data(), wide, Rotations::Train).unwrap()),
     ]
 }
 
@@ -86,9 +91,8 @@ fn labels_are_whole_and_in_order() {
 #[test]
 #[should_panic(expected = "differs in shape from its family's")]
 fn an_episode_of_another_split_is_a_bug() {
-    let family = Strokes {
-        few_shot: FewShot { ways: 4, sizes: Sizes { train_shots: 3, ..Sizes::new(1, 5) } },
-    };
+    let family =
+        Strokes { few_shot: FewShot::with_sizes(4, Sizes { train_shots: 3, ..Sizes::new(1, 5) }) };
     let mut episode = Episode::zeros(&family.spec(Split::Test));
     family.sample_into(Split::Train, episode_key(1, Split::Train, 0, 0), &mut episode);
 }

@@ -89,7 +89,7 @@ impl Evaluate {
                 "protocol": protocol, "iteration": trainer.iteration, "report": report
             });
             say!("{}", serde_json::to_string_pretty(&result)?);
-            return Ok(());
+            return Ok(report.check(split)?);
         }
         say!(
             "{}; iteration {}; {}; split {split}; {tasks} tasks; order {}; batch norm {}; seed {}",
@@ -101,7 +101,7 @@ impl Evaluate {
             protocol.seed
         );
         print_report(&report);
-        Ok(())
+        Ok(report.check(split)?)
     }
 
     /// Bounded like `run.threads`.

@@ -122,6 +122,7 @@ pub(crate) fn print_line(line: fmt::Arguments<'_>) {
 /// `97.31 % ± 0.21` or `0.412 ± 0.030`.
 pub(crate) fn score(measure: Measure, estimate: Estimate) -> String {
     match measure {
+        _ if estimate.mean.is_nan() => "diverged".into(),
         Measure::Accuracy => {
             format!("{:.2} % ± {:.2}", 100.0 * estimate.mean, 100.0 * estimate.ci95)
         }
@@ -141,12 +142,11 @@ pub(crate) fn measured(measure: Measure) -> &'static str {
 pub(crate) fn print_report(report: &Report) {
     say!("{:>12}  {:<20}  query loss", "inner steps", measured(report.measure));
     for (k, (estimate, loss)) in report.scores.iter().zip(&report.losses).enumerate() {
-        say!(
-            "{k:>12}  {:<20}  {:.4} ± {:.4}",
-            score(report.measure, *estimate),
-            loss.mean,
-            loss.ci95
-        );
+        let loss = match loss.mean.is_finite() {
+            true => format!("{:.4} ± {:.4}", loss.mean, loss.ci95),
+            false => "–".into(),
+        };
+        say!("{k:>12}  {:<20}  {loss}", score(report.measure, *estimate));
     }
 }
 

@@ -19,7 +19,8 @@ use super::{score, seconds};
 pub(crate) struct Reproduce {
     /// Names of experiments, paths to .toml files with a table [published], or `all`
     experiments: Vec<String>,
-    /// Training time of each, such as 10m, excluding validation [default: all iterations]
+    /// Training time of each, such as 10m, excluding validation and the test, which then has at most 600 tasks
+    /// [default: all iterations]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     budget: Option<f64>,
     /// Folder of the runs; unfinished ones are resumed
@@ -97,9 +98,12 @@ impl Reproduce {
             let folder = self.folder(name);
             let config = RunDir::open(&folder).and_then(|dir| dir.config());
             let mut config = config.unwrap_or_else(|_| experiment.config.clone());
-            // A scaled run has its own number of iterations, which also determines when it validates.
-            config.outer.iterations = experiment.config.outer.iterations;
-            config.evaluation.validate_every = experiment.config.evaluation.validate_every;
+            // A scaled run has its own number of iterations, which also determines when it validates and on how much.
+            let of = &experiment.config;
+            config.outer.iterations = of.outer.iterations;
+            config.evaluation.validate_every = of.evaluation.validate_every;
+            config.evaluation.tasks = of.evaluation.tasks;
+            config.evaluation.validation_tasks = of.evaluation.validation_tasks;
             row(&experiment.reproduction(&config, &Run::read(&folder, config.seed)?));
         }
         say!("innerloop reproduce NAME runs one; with --budget 10m as much of it as that allows");

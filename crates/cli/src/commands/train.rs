@@ -13,6 +13,8 @@ use innerloop::lab::rl::{self, RlConfig};
 use innerloop::lab::transfer::{self, TransferConfig};
 use innerloop::lab::{self, Config, Event, Measure, Outcome, Sink, run_dir::RunDir};
 
+use innerloop::tasks::Split;
+
 use super::{Source, measured, print_accuracies, print_report, print_returns, score};
 
 #[derive(Args)]
@@ -61,9 +63,10 @@ fn train_few_shot(
     let mut show = Show::new();
     let outcome = lab::train(config, out, resume, stop, &mut show);
     show.bar.finish_and_clear();
-    print_outcome(&outcome?);
+    let outcome = outcome?;
+    print_outcome(&outcome);
     say!("evaluate it again: innerloop evaluate {}", out.display());
-    Ok(())
+    Ok(outcome.test.check(Split::Test)?)
 }
 
 fn train_rl(config: RlConfig, out: &Path, resume: bool, stop: &AtomicBool) -> anyhow::Result<()> {

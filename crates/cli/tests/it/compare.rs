@@ -122,6 +122,21 @@ fn a_diverged_run_is_a_row() {
 }
 
 #[test]
+fn divergence_on_test_tasks_is_told() {
+    let place = Place::new();
+    let unstable =
+        ["algorithm.inner_lr=0.5", "algorithm.adaptation_steps=1", "evaluation.steps=40"];
+    let sets = unstable.iter().flat_map(|set| ["--set", set]);
+    let call: Vec<&str> =
+        ["--methods", "maml", "--iterations", "2"].into_iter().chain(sets).collect();
+    compare(&place, &call).ok();
+    let row = &table(&place)["rows"][0];
+    assert_eq!((&row["score"], &row["runs"][0]["status"]), (&Value::Null, &"finished".into()));
+    let text = fs::read_to_string(place.path("c/compare.md")).unwrap();
+    assert!(text.contains("diverged on test tasks (seed 1)"), "{text}");
+}
+
+#[test]
 fn bad_calls_are_usage_errors() {
     let place = Place::new();
     compare(&place, &[]).fails(2, &["nothing to compare"]);

@@ -51,6 +51,24 @@ fn a_run_is_diagnosed_from_start_to_end() {
     assert_eq!(longer["points"][0]["steps"].as_array().unwrap().len(), 5);
 }
 
+/// Query sets of test tasks are normalised as in training.
+#[test]
+fn test_tasks_are_diagnosed_with_every_batch_norm() {
+    let place = Place::new();
+    for mode in ["transductive", "with_support", "running", "per_step", "per_step_batch", "episode"]
+    {
+        let set = format!("model.batch_norm={mode}");
+        place.train("strokes-fomaml", &["--out", mode, "--set", &set]).ok();
+        let few = ["--tasks", "2", "--lanczos", "2", "--split"];
+        let of = |split: &str| {
+            let out = format!("{mode}-{split}");
+            place.run(&[&["diagnose", mode, "--out", &out], &few[..], &[split]].concat()).ok();
+            found(&place, &out)["points"].as_array().unwrap().len()
+        };
+        assert_eq!((of("test"), of("train")), (2, 2), "{mode}");
+    }
+}
+
 #[test]
 fn learned_rates_have_their_steps() {
     let place = Place::new();
@@ -93,7 +111,7 @@ fn what_was_trained_is_that_of_its_time() {
         "outer.iterations=4",
         "algorithm.adaptation_steps=2",
         "algorithm.regularizer=shot",
-        "algorithm.shot_pretraining=0.5",
+        "algorithm.shot_pretraining_until=0.5",
     ];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     place.train("sinusoid-maml", &[&["--out", "run"], &sets[..]].concat()).ok();

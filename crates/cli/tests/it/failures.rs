@@ -87,6 +87,33 @@ fn divergence_is_6() {
         .fails(6, &["diverged at iteration 1", "lower algorithm.inner_lr"]);
 }
 
+/// Training takes one inner step, the test forty, which is too many at this rate.
+const UNSTABLE: [&str; 8] = [
+    "--set",
+    "algorithm.inner_lr=0.5",
+    "--set",
+    "algorithm.adaptation_steps=1",
+    "--set",
+    "evaluation.steps=40",
+    "--out",
+    "run",
+];
+
+#[test]
+fn divergence_at_test_time_is_6_with_a_result() {
+    let place = Place::new();
+    let diverged = ["diverged on test tasks", "of 40 steps", "evaluation.steps"];
+    place.train("sinusoid-maml", &UNSTABLE).fails(6, &diverged);
+    assert!(place.path("run/result.json").is_file());
+    place.run(&["evaluate", "run", "--checkpoint", "last"]).fails(6, &diverged);
+    let all = place.run(&["evaluate", "run", "--checkpoint", "last", "--steps", "1"]).ok();
+    assert!(!all.contains("diverged"), "{all}");
+    let again = place.run(&["evaluate", "run", "--checkpoint", "last"]);
+    let line = |k: &str| again.stdout.lines().find(|line| line.trim_start().starts_with(k));
+    assert!(line("1 ").is_some_and(|line| line.contains('±')), "{}", again.stdout);
+    assert!(line("40 ").is_some_and(|line| line.contains("diverged")), "{}", again.stdout);
+}
+
 #[test]
 fn writing_is_7() {
     let place = Place::new();

@@ -31,6 +31,28 @@ fn a_budget_of_time_gives_no_reproduction() {
 }
 
 #[test]
+fn a_path_that_diverges_after_the_step_compared_is_judged() {
+    let place = Place::new();
+    let sets: Vec<_> = small("sinusoid-maml").into_iter().filter(|set| *set != "--set").collect();
+    let sets = sets.join("\n").replace("evaluation.steps=3", "evaluation.steps=40");
+    let text = |steps: usize| {
+        format!(
+            "preset = 'sinusoid-maml'\nalgorithm.inner_lr = 0.5\nalgorithm.adaptation_steps = 1\n{sets}\n[published]\n\
+             source = 'nobody'\nmean_squared_error = 1e6\nsteps = {steps}\ntolerance = 0.5\n"
+        )
+    };
+    fs::write(place.path("early.toml"), text(1)).unwrap();
+    fs::write(place.path("late.toml"), text(40)).unwrap();
+    let shown = place.run(&["reproduce", "early.toml"]).ok();
+    assert!(shown.contains("better by more than"), "{shown}");
+    let shown = place.run(&["reproduce", "late.toml"]).ok();
+    assert!(
+        shown.lines().any(|line| line.starts_with("late ") && line.ends_with("diverged")),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_whole_run_is_judged() {
     let place = Place::new();
     let sets: Vec<_> = small("sinusoid-maml").into_iter().filter(|set| *set != "--set").collect();

@@ -21,7 +21,7 @@ pub(super) fn push_forward<'g>(
         [shape[1], shape[2]]
     };
     match op {
-        Op::Input(_) | Op::Const(_) | Op::StopGradient(_) => None,
+        Op::Input(_) | Op::Const(_) | Op::StopGradient(..) => None,
         Op::PoolArgmax { .. } | Op::ArgMax(_) | Op::OneHot(_) => None,
         Op::Unary(kind, x) => t(x).and_then(|dx| Some(dx * slope(kind, v(x), y)?)),
         Op::Binary(Binary::Add, a, b) => sum(t(a), t(b)),

@@ -27,7 +27,7 @@ macro_rules! kinds {
 kinds! {
     Op::Input(_) => "input",
     Op::Const(_) => "const",
-    Op::StopGradient(_) => "stop_gradient",
+    Op::StopGradient(..) => "stop_gradient",
     Op::Unary(Unary::Neg, _) => "neg",
     Op::Unary(Unary::Exp, _) => "exp",
     Op::Unary(Unary::Log, _) => "log",
@@ -268,6 +268,19 @@ fn stopped_gradients() {
     let point = point(&[&[4]]);
     let stopped = check_derivatives(|v| vec![v[0] * v[0].stop_gradient()], &point, 1, 1e-6);
     assert!(stopped.is_err(), "a stopped gradient is not the whole derivative");
+}
+
+#[test]
+fn new_variables_of_a_value_are_apart() {
+    let graph = Graph::new();
+    let x = graph.input("x", &[]);
+    let [a, b] = [x.new_variable(), x.new_variable()];
+    assert!(a != b && a != x.stop_gradient() && x.stop_gradient() == x.stop_gradient());
+    let y = a * a * b * x.stop_gradient();
+    let slopes = grad(y, &[a, b, x]);
+    let got = evaluate(&graph, &slopes, &[Tensor::scalar(Dtype::F64, 3.0)]);
+    let got: Vec<f64> = got.iter().map(|t| t.get(0)).collect();
+    assert_eq!(got, [54.0, 27.0, 0.0]);
 }
 
 #[test]

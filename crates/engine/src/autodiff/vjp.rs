@@ -13,7 +13,7 @@ pub(super) fn pull_back<'g>(y: Var<'g>, g: Var<'g>, mut add: impl FnMut(Var<'g>,
         [shape[1], shape[2]]
     };
     match op {
-        Op::Input(_) | Op::Const(_) | Op::StopGradient(_) => {}
+        Op::Input(_) | Op::Const(_) | Op::StopGradient(..) => {}
         Op::PoolArgmax { .. } | Op::ArgMax(_) | Op::OneHot(_) => {}
         Op::Unary(kind, x) => {
             if let Some(slope) = slope(kind, v(x), y) {

@@ -24,15 +24,31 @@ impl Sum {
         divisor: f64,
         out: &mut Tensor,
     ) {
+        self.begin(out.len());
+        parts.for_each(|part| self.add(part));
+        self.write(divisor, out);
+    }
+
+    /// Begins a sum of parts of this length, which are handed in one by one.
+    pub fn begin(&mut self, len: usize) {
         self.sums.clear();
-        self.sums.resize(out.len(), 0.0);
-        for part in parts {
-            assert_eq!(part.len(), out.len(), "parts of a sum have its length");
-            match part.dtype() {
-                Dtype::F32 => accumulate(self.isa, &mut self.sums, part.as_f32()),
-                Dtype::F64 => accumulate(self.isa, &mut self.sums, part.as_f64()),
-            }
+        self.sums.resize(len, 0.0);
+    }
+
+    /// Adds the next part.
+    #[track_caller]
+    pub fn add(&mut self, part: &Tensor) {
+        assert_eq!(part.len(), self.sums.len(), "parts of a sum have its length");
+        match part.dtype() {
+            Dtype::F32 => accumulate(self.isa, &mut self.sums, part.as_f32()),
+            Dtype::F64 => accumulate(self.isa, &mut self.sums, part.as_f64()),
         }
+    }
+
+    /// Writes the sum so far, divided by `divisor`.
+    #[track_caller]
+    pub fn write(&self, divisor: f64, out: &mut Tensor) {
+        assert_eq!(out.len(), self.sums.len(), "a sum has the length of its parts");
         let quotients = self.sums.iter().map(|sum| sum / divisor);
         match out.dtype() {
             Dtype::F32 => {

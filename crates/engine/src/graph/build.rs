@@ -171,7 +171,14 @@ impl<'g> Var<'g> {
 
     /// The same value, through which no derivative flows.
     pub fn stop_gradient(self) -> Var<'g> {
-        self.graph.node(Op::StopGradient(self.id), self.shape())
+        self.graph.node(Op::StopGradient(self.id, 0), self.shape())
+    }
+
+    /// The same value as a new variable: no derivative flows through it, and it is not shared with any other node, even
+    /// of the same value. To be differentiated with respect to apart from those.
+    pub fn new_variable(self) -> Var<'g> {
+        let number = u32::try_from(self.graph.nodes().len()).expect("fewer than 2^32 nodes");
+        self.graph.node(Op::StopGradient(self.id, number), self.shape())
     }
 
     /// log softmax along the last axis, shifted by the maximum so that nothing overflows.

@@ -95,8 +95,8 @@ pub(crate) enum Op {
     Input(usize),
     /// One number (its bits as f64) in every element.
     Const(u64),
-    /// The operand; its derivative is zero.
-    StopGradient(NodeId),
+    /// The operand; its derivative is zero. Nodes with different numbers are different variables.
+    StopGradient(NodeId, u32),
     Unary(Unary, NodeId),
     Binary(Binary, NodeId, NodeId),
     /// Same elements in row-major order, another shape.
@@ -181,7 +181,7 @@ impl Op {
     pub(crate) fn for_operands(&self, mut f: impl FnMut(NodeId)) {
         match self {
             Op::Input(_) | Op::Const(_) => {}
-            Op::StopGradient(x)
+            Op::StopGradient(x, _)
             | Op::Unary(_, x)
             | Op::Reshape(x)
             | Op::Transpose(x, _)
@@ -226,7 +226,7 @@ impl Op {
         match self {
             Op::Input(i) => format!("input#{i}"),
             Op::Const(bits) => format!("const {}", f64::from_bits(*bits)),
-            Op::StopGradient(_) => "stop_gradient".into(),
+            Op::StopGradient(..) => "stop_gradient".into(),
             Op::Unary(u, _) => format!("{u:?}").to_lowercase(),
             Op::Binary(b, ..) => format!("{b:?}").to_lowercase(),
             Op::Reshape(_) => "reshape".into(),

@@ -100,7 +100,7 @@ impl<'g> Var<'g> {
         // Only the positions of maxima are known to lie inside the image.
         if matches!(
             self.op(),
-            Op::Unary(..) | Op::Binary(..) | Op::StopGradient(_) | Op::PoolPut { .. }
+            Op::Unary(..) | Op::Binary(..) | Op::StopGradient(..) | Op::PoolPut { .. }
         ) && matches!(at.op(), Op::PoolArgmax { .. })
         {
             let mut choice = Choice { at, window, shape: shape.clone(), known: HashMap::new() };
@@ -181,7 +181,7 @@ impl<'g> Choice<'g> {
         let var = |id: NodeId| Var { graph, id };
         let chosen = match x.op() {
             Op::Const(bits) => graph.full(&self.shape, f64::from_bits(bits)),
-            Op::StopGradient(y) => self.of(var(y))?.stop_gradient(),
+            Op::StopGradient(y, _) => self.of(var(y))?.stop_gradient(),
             Op::Unary(kind, y) => self.of(var(y))?.unary(kind),
             Op::Binary(kind, a, b) => {
                 let (a, b) = (self.of(var(a))?, self.of(var(b))?);

@@ -232,7 +232,7 @@ impl<'a> Planner<'a> {
             };
             let kind = match &node.op {
                 Op::Input(_) => Kind::Input,
-                Op::Reshape(x) | Op::StopGradient(x) => {
+                Op::Reshape(x) | Op::StopGradient(x, _) => {
                     self.base[id as usize] = self.base[*x as usize];
                     Kind::Alias
                 }

@@ -134,7 +134,7 @@ impl<'g> Mapper<'_, 'g> {
         let var = match &node.op {
             Op::Input(_) => unreachable!("inputs are declared first"),
             Op::Const(bits) => self.graph.full(&shape, f64::from_bits(*bits)),
-            Op::StopGradient(x) => v(*x).stop_gradient(),
+            Op::StopGradient(x, _) => v(*x).stop_gradient(),
             Op::Unary(kind, x) => v(*x).unary(*kind),
             // Both operands have the node's shape, so a shared one is repeated along the leading axis.
             Op::Binary(Binary::Add, a, b) => v(*a) + v(*b),

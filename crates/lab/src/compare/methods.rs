@@ -270,7 +270,7 @@ fn reptile(base: &Config) -> Suited {
 
 /// Checks that scores are measured on the same tasks.
 fn same_tasks(first: &Contestant, other: &Contestant) -> Result<()> {
-    let free = ["tasks.train_shots", "tasks.train_query", "tasks.augment"];
+    let free = ["tasks.train_ways", "tasks.train_shots", "tasks.train_query", "tasks.augment"];
     let differences = first.config.differences(&other.config);
     let counts = |d: &&Difference| {
         let key = d.key.as_str();
@@ -382,6 +382,9 @@ mod tests {
             assert!(config.evaluation.steps == 7 || left("evaluation.steps"));
             assert!(config.algorithm.inner_lr == 0.3 || left("algorithm.inner_lr"));
         }
+        let all = on("strokes-maml", &["maml", "protonet"], &["tasks.train_ways=8"]).unwrap();
+        let ways = |i: usize| (all[i].config.tasks.train_ways, all[i].left_out.len());
+        assert_eq!([ways(0), ways(1)], [(5, 1), (8, 0)]);
         // Applies to none.
         let refused = |methods: &[&str], set: &str| {
             on("strokes-maml", methods, &[set]).unwrap_err().to_string()

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::json;
 
-use crate::budget::{Budget, FRESH_STARTS, limited};
+use crate::budget::{Budget, FRESH_STARTS, limited, scaled};
 use crate::checkpoint::write_atomic;
 use crate::memory;
 use crate::run::{self, Ending, Session, Sink};
@@ -146,7 +146,7 @@ fn as_there(folder: &Path, config: &Config, budget: Budget) -> Result<Option<(Ru
         Budget::Seconds(_) => limited(config, dir.config()?.outer.iterations)?,
         Budget::Within(_) => match dir.config()?.outer.iterations {
             all if all == config.outer.iterations => config.clone(),
-            some => limited(config, some)?,
+            some => scaled(config, some)?,
         },
     };
     dir.check_same(&config)?;

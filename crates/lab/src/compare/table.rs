@@ -382,17 +382,19 @@ impl Row {
 
     /// What is missing, cut short or left out, and why; and whether the method is a reconstruction.
     pub fn note(&self) -> String {
-        let of = |status, word: &str| {
-            let seeds: Vec<_> = self.runs.iter().filter(|run| run.status == status).collect();
+        let of = |which: &dyn Fn(&Run) -> bool, word: &str| {
+            let seeds: Vec<_> = self.runs.iter().filter(|run| which(run)).collect();
             let list: Vec<_> = seeds.iter().map(|run| run.seed.to_string()).collect();
             (!list.is_empty()).then(|| format!("{word} (seed {})", list.join(", ")))
         };
+        let without_score = |run: &Run| run.result.is_some() && run.score("test").is_none();
         let notes = [
-            of(Status::Diverged, "diverged"),
-            of(Status::Unfinished, "unfinished"),
+            of(&|run| run.status == Status::Diverged, "diverged"),
+            of(&without_score, "diverged on test tasks"),
+            of(&|run| run.status == Status::Unfinished, "unfinished"),
             self.cut(),
             self.short(),
-            of(Status::NotStarted, "not run yet"),
+            of(&|run| run.status == Status::NotStarted, "not run yet"),
         ];
         let without = |left: &LeftOut| format!("without {} ({})", left.key, left.why);
         let paper = self

@@ -1,4 +1,4 @@
-//! Bounds on values, keys that a choice excludes, and the messages of both.
+//! Bounds on values, keys that do not apply with a choice, and the error messages for both.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -6,16 +6,16 @@ use std::ops::RangeInclusive;
 use super::layers::{Layers, UNWRITTEN};
 use crate::{Error, Result};
 
-/// Largest number of classes, examples, channels: products of a few of them fit a machine word.
+/// Largest number of classes, examples or channels: products of a few of them fit a machine word.
 pub(super) const MOST: usize = 100_000;
-/// Threads at most.
+/// Largest number of threads.
 pub const MOST_THREADS: usize = 4096;
-/// Largest number of iterations, tasks, steps.
+/// Largest number of iterations, tasks or steps.
 pub(super) const LONGEST: usize = 1_000_000_000;
-/// Drawings of an Omniglot character.
+/// Drawings per Omniglot character.
 const DRAWINGS: usize = 20;
 
-/// Keys that do not go with a choice, with the reasons.
+/// Keys that do not apply with a choice, with the reasons.
 pub(super) type Inapplicable = Vec<(&'static str, String)>;
 
 pub(super) fn fixed(inapplicable: &[(&'static str, &str)]) -> Inapplicable {
@@ -51,7 +51,7 @@ impl Layers {
         bad(self.source(key), key, found, expected)
     }
 
-    /// The source of the first key, or of the second where the first is not written.
+    /// The source of the first key, or of the second if the first is not set.
     pub(super) fn either(&self, key: &str, other: &str) -> &str {
         match self.source(key) {
             UNWRITTEN => self.source(other),
@@ -77,7 +77,8 @@ impl Layers {
         if shots + query <= DRAWINGS {
             return Ok(());
         }
-        let expected = format!("at most {DRAWINGS}, the drawings of an Omniglot character");
+        let expected =
+            format!("at most {DRAWINGS}, the number of drawings of an Omniglot character");
         let source = self.either(shots_key, query_key);
         Err(bad(source, &format!("{shots_key} + {query_key}"), shots + query, &expected))
     }
@@ -101,11 +102,15 @@ impl Layers {
 
     pub(super) fn part(&self, key: &str, found: f64) -> Result<f64> {
         let fits = (0.0..=1.0).contains(&found);
-        if fits { Ok(found) } else { Err(self.bad(key, found, "0 to 1, a share of training")) }
+        if fits {
+            Ok(found)
+        } else {
+            Err(self.bad(key, found, "a number from 0 to 1, a fraction of training"))
+        }
     }
 
     pub(super) fn share(&self, key: &str, found: f64) -> Result<f64> {
         let fits = (0.0..1.0).contains(&found);
-        if fits { Ok(found) } else { Err(self.bad(key, found, "0 or more and below 1")) }
+        if fits { Ok(found) } else { Err(self.bad(key, found, "at least 0 and below 1")) }
     }
 }

@@ -1,4 +1,4 @@
-//! The families of tasks and the keys that go with each: what is legal, and what is written.
+//! The families of tasks and the keys of each: what is legal, and how they are written back.
 
 use super::bounds::Inapplicable;
 use super::file::*;
@@ -31,24 +31,24 @@ pub enum Family {
     Fc100(CifarConfig),
     /// 100 classes of ImageNet's photographs.
     MiniImagenet(MiniImagenetConfig),
-    /// Images of one's own.
+    /// Your own images.
     Images(ImagesConfig),
-    /// Regression of one's own, from a CSV file.
+    /// Your own regression tasks, from a CSV file.
     Curves(CurvesConfig),
 }
 
 impl Family {
-    /// The names of all families, in the order of a list.
+    /// The names of all families, in the order in which they are listed.
     pub fn names() -> &'static [&'static str] {
         FamilyName::names()
     }
 
-    /// Whether tasks are of images in files.
+    /// Whether tasks consist of images from files.
     pub fn has_image_files(&self) -> bool {
         !self.is_regression() && *self != Family::Strokes
     }
 
-    /// Whether targets are values, not classes.
+    /// Whether targets are numbers, not classes.
     pub fn is_regression(&self) -> bool {
         matches!(self, Family::Sinusoid | Family::SineLine { .. } | Family::Curves(_))
     }
@@ -59,9 +59,9 @@ impl Family {
 pub struct MultiMnistConfig {
     /// Folder of MNIST's four files. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
     pub data: String,
-    /// Side of the images, shrunk from 64 (84 for three digits). Default: not shrunk.
+    /// Side to which the images, 64 wide (84 for three digits), are shrunk. Default: not shrunk.
     pub size: usize,
-    /// Seed the images follow from. Default 123.
+    /// Seed from which the images are composed. Default 123.
     pub images_seed: u64,
 }
 
@@ -85,15 +85,17 @@ pub struct MiniImagenetConfig {
 /// Keys of `[tasks]` that go with `family = "images"`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImagesConfig {
-    /// A folder, or a zip archive, with a folder of images for each class. To be set.
+    /// A folder, or a zip archive, with one folder of images per class. Required.
     pub data: String,
-    /// Side to resize to; the middle is kept of images that are not square. Default 0: they are alike already.
+    /// Side to resize to; images that are not square are cropped to the centre. Default 0: all images already have
+    /// the same size.
     pub size: usize,
-    /// 1 for grey, 3 for colour. Default 0: they are alike already.
+    /// 1 for grey, 3 for colour. Default 0: all images already have the same number.
     pub channels: usize,
-    /// CSV file with the columns `class` and `split`. Default "": folders `train`, `val` and `test`, else shares.
+    /// CSV file with the columns `class` and `split`. Default "": the folders `train`, `val` and `test`, or shares
+    /// if there are none.
     pub split_file: String,
-    /// How classes are divided where neither folders nor a file say.
+    /// How classes are split if neither folders nor a file determine it.
     pub shares: SharesConfig,
 }
 
@@ -102,7 +104,7 @@ pub struct ImagesConfig {
 pub struct CurvesConfig {
     /// Folder of the file. Default "": the environment variable `INNERLOOP_DATA`, or `./data`.
     pub data: String,
-    /// The CSV file, plain or with `.gz`: a path below the folder, or an absolute one. To be set.
+    /// The CSV file, plain or `.gz`: a path relative to the folder, or an absolute one. Required.
     pub file: String,
     /// Default `long`.
     pub layout: Layout,
@@ -112,20 +114,20 @@ pub struct CurvesConfig {
     pub x_columns: Vec<String>,
     /// With `long`: columns of the target. Default ["y"].
     pub y_columns: Vec<String>,
-    /// Inputs and targets with mean 0 and deviation 1 over the training tasks. Default true.
+    /// Standardise inputs and targets to mean 0 and standard deviation 1 over the training tasks. Default true.
     pub standardise: bool,
-    /// How tasks are divided.
+    /// How tasks are split.
     pub shares: SharesConfig,
 }
 
-/// Keys of `[tasks]` that divide classes, or tasks, at random.
+/// Keys of `[tasks]` that split classes, or tasks, at random.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SharesConfig {
     /// `train_share`: 0 to 1. Default 0.64.
     pub train: f64,
-    /// `validation_share`: 0 to 1; the rest is for test. Default 0.16.
+    /// `validation_share`: 0 to 1; the remainder is the test share. Default 0.16.
     pub validation: f64,
-    /// `split_seed`: seed of the division, whatever the run's. Default 1.
+    /// `split_seed`: seed of the split, independent of the run's seed. Default 1.
     pub seed: u64,
 }
 
@@ -136,13 +138,13 @@ pub struct OmniglotConfig {
     pub data: String,
     /// `vinyals` (default), `finn` or `lake`.
     pub split: OmniglotSplit,
-    /// Which classes are also seen turned: `none`, `train` (default) or `all`.
+    /// Which splits get classes of rotated characters as well: `none`, `train` (default) or `all`.
     pub rotations: Rotations,
-    /// White strokes on black, as most codes use; the files are black on white. Default true.
+    /// White strokes on black, as in most implementations; the files are black on white. Default true.
     pub invert: bool,
 }
 
-/// Keys that only some families have.
+/// Keys that apply only to some families.
 const OWNED: &[(&str, &[FamilyName])] = {
     use FamilyName::*;
     const MULTI_MNIST: &[FamilyName] = &[DoubleMnist, TripleMnist];
@@ -261,7 +263,7 @@ fn shares(at: &Layers, file: &TasksFile) -> Result<SharesConfig> {
             source,
             key,
             train + validation,
-            "at most 1; the rest is for test",
+            "at most 1; the remainder is the test share",
         ));
     }
     Ok(SharesConfig { train, validation, seed: file.split_seed.map_or(1, |seed| seed as u64) })
@@ -274,7 +276,7 @@ fn curves(at: &Layers, file: &TasksFile, data: String) -> Result<CurvesConfig> {
         Layout::Wide => &["tasks.task_columns", "tasks.y_columns"],
         Layout::Grid => &["tasks.task_columns", "tasks.x_columns", "tasks.y_columns"],
     };
-    let why = format!("the layout \"{layout}\" takes it from the names of the columns");
+    let why = format!("the layout \"{layout}\" derives it from the column names");
     at.refuse(&unused.iter().map(|&key| (key, why.clone())).collect())?;
     let columns = |key: &'static str, found: &Option<Vec<String>>, default: &str| {
         let columns = match found {
@@ -299,7 +301,7 @@ fn curves(at: &Layers, file: &TasksFile, data: String) -> Result<CurvesConfig> {
     })
 }
 
-/// The keys that [`family`] turns into this family.
+/// Writes the keys from which [`family`] builds this family.
 pub(super) fn write(family: &Family, file: &mut TasksFile) {
     let name = match family {
         Family::Strokes => FamilyName::Strokes,

@@ -1,4 +1,4 @@
-//! A configuration as written: anything may be missing. Reading checks names and types.
+//! A configuration as written, in which any key may be missing. Reading it checks names and types.
 
 use std::collections::BTreeMap;
 
@@ -84,6 +84,7 @@ layered! {
         ways: usize,
         shots: usize,
         query: usize,
+        train_ways: usize,
         train_shots: usize,
         train_query: usize,
         data: String,
@@ -109,7 +110,7 @@ layered! {
     ModelFile {
         kind: NetworkName,
         filters: usize,
-        variant: Downsampling,
+        downsampling: Downsampling,
         head: Head,
         batch_norm: BatchNorm,
         batch_norm_momentum: f64,
@@ -122,7 +123,7 @@ layered! {
         name: MethodName,
         inner_lr: f64,
         learn_inner_lr: bool,
-        multi_step_loss: f64,
+        multi_step_loss_until: f64,
         second_order_from: f64,
         adaptation_steps: usize,
         inner_batch: usize,
@@ -150,7 +151,7 @@ layered! {
         shot_base: Role,
         shot_steps: usize,
         shot_travel: f64,
-        shot_pretraining: f64,
+        shot_pretraining_until: f64,
         shot_projector: bool,
         shot_views: bool,
         inner_lr_of: BTreeMap<String, f64>,
@@ -191,7 +192,7 @@ layered! {
 }
 
 sectioned! {
-    /// A whole file. What is `published` says what a run is to be compared with, and is no part of it.
+    /// A whole file. The table `[published]` holds the result that a run is compared with; it is not part of the run.
     pub(super) ConfigFile beside ["preset", "published"] {
         seed: Option<u64> = None,
         tasks: TasksFile,
@@ -204,7 +205,7 @@ sectioned! {
 }
 
 impl ConfigFile {
-    /// What is written here, and where nothing is, what is written in `under`.
+    /// The keys set here, completed by those set in `under`.
     pub(super) fn over(self, under: ConfigFile) -> ConfigFile {
         ConfigFile {
             seed: self.seed.or(under.seed),
@@ -236,7 +237,7 @@ impl ConfigFile {
         self.outer.optimizer.unwrap_or(default)
     }
 
-    /// Whether the outer loop goes a share of the way to the adapted weights.
+    /// Whether the outer loop moves θ part of the way to the adapted weights.
     pub(super) fn interpolates(&self) -> bool {
         self.method() == MethodName::Reptile && self.optimizer() == OptimizerName::Sgd
     }
@@ -248,7 +249,7 @@ impl ConfigFile {
         self.outer.schedule.unwrap_or(default)
     }
 
-    /// Forgets `section.key`.
+    /// Unsets `section.key`.
     pub(super) fn clear(&mut self, full: &str) {
         match full.split_once('.') {
             Some(("tasks", key)) => self.tasks.clear(key),

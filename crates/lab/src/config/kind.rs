@@ -1,5 +1,5 @@
-//! What a preset or a file is a configuration of, and the reading of those kinds whose keys all have defaults:
-//! a preset, a file over the preset it names, and settings over both.
+//! The kinds of configurations, and how those kinds whose keys all have defaults are read: a preset, or a file over the
+//! preset that it names, with overrides on top.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +12,7 @@ use super::section::Sectioned;
 use super::{presets, transfer};
 use crate::{Error, Result};
 
-/// What a configuration is of.
+/// What a configuration describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// [`Config`](super::Config)
@@ -64,14 +64,14 @@ impl Kind {
         }
     }
 
-    /// That a configuration was expected to be of another kind.
+    /// The error for a configuration of this kind where another kind was expected.
     pub(super) fn instead_of(self, expected: Kind, source: &str) -> Error {
         let only = match self {
             Kind::FewShot => "",
             Kind::Rl | Kind::Transfer => ", which only train and evaluate take",
         };
         let found = format!("{source} is a configuration of {self}{only}");
-        Error::usage(format!("{found}; expected one of {expected}"))
+        Error::usage(format!("{found}; expected a configuration of {expected}"))
     }
 }
 
@@ -79,11 +79,11 @@ impl Kind {
 pub(super) trait OfKind: Sectioned {
     const KIND: Kind;
 
-    /// Defaults that depend on choices are filled in, and everything is checked.
+    /// Fills in the defaults that depend on other keys, and checks everything.
     fn checked(self, source: &str) -> Result<Self>;
 }
 
-/// A preset, or the TOML file at a path, under settings in order.
+/// A preset, or the TOML file at a path, with overrides applied in order.
 pub(super) fn load<C: OfKind>(preset_or_path: &str, sets: &[String]) -> Result<C> {
     let file = match presets::find_of(C::KIND, preset_or_path) {
         Some(text) => parse_table(text, preset_or_path)?,
@@ -99,7 +99,7 @@ pub(super) fn load<C: OfKind>(preset_or_path: &str, sets: &[String]) -> Result<C
     let mut above = Table::new();
     for set in sets {
         let (setting, source) = parse_set(set)?;
-        // Read by itself, so that a message names the setting.
+        // Read on its own, so that an error names the override.
         C::read(&setting, &source)?;
         lay(&mut above, setting);
     }
@@ -107,13 +107,13 @@ pub(super) fn load<C: OfKind>(preset_or_path: &str, sets: &[String]) -> Result<C
     C::read(&table, preset_or_path)?.checked(preset_or_path)
 }
 
-/// TOML text; `source` names it in messages.
+/// A configuration from TOML text; `source` names it in messages.
 pub(super) fn parse<C: OfKind>(text: &str, source: &str) -> Result<C> {
     let table = with_preset(C::KIND, parse_table(text, source)?, source)?;
     C::read(&table, source)?.checked(source)
 }
 
-/// The file over the preset it names, which may stand on another.
+/// A file merged over the preset that it names, which may itself be based on another.
 fn with_preset(kind: Kind, mut table: Table, source: &str) -> Result<Table> {
     let Some(preset) = table.remove("preset") else { return Ok(table) };
     let text = preset.as_str().and_then(|name| presets::find_of(kind, name)).ok_or_else(|| {
@@ -128,7 +128,7 @@ fn with_preset(kind: Kind, mut table: Table, source: &str) -> Result<Table> {
     Ok(below)
 }
 
-/// Lays a layer over those below, which lose what its choices leave without use.
+/// Merges a layer over those below, after dropping the keys below that its choices make inapplicable.
 fn lay_layer(kind: Kind, below: &mut Table, above: Table) {
     if kind == Kind::Transfer {
         transfer::make_way(below, &above);
@@ -136,7 +136,7 @@ fn lay_layer(kind: Kind, below: &mut Table, above: Table) {
     lay(below, above);
 }
 
-/// Lays a table's keys over another's.
+/// Merges a table over another, key by key.
 fn lay(below: &mut Table, above: Table) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {

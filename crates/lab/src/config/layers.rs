@@ -1,5 +1,5 @@
-//! Presets, files and overrides, laid over each other. Each layer is checked by itself, so that a message
-//! names the place a value came from.
+//! Presets, files and overrides, merged in layers. Each layer is checked on its own, so that an error names the place a
+//! value came from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use super::setting::{clip, join, wrong};
 use super::{Kind, LeftOut, WindowConfig, presets, suggest};
 use crate::{Error, Result};
 
-/// Source of a value that nobody wrote.
+/// Source of a value that is set nowhere.
 pub(super) const UNWRITTEN: &str = "configuration";
 
-/// Files and overrides, later ones over earlier ones, and where each key was written last.
+/// Files and overrides, later ones over earlier ones, and where each key was last set.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub(super) file: ConfigFile,
@@ -57,8 +57,8 @@ impl Layers {
         self.add(&table, &source)
     }
 
-    /// Overrides that are meant for several configurations. What does not go with the choices made here, these
-    /// overrides' own included, is left out, and told.
+    /// Overrides that are meant for several configurations. Those that do not apply with the choices made here,
+    /// including the choices of the overrides themselves, are left out and returned.
     pub(super) fn set_shared(&mut self, sets: &[String]) -> Result<Vec<LeftOut>> {
         let mut keys = Vec::new();
         for set in sets {
@@ -91,7 +91,7 @@ impl Layers {
         self.file.clear(key);
     }
 
-    /// Where a key was written last; [`UNWRITTEN`] if nowhere.
+    /// Where a key was last set; [`UNWRITTEN`] if nowhere.
     pub(super) fn source(&self, key: &str) -> &str {
         self.sources.get(key).map_or(UNWRITTEN, String::as_str)
     }
@@ -106,7 +106,7 @@ impl Layers {
         self.with_preset(&parse_table(text, &source)?, &source)
     }
 
-    /// The preset that a table names at its top, which may stand on another, and the table over it.
+    /// Adds the preset that a table names at its top, which may itself be based on another, and then the table.
     fn with_preset(&mut self, table: &Table, source: &str) -> Result<()> {
         match table.get("preset") {
             None => {}
@@ -124,8 +124,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Drops settings of the layers below that belong to a family, network, method, regularizer, optimizer or schedule
-    /// which the layer above replaces.
+    /// Drops settings of the layers below that belong to a family, network, method, regularizer, optimizer or
+    /// schedule that the layer above replaces.
     fn drop_inapplicable(&mut self, above: &ConfigFile) {
         let choices = [
             above.tasks.family.map(FamilyName::inapplicable_keys),
@@ -138,7 +138,7 @@ impl Layers {
         for (full, _) in choices.into_iter().flatten().flatten() {
             self.forget(full);
         }
-        // What makes multi_step of MAML is its window.
+        // Only its window distinguishes multi_step from MAML, so a window set below belongs to it.
         let is_left = above.algorithm.name.is_some_and(|name| name != MethodName::MultiStep);
         if is_left && self.file.method() == MethodName::MultiStep {
             self.forget("algorithm.window");
@@ -177,13 +177,13 @@ pub(super) fn read(preset_or_path: &str) -> Result<Table> {
     parse_table(&text, preset_or_path)
 }
 
-/// `section.key=value` as a table, and how messages call it.
+/// `section.key=value` as a table, and the name of its source in messages.
 pub(super) fn parse_set(set: &str) -> Result<(Table, String)> {
     let source = format!("--set {}", clip(set));
     let shape =
         || Error::usage(format!("{source}: expected section.key=value, as in outer.lr=0.01"));
     let (key, value) = split_at_equals(set).ok_or_else(shape)?;
-    // A value that is no TOML, yet begins like no TOML value of several characters, is a bare word.
+    // A value that is not valid TOML, and does not begin like a TOML string, array or table, is a bare word.
     let document = |value: &str| format!("{key} = {value}").parse::<Table>();
     let one_pair = !set.contains(['\n', '\r']) && !key.contains(['#', '[', ']']);
     let bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
@@ -199,7 +199,7 @@ pub(super) fn parse_set(set: &str) -> Result<(Table, String)> {
         return Err(Error::usage(format!("{source}: a preset cannot be set; {advice}")));
     }
     if table.contains_key("published") {
-        return Err(Error::usage(format!("{source}: what is published cannot be set")));
+        return Err(Error::usage(format!("{source}: the [published] table cannot be set")));
     }
     Ok((table, source))
 }

@@ -1,4 +1,4 @@
-//! The meta-learning method and the keys of `[algorithm]` that go with one alone.
+//! The meta-learning method, and the keys of `[algorithm]` that belong to a single method.
 
 use super::bounds::{Inapplicable, MOST};
 use super::file::{AlgorithmFile, MethodName, NetworkName};
@@ -13,69 +13,69 @@ pub enum Method {
     Maml,
     /// The same without second derivatives.
     Fomaml,
-    /// Antoniou et al. 2019: MAML with a learned rate for each tensor and step, and at first the query losses of all
-    /// steps.
+    /// Antoniou et al. 2019: MAML with a learned rate for each tensor and step, and early in training a multi-step
+    /// loss.
     MamlPlusPlus,
-    /// Nichol et al. 2018: towards the adapted weights.
+    /// Nichol et al. 2018: θ moves towards the adapted weights.
     Reptile,
-    /// Raghu et al. 2020: MAML whose inner loop moves only the head.
+    /// Raghu et al. 2020: MAML whose inner loop adapts only the head.
     Anil,
-    /// Oh et al. 2021: MAML whose inner loop moves all but the head.
+    /// Oh et al. 2021: MAML whose inner loop adapts everything but the head.
     Boil,
-    /// Zintgraf et al. 2019: MAML whose inner loop moves context parameters of the network alone, from zero.
+    /// Zintgraf et al. 2019: MAML whose inner loop adapts only context parameters of the network, starting from zero.
     Cavia {
-        /// `context_parameters`: further inputs of an `mlp`, default 5; with `conv4` what scales and shifts of the third
-        /// block's channels follow from, default 100.
+        /// `context_parameters`: additional inputs of an `mlp`, default 5; with `conv4` the inputs from which scales
+        /// and shifts of the third block's channels are computed, default 100.
         parameters: usize,
     },
     /// Li et al. 2017: MAML with a learned rate for each weight.
     MetaSgd,
     /// Rajeswaran et al. 2019: a proximal inner loop, and the implicit gradient at its end.
     Imaml {
-        /// `proximal`, λ: how strongly the start holds the fast weights. Default 2.
+        /// `proximal`, λ: strength of the proximal term that keeps the fast weights near θ. Default 2.
         proximal: f64,
-        /// `cg_steps` of conjugate gradients. Default 5.
+        /// `cg_steps`: conjugate-gradient iterations. Default 5.
         iterations: usize,
-        /// `cg_damping`, added to the identity of the system that is solved. Default 0.
+        /// `cg_damping`: added to the identity in the linear system. Default 0.
         damping: f64,
     },
     /// Park and Oliva 2019: MAML with a learned multilinear transform of every gradient.
     MetaCurvature,
     /// Fan et al. 2021: inner steps along the sign of the gradient.
     SignMaml,
-    /// Shaban et al. 2019: MAML differentiated through its last inner steps.
+    /// Shaban et al. 2019: MAML differentiated through the last inner steps only.
     TruncatedMaml {
-        /// How many. Default 1.
+        /// `last_steps`: how many. Default 1.
         last_steps: usize,
     },
-    /// Mountain et al. 2026: the terms of MAML's gradient with few Hessians.
+    /// Mountain et al. 2026: only the terms of MAML's gradient with few Hessians.
     BinomMaml {
-        /// Hessians in a term at most. Default 2.
+        /// `degree`: largest number of Hessians in a term. Default 2.
         degree: usize,
     },
-    /// Fallah et al. 2020: MAML with differences of gradients for Hessian-vector products.
+    /// Fallah et al. 2020: MAML with finite differences of gradients in place of Hessian-vector products.
     HfMaml {
-        /// Length of the way from the fast weights to where a gradient is taken. Default 0.01: much longer
-        /// ones miss curvature, in single precision much shorter ones drown in rounding. Batch-normalised
-        /// networks want 1 (docs/comparison.md), which the presets have.
+        /// `epsilon`: length of the step of the finite difference. Default 0.01: much longer steps miss the local
+        /// curvature, and much shorter ones drown in rounding in single precision. Batch-normalised networks need 1
+        /// (docs/comparison.md), which the presets set.
         epsilon: f64,
     },
     /// MAML in windows of inner steps that share a gradient: see [`WindowConfig`](super::WindowConfig).
     MultiStep {
-        /// `inner_momentum` in [0, 1) of the inner loop. Default 0.
+        /// `inner_momentum`: momentum of the inner loop, in [0, 1). Default 0.
         momentum: f64,
     },
-    /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML whose query gradient is moved
+    /// Tak and Hong 2024, reconstructed from its abstract: first-order MAML with its query gradient corrected
     /// towards the inner gradients.
     GradientSimilarity(SimilarityConfig),
-    /// Ravi and Larochelle 2017: the inner loop's rule is a learned LSTM, coordinate by coordinate.
+    /// Ravi and Larochelle 2017: the inner update rule is a learned LSTM, applied to each coordinate.
     Lstm,
-    /// Snell et al. 2017: no inner loop; the nearest class mean of the network's last features. A `conv4` is
-    /// without its linear layer, the last hidden layer of an `mlp` is the embedding.
+    /// Snell et al. 2017: no inner loop, but classification by the nearest class mean of the embeddings. A `conv4`
+    /// has no linear layer; the embedding of an `mlp` is its last hidden layer.
     Protonet,
-    /// Ravi and Larochelle 2017, Chen et al. 2019: no inner loop in training, on minibatches of all training classes (of
-    /// `strokes` the first 1,000); at test the whole network adapts with a new head, or with `frozen = ["features."]` the
-    /// head alone.
+    /// Ravi and Larochelle 2017, Chen et al. 2019: training without an inner loop, on minibatches of all training
+    /// classes (the first 1,000 of `strokes`); at test the whole network adapts with a new head, or only the head
+    /// with `frozen = ["features."]`.
     FineTune,
 }
 
@@ -84,9 +84,11 @@ pub enum Method {
 pub struct SimilarityConfig {
     /// Weight of the cosine in the similarity loss; only its ratio to `l2_weight` counts. Default 1.
     pub cosine_weight: f64,
-    /// Weight of the squared distance; only its ratio to `cosine_weight` counts, and not both are 0. Default 0.
+    /// Weight of the squared distance; only its ratio to `cosine_weight` counts, and at most one of them is 0.
+    /// Default 0.
     pub l2_weight: f64,
-    /// Length of the correction relative to the query gradient as training starts; 0 is first-order MAML. Default 0.5.
+    /// Length of the correction relative to the query gradient at the start of training; 0 is first-order MAML.
+    /// Default 0.5.
     pub strength: f64,
     /// `constant` (default) or `linear`.
     pub strength_schedule: Decay,
@@ -94,16 +96,29 @@ pub struct SimilarityConfig {
     pub comparison: Comparison,
 }
 
-/// Keys of a method alone, with the reason why the others do not have it.
+/// Keys that belong to a single method, with the reason why the others do not have them.
 const KEYS: &[(MethodName, &str, &str)] = &[
+    (
+        MethodName::Protonet,
+        "tasks.train_ways",
+        "only protonet can train with other ways than it tests with: it has no output for each class",
+    ),
     (MethodName::Cavia, "algorithm.context_parameters", "only cavia has context parameters"),
-    (MethodName::TruncatedMaml, "algorithm.last_steps", "only truncated_maml leaves steps out"),
-    (MethodName::BinomMaml, "algorithm.degree", "only binom_maml counts Hessians"),
-    (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml takes differences of gradients"),
-    (MethodName::Imaml, "algorithm.proximal", "only imaml holds the fast weights to their start"),
-    (MethodName::Imaml, "algorithm.cg_steps", "only imaml solves a system"),
-    (MethodName::Imaml, "algorithm.cg_damping", "only imaml solves a system"),
-    (MethodName::MultiStep, "algorithm.inner_momentum", "only multi_step has momentum inside"),
+    (
+        MethodName::TruncatedMaml,
+        "algorithm.last_steps",
+        "only truncated_maml truncates the gradient",
+    ),
+    (MethodName::BinomMaml, "algorithm.degree", "only binom_maml limits the number of Hessians"),
+    (MethodName::HfMaml, "algorithm.epsilon", "only hf_maml uses finite differences"),
+    (MethodName::Imaml, "algorithm.proximal", "only imaml has a proximal term"),
+    (MethodName::Imaml, "algorithm.cg_steps", "only imaml solves a linear system"),
+    (MethodName::Imaml, "algorithm.cg_damping", "only imaml solves a linear system"),
+    (
+        MethodName::MultiStep,
+        "algorithm.inner_momentum",
+        "only multi_step has momentum in the inner loop",
+    ),
     (MethodName::GradientSimilarity, "algorithm.cosine_weight", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.l2_weight", NO_CORRECTION),
     (MethodName::GradientSimilarity, "algorithm.strength", NO_CORRECTION),
@@ -112,7 +127,7 @@ const KEYS: &[(MethodName, &str, &str)] = &[
 ];
 const NO_CORRECTION: &str = "only gradient_similarity corrects the query gradient";
 
-const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss";
+const MULTI_STEP_LOSS: &str = "algorithm.multi_step_loss_until";
 const SECOND_ORDER_FROM: &str = "algorithm.second_order_from";
 
 const NO_INNER_LOOP: &str = "protonet has no inner loop";
@@ -134,7 +149,7 @@ const OF_INNER_LOOPS: &[&str] = &[
 ];
 
 impl MethodName {
-    /// Keys that do not go with the method, with the reasons.
+    /// Keys that do not apply to the method, with the reasons.
     pub(super) fn inapplicable_keys(self) -> Inapplicable {
         let others = KEYS.iter().filter(|(of, ..)| *of != self);
         let mut inapplicable: Inapplicable =
@@ -148,7 +163,15 @@ impl MethodName {
             MethodName::FineTune => {
                 &[(OF_TRAINED_INNER_LOOPS, NONE_IN_TRAINING), (OF_WINDOWS, NONE_IN_TRAINING)]
             }
-            MethodName::Lstm => &[(OF_RATES, "the LSTM learns how far to go")],
+            MethodName::Lstm => &[(OF_RATES, "the LSTM learns its own step sizes")],
+            MethodName::Reptile => &[(
+                &["algorithm.frozen"],
+                "Reptile learns what its inner loop moves, and the rest would stay as it was initialised",
+            )],
+            MethodName::Imaml => &[(
+                &["algorithm.inner_batch"],
+                "imaml's gradient is that at a minimum of the loss on the whole support set",
+            )],
             _ => &[],
         };
         for (keys, why) in of_inner_loops {
@@ -157,12 +180,12 @@ impl MethodName {
         inapplicable
     }
 
-    /// Why the query losses of steps before the last cannot count, if they cannot.
+    /// Why there can be no multi-step loss, if so.
     fn no_losses_between(self) -> Option<&'static str> {
         match self {
             MethodName::Reptile => Some("Reptile has no query set"),
             MethodName::Imaml => {
-                Some("an implicit gradient is that of the query loss where the inner loop ends")
+                Some("an implicit gradient uses the query loss at the end of the inner loop only")
             }
             MethodName::Protonet => Some(NO_INNER_LOOP),
             MethodName::FineTune => Some(NONE_IN_TRAINING),
@@ -184,7 +207,7 @@ impl MethodName {
         }
     }
 
-    /// Why the order of derivatives cannot change in training, if it cannot.
+    /// Why the order of derivatives cannot change during training, if so.
     fn no_order(self) -> Option<&'static str> {
         match self {
             MethodName::Protonet => Some(NO_INNER_LOOP),
@@ -194,7 +217,9 @@ impl MethodName {
             | MethodName::Reptile
             | MethodName::Lstm
             | MethodName::SignMaml
-            | MethodName::GradientSimilarity => Some("no second derivative is taken anyway"),
+            | MethodName::GradientSimilarity => {
+                Some("the method takes no second derivatives anyway")
+            }
             MethodName::Maml
             | MethodName::MamlPlusPlus
             | MethodName::Anil
@@ -263,7 +288,7 @@ impl Method {
         })
     }
 
-    /// The keys that [`Method::check`] reads.
+    /// Writes the keys that [`Method::check`] reads.
     pub(super) fn write(&self, into: &mut AlgorithmFile) {
         into.name = Some(self.choice());
         match *self {
@@ -299,20 +324,22 @@ impl Method {
         }
     }
 
-    /// Why the method has no learned rates for each tensor and step, if it has none.
+    /// Why the method cannot learn a rate for each tensor and step, if so.
     pub(super) fn learns_no_rates(&self) -> Option<&'static str> {
         match self {
             Method::Reptile => Some("Reptile has no gradient with respect to its rates"),
-            Method::MetaSgd => Some("Meta-SGD learns a rate for each weight already"),
-            Method::MetaCurvature => Some("Meta-Curvature learns factors that hold a rate already"),
-            Method::Lstm => Some("the LSTM learns how far to go"),
+            Method::MetaSgd => Some("Meta-SGD already learns a rate for each weight"),
+            Method::MetaCurvature => {
+                Some("Meta-Curvature's learned factors already include a rate")
+            }
+            Method::Lstm => Some("the LSTM learns its own step sizes"),
             Method::Protonet => Some(NO_INNER_LOOP),
             Method::FineTune => Some(NONE_IN_TRAINING),
             Method::Imaml { .. } => {
                 Some("an implicit gradient does not depend on the steps that lead to the minimum")
             }
             Method::GradientSimilarity(_) => Some(
-                "the correction is defined for the query gradient, and for no gradient of rates",
+                "the correction is defined for the query gradient of the weights, not for gradients of rates",
             ),
             Method::Maml
             | Method::MamlPlusPlus
@@ -328,21 +355,24 @@ impl Method {
         }
     }
 
-    /// Why no window of inner steps can share a Hessian, if none can.
+    /// Why a window of inner steps cannot share a Hessian, if so.
     pub(super) fn has_no_hessians(&self) -> Option<&'static str> {
         match self {
-            Method::SignMaml => Some("a sign has no derivative, and no step a Hessian to share"),
+            Method::SignMaml => {
+                Some("the derivative of a sign is zero, so no step has a Hessian to share")
+            }
             Method::Imaml { .. } => Some(
-                "an implicit gradient takes the Hessian where the inner loop ends, and none of its steps",
+                "an implicit gradient uses the Hessian at the end of the inner loop, not those of its steps",
             ),
-            Method::Lstm => Some("its gradients are held constant, and have no Hessian to share"),
+            Method::Lstm => {
+                Some("its inner gradients are held constant, so no step has a Hessian to share")
+            }
             _ if self.is_first_order() => Some("no step has a Hessian to share"),
             _ => None,
         }
     }
 
-    /// Inner steps where the configuration names no number: that of the paper, or the least at which the method is not
-    /// another one.
+    /// The default number of inner steps: the paper's, or the smallest at which the method differs from another one.
     pub(super) fn default_steps(&self, window: usize) -> usize {
         match *self {
             Method::Protonet | Method::FineTune => 0,
@@ -368,7 +398,7 @@ impl Method {
         )
     }
 
-    /// Keys that do not go with the method, with the reasons.
+    /// Keys that do not apply to the method, with the reasons.
     pub(super) fn inapplicable_keys(&self) -> Inapplicable {
         self.choice().inapplicable_keys()
     }
@@ -411,8 +441,8 @@ impl SimilarityConfig {
             comparison: file.comparison.unwrap_or(Comparison::PerTensor),
         };
         if of.cosine_weight == 0.0 && of.l2_weight == 0.0 {
-            let expected = "a number above 0 with algorithm.l2_weight = 0: without both there is no \
-                            correction; for that set algorithm.strength = 0";
+            let expected = "a number above 0 when algorithm.l2_weight is 0: with both at 0 there is no correction; \
+                            to turn it off, set algorithm.strength = 0";
             return Err(at.bad("algorithm.cosine_weight", 0.0, expected));
         }
         Ok(of)

@@ -1,10 +1,10 @@
-//! What a run is made of.
+//! The configuration of a run.
 //!
-//! A configuration has two stages. As written, in a TOML file, anything may be missing. As run, in
-//! [`Config`], nothing is optional and every combination is legal; that form is what a run's folder keeps.
+//! A configuration has two stages. As written, in a TOML file, any key may be missing. As run, in [`Config`],
+//! nothing is optional and every combination is legal; a run's folder keeps this form.
 //!
-//! A source is a preset, or a file that may start from one with `preset = "name"` at its top; `--set`
-//! overrides come last:
+//! The source is a preset, or a file that may be based on one with `preset = "name"` at its top; `--set` overrides come
+//! last:
 //!
 //! ```
 //! use innerloop_lab::{Config, Kept};
@@ -84,22 +84,25 @@ pub struct Config {
     pub run: RunConfig,
 }
 
-/// What is learned from: `[tasks]`.
+/// The tasks: `[tasks]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TasksConfig {
-    /// `family`: `strokes` (default), or the name of another one; see [`Family`].
+    /// `family`: `strokes` (default) or another one; see [`Family`].
     pub family: Family,
-    /// Classes in a task, 2 or more. Default 5. A task of regression has none: 1.
+    /// Classes in a task, 2 or more. Default 5. 1 for regression, which has no classes.
     pub ways: usize,
-    /// Support examples a class (in regression: points) at validation and test. Default 1.
+    /// Support examples per class (in regression: points) at validation and test. Default 1.
     pub shots: usize,
-    /// Query examples a class (in regression: points) at validation and test. Default 15.
+    /// Query examples per class (in regression: points) at validation and test. Default 15.
     pub query: usize,
+    /// `ways` in training, for prototypical networks only: a head has one output for every class of a task. Default:
+    /// `ways`.
+    pub train_ways: usize,
     /// `shots` in training. Default: `shots`.
     pub train_shots: usize,
     /// `query` in training. Default: `query`.
     pub train_query: usize,
-    /// Random changes of training images that come from files. Default none.
+    /// Random augmentations of training images, for images from files. Default none.
     pub augment: Vec<Augment>,
 }
 
@@ -113,23 +116,24 @@ pub struct ModelConfig {
     pub init: Init,
 }
 
-/// A network and the keys that go with it.
+/// A network and its keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Network {
     /// Four blocks of convolution, batch norm and ReLU, then a linear layer.
     Conv4(Conv4Config),
-    /// Linear layers with an activation between them; images are flattened.
+    /// Linear layers with activations between them; images are flattened.
     Mlp(MlpConfig),
 }
 
 /// Keys of `[model]` that go with `kind = "conv4"`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv4Config {
-    /// Channels of every block. Default 64.
+    /// Channels in every block. Default 64.
     pub filters: usize,
-    /// `max_pool` (default) or `strided`.
-    pub variant: Downsampling,
-    /// Default `flatten` with `max_pool`, `mean` with `strided`.
+    /// How each block halves its input: `max_pool` (default) or `strided` convolutions.
+    pub downsampling: Downsampling,
+    /// What the linear layer sees: `flatten` (default with `max_pool`), all features, or `mean` (default with
+    /// `strided`), their mean over pixels.
     pub head: Head,
     /// `transductive` (default), `with_support`, `running`, `per_step`, `per_step_batch` or `episode`.
     pub batch_norm: BatchNorm,
@@ -142,44 +146,45 @@ pub struct Conv4Config {
 /// Keys of `[model]` that go with `kind = "mlp"`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MlpConfig {
-    /// Sizes of the hidden layers; none gives a linear model. Default [40, 40].
+    /// Sizes of the hidden layers; [] gives a linear model. Default [40, 40].
     pub hidden: Vec<usize>,
     /// `relu` (default) or `tanh`.
     pub activation: Activation,
 }
 
-/// The inner loop and the way through it: `[algorithm]`. Losses are means, so a rate published for a sum
-/// over classes is to be multiplied by their number.
+/// The method and its inner loop: `[algorithm]`. Losses are means, so a rate published for a loss summed over classes
+/// must be multiplied by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlgorithmConfig {
-    /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `cavia`, `meta_sgd`, `meta_curvature`, `sign_maml`,
-    /// `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step`, `gradient_similarity`, `lstm`, `protonet` or
-    /// `fine_tune`.
+    /// `name`: `maml` (default), `maml_plus_plus`, `fomaml`, `reptile`, `anil`, `boil`, `cavia`, `meta_sgd`,
+    /// `meta_curvature`, `sign_maml`, `truncated_maml`, `binom_maml`, `hf_maml`, `imaml`, `multi_step`,
+    /// `gradient_similarity`, `lstm`, `protonet` or `fine_tune`.
     pub method: Method,
-    /// Step size of the inner loop; where rates are learned, their start. Default 0.001 with Adam, 1 for `cavia`, else
-    /// 0.01 for regression and 0.4 for images.
+    /// Learning rate of the inner loop; the initial value if rates are learned. Default 0.001 with Adam, 1 for `cavia`,
+    /// 0.0035 for `sign_maml` on images, else 0.01 for regression and 0.4 for images.
     pub inner_lr: f64,
-    /// Other rates for single tensors, by full name: `"head.weight" = 0.1`. Default none.
+    /// Different rates for individual tensors, by full name: `"head.weight" = 0.1`. Default none.
     pub inner_lr_of: BTreeMap<String, f64>,
     /// Learn a rate for each tensor and inner step. Default false; true for `maml_plus_plus`.
     pub learn_inner_lr: bool,
-    /// Share of training in which the query losses after all inner steps count, with weights that move to the last
-    /// one; 0 is only the last from the start. Default 0; 0.1 for `maml_plus_plus`.
-    pub multi_step_loss: f64,
-    /// Share of training in which inner gradients are held constant, as in first-order MAML. Default 0.
+    /// Fraction of training until which there is a multi-step loss: the query losses after all inner steps count, with
+    /// weights that shift to the last one; with 0 only the last ever counts. Default 0; 0.1 for `maml_plus_plus`.
+    pub multi_step_loss_until: f64,
+    /// Fraction of training from which second derivatives are used; until then inner gradients are held constant, as in
+    /// first-order MAML. Default 0.
     pub second_order_from: f64,
-    /// Inner steps in training; with 0 the network is simply trained on all tasks together, the baseline that
-    /// is then fine-tuned at evaluation. Default 1; 5 for `maml_plus_plus`, `reptile` and `lstm`, 16 for `imaml`; one more than
-    /// `last_steps` or `degree`; and as many as `window`.
+    /// Inner steps in training; with 0 the network is trained on all tasks jointly, a baseline that is fine-tuned at
+    /// evaluation. Default 1; 5 for `maml_plus_plus`, `reptile` and `lstm`; 16 for `imaml`; one more than
+    /// `last_steps` or `degree`; or as many as `window`.
     pub adaptation_steps: usize,
-    /// Support examples in one inner step; 0, the default, is all. A smaller support set counts as all.
+    /// Support examples per inner step; 0, the default, means all of them. A smaller support set is used whole.
     pub inner_batch: usize,
     /// `window` and `window_mode`: inner steps that share a gradient.
     pub window: WindowConfig,
     /// Default `sgd`.
     pub inner_optimizer: InnerOptimizer,
-    /// Beginnings of the names of tensors that the inner loop leaves alone, in addition to those the
-    /// method itself leaves alone. Default none.
+    /// Prefixes of the names of tensors that the inner loop does not adapt, in addition to those that the method
+    /// does not adapt. Default none.
     pub frozen: Vec<String>,
     /// `auto` (default), `unrolled` or `adjoint`.
     pub strategy: Strategy,
@@ -188,7 +193,7 @@ pub struct AlgorithmConfig {
 }
 
 impl AlgorithmConfig {
-    /// The paper whose method this is, or is a part of it, if it was reconstructed from its abstract.
+    /// The paper of this method, or of a part of it, if the method was reconstructed from the paper's abstract.
     pub fn reconstruction(&self) -> Option<&'static str> {
         let shares = self.window.steps > 1 || matches!(self.method, Method::MultiStep { .. });
         match (self.method, shares) {
@@ -207,26 +212,26 @@ impl AlgorithmConfig {
 pub struct OuterConfig {
     /// `optimizer`: `adam` (default), `adamw` or `sgd` (default for Reptile).
     pub optimizer: Optimizer,
-    /// Step size after warm-up. Default 1e-3; 1 for Reptile with `sgd`, where it is the share of the way to
-    /// the adapted weights.
+    /// Learning rate after warm-up. Default 1e-3; 1 for Reptile with `sgd`, where it is the fraction of the way to the
+    /// adapted weights.
     pub lr: f64,
-    /// λ of an L2 penalty for `sgd` and `adam`, decoupled for `adamw`. Default 0.
+    /// Coefficient of an L2 penalty for `sgd` and `adam`, of decoupled weight decay for `adamw`. Default 0.
     pub weight_decay: f64,
-    /// Largest absolute value of an element of the meta-gradient; 0, the default, is no limit.
+    /// Largest absolute value of an element of the meta-gradient; 0, the default, means no limit.
     pub clip_value: f64,
-    /// Largest norm of the meta-gradient, after `clip_value`; 0, the default, is no limit.
+    /// Largest norm of the meta-gradient, after `clip_value`; 0, the default, means no limit.
     pub clip_norm: f64,
     /// `schedule`: `constant` (default), `linear` (default for Reptile with `sgd`), `cosine` or `step`.
     pub schedule: Schedule,
-    /// Iterations over which the rate first rises from 0 to `lr`. Default 0.
+    /// Iterations over which the rate rises from 0 to `lr` at the start. Default 0.
     pub warmup: usize,
-    /// Tasks in one outer step. Default 25 for regression, 16 for images.
+    /// Tasks per outer step. Default 25 for regression, 16 for images.
     pub meta_batch_size: usize,
     /// Outer steps. Default 10,000.
     pub iterations: usize,
 }
 
-/// The outer optimizer and the keys that go with it.
+/// The outer optimizer and its keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
     /// Gradient descent.
@@ -243,32 +248,32 @@ pub enum Optimizer {
 /// Keys of `[outer]` that go with `adam` and `adamw`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
-    /// Decay of the mean, in [0, 1). Default 0.9.
+    /// Decay rate of the mean of gradients, in [0, 1). Default 0.9.
     pub beta1: f64,
-    /// Decay of the mean square, in [0, 1). Default 0.999.
+    /// Decay rate of the mean of squared gradients, in [0, 1). Default 0.999.
     pub beta2: f64,
-    /// Added outside the root. Default 1e-8.
+    /// Added outside the square root. Default 1e-8.
     pub eps: f64,
 }
 
-/// How the outer rate goes on after warm-up.
+/// How the outer rate changes after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Schedule {
-    /// It stays.
+    /// It does not change.
     Constant,
-    /// In a straight line to `final_lr` at the last iteration.
+    /// Linearly to `final_lr` at the last iteration.
     Linear {
         /// Default 0.
         final_lr: f64,
     },
-    /// In half a cosine to `final_lr` at the last iteration.
+    /// Along half a cosine to `final_lr` at the last iteration.
     Cosine {
         /// Default 0.
         final_lr: f64,
     },
     /// It is multiplied by `decay_factor` every `decay_every` iterations, counted from the end of warm-up.
     Step {
-        /// 1 or more. No default.
+        /// 1 or more. Required.
         decay_every: usize,
         /// Above 0 and at most 1. Default 0.1.
         decay_factor: f64,
@@ -278,37 +283,37 @@ pub enum Schedule {
 /// How results are measured: `[evaluation]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationConfig {
-    /// Inner steps at validation and test. Default 10; none with `protonet`.
+    /// Inner steps at validation and test. Default 10; 0 with `protonet`.
     pub steps: usize,
     /// Test tasks. Default 600.
     pub tasks: usize,
     /// Validation tasks. Default 100.
     pub validation_tasks: usize,
-    /// Iterations between validations; 0 is never. Default 500.
+    /// Iterations between validations; 0 means never. Default 500.
     pub validate_every: usize,
-    /// Checkpoints that are tested together, those with the best validation scores: a prediction is the mean of their
-    /// outputs, as in MAML++, which takes 5. Default 1.
+    /// Number of checkpoints, those with the best validation scores, that are tested as an ensemble: a prediction is
+    /// the mean of their outputs, as in MAML++, which uses 5. Default 1.
     pub ensemble: usize,
 }
 
-/// The machine and the records: `[run]`. Threads never change a number.
+/// How the run is executed and logged: `[run]`. The number of threads never changes a result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
     /// `f32` (default) or `f64`.
     pub dtype: Dtype,
-    /// Worker threads; 0, the default, is one for each core.
+    /// Worker threads; 0, the default, means one per core.
     pub threads: usize,
     /// Iterations between checkpoints. Default 500.
     pub checkpoint_every: usize,
-    /// Iterations between checkpoints that are kept, in `snapshots/`; 0, the default, is never.
+    /// Iterations between checkpoints that are kept, in `snapshots/`; 0, the default, means none are.
     pub snapshot_every: usize,
-    /// Minutes of wall clock after which training stops; 0, the default, is no limit.
+    /// Wall-clock minutes after which training stops; 0, the default, means no limit.
     pub minutes: f64,
     /// Iterations between lines of `metrics.jsonl`. Default 10.
     pub log_every: usize,
 }
 
-/// Names of the methods there are, as `algorithm.name` has them.
+/// Names of all methods, as in `algorithm.name`.
 pub fn method_names() -> &'static [&'static str] {
     <file::MethodName as setting::Setting>::names()
 }
@@ -318,29 +323,29 @@ pub fn method_names() -> &'static [&'static str] {
 pub struct Difference {
     /// `section.key`
     pub key: String,
-    /// Value of the first, as TOML; `not set` where the key does not apply.
+    /// Value in the first, as TOML; `not set` if the key does not apply.
     pub this: String,
-    /// Value of the second.
+    /// Value in the second.
     pub other: String,
 }
 
-/// A configuration that the folder of a run keeps. What is serialised of it is every applicable key.
+/// A configuration as kept in a run's folder. It is serialised with every applicable key.
 pub trait Kept: Sized + Serialize {
     /// Reads TOML text; `source` names it in messages.
     fn parse(text: &str, source: &str) -> Result<Self>;
 
-    /// The whole configuration as TOML, every applicable key written; [`Kept::parse`] gives it back.
+    /// The whole configuration as TOML, with every applicable key; [`Kept::parse`] reads it back.
     fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration is tables of plain values")
     }
 
-    /// Settings that differ, key by key, in order of their names.
+    /// Settings that differ, sorted by key.
     fn differences(&self, other: &Self) -> Vec<Difference> {
         differences(&setting::flat(self), &setting::flat(other))
     }
 }
 
-/// An override that a configuration has no use for.
+/// An override that does not apply to a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// `section.key`
@@ -350,9 +355,9 @@ pub struct LeftOut {
 }
 
 impl Config {
-    /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order. A name that
-    /// is both is the preset; write `./name` for the file. Values are TOML; a bare word is a string. Fails when there is
-    /// neither, and at the first key or value that is not legal.
+    /// Reads a preset, or the TOML file at a path, then applies `section.key=value` overrides in order. A name that
+    /// is both means the preset; write `./name` for the file. Values are TOML; a bare word is a string. Fails if
+    /// there is neither, and at the first key or value that is not legal.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::open(preset_or_path)?;
         for set in sets {
@@ -361,8 +366,8 @@ impl Config {
         valid::check(&layers)
     }
 
-    /// As [`Config::load`], with further overrides that are meant for several configurations: those that this one has no
-    /// use for are left out, and told with the reasons.
+    /// As [`Config::load`], with further overrides that are meant for several configurations: those that do not
+    /// apply to this one are left out, and returned with the reasons.
     pub fn load_shared(
         preset_or_path: &str,
         own: &[String],
@@ -376,7 +381,7 @@ impl Config {
         Ok((valid::check(&layers)?, left_out))
     }
 
-    /// This configuration, then `section.key=value` overrides in order.
+    /// This configuration with `section.key=value` overrides applied in order.
     pub fn with(&self, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::parse(&self.to_toml(), "configuration")?;
         for set in sets {
@@ -385,7 +390,7 @@ impl Config {
         valid::check(&layers)
     }
 
-    /// The defaults of a family of tasks, then `section.key=value` overrides in order.
+    /// The defaults of a family of tasks with `section.key=value` overrides applied in order.
     pub fn of_family(name: &str, sets: &[String]) -> Result<Config> {
         let mut layers = Layers::parse(&format!("tasks.family = {name:?}"), "family")?;
         for set in sets {
@@ -407,7 +412,7 @@ impl Serialize for Config {
     }
 }
 
-/// Keys whose values differ, in order.
+/// Keys whose values differ, sorted.
 fn differences(
     these: &BTreeMap<String, String>,
     others: &BTreeMap<String, String>,

@@ -1,31 +1,31 @@
-//! Names of choices: the values that keys of a configuration may have.
+//! The names of choices in configurations.
 
 use innerloop_engine::Dtype;
 use innerloop_meta::Strategy;
 use innerloop_meta::algorithms::{Comparison, Decay, Distance, Role};
 use innerloop_nn::{Activation, BatchNorm, Downsampling, Head};
-use innerloop_rl::Sight;
+use innerloop_rl::Observation;
 use innerloop_tasks::Rotations;
 use innerloop_tasks::omniglot::OmniglotSplit;
 
 choices! {
-    /// A random change of training images, each image of each task anew.
+    /// A random augmentation of training images, drawn anew for each image of each task.
     pub Augment {
-        /// Shifted by up to an eighth of the side, what comes in black.
+        /// Shifted by up to an eighth of the side, padded with black.
         Crop = "crop",
-        /// Left and right exchanged, every other time.
+        /// Mirrored left to right, with probability one half.
         Flip = "flip",
-        /// Turned by a multiple of 90 degrees.
+        /// Rotated by a multiple of 90 degrees.
         Rotate = "rotate",
     }
 
     /// Where tasks, inputs and targets are in a CSV file.
     pub Layout {
-        /// A row is a point; columns name its task, inputs and targets.
+        /// Each row is a point, with columns for its task, inputs and targets.
         Long = "long",
-        /// A row has the inputs, and the target of a task in each of the other columns.
+        /// Each row holds the inputs, and each of the other columns the target of one task.
         Wide = "wide",
-        /// A cell is a point: columns are named `place.x`, and each place has a task in each row.
+        /// Each cell is a point: columns are named `place.x`, and every place has one task per row.
         Grid = "grid",
     }
 
@@ -37,7 +37,7 @@ choices! {
         Xavier = "xavier",
         /// U(±1/√fan_in), biases too: PyTorch's default.
         PyTorch = "pytorch",
-        /// N(0, 0.01²) redrawn outside two standard deviations, biases 0: MAML's code on sinusoids.
+        /// N(0, 0.01²) truncated at two standard deviations, biases 0: MAML's code on sinusoids.
         TruncatedNormal = "truncated_normal",
     }
 
@@ -106,9 +106,9 @@ named! {
         Reference = "reference",
         Target = "target",
     }
-    Sight {
-        Position = "position",
-        Goal = "goal",
+    Observation {
+        State = "state",
+        StateAndGoal = "state_and_goal",
     }
     Dtype {
         F32 = "f32",

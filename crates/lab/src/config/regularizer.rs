@@ -14,37 +14,39 @@ use crate::Result;
 pub enum Regularizer {
     /// Nothing.
     None,
-    /// Lee et al. 2023: inner loops of few and of many steps over the same way are to agree, in the whole of training
-    /// (SHOT_r) or before it (SHOT_p).
+    /// Lee et al. 2023: two inner loops that travel equally far, one in few steps and one in many, are to agree:
+    /// throughout training (SHOT_r) or before it (SHOT_p).
     Shot(ShotConfig),
 }
 
 /// Keys of `[algorithm]` that go with `regularizer = "shot"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShotConfig {
-    /// `shot_weight`. Default as in the publication: 0.1, and 1e-6 where a single inner step is the target; with
-    /// `shot_pretraining` 0. With Reptile it is the weight beside a displacement, and much larger values have an effect
-    /// ([`innerloop_meta::algorithms::Shot`]).
+    /// `shot_weight`. Default as published: 0.1, and 1e-6 if the target is a single inner step; 0 with
+    /// `shot_pretraining_until`. With Reptile it is the weight beside a displacement, and only much larger values have
+    /// an effect ([`innerloop_meta::algorithms::Shot`]).
     pub weight: f64,
     /// `shot_distance`: `kl_reference_target` (default; the authors' code), `kl_target_reference` (their text),
     /// `cross_entropy`, `outputs` (default for regression, which has no logits) or `parameters` (the only one for
     /// Reptile, which has no queries).
     pub distance: Distance,
-    /// `shot_base`: `reference` (default) or `target` (default with a single inner step).
+    /// `shot_base`, the role of the method's own inner loop: `reference` (default) or `target` (default with a
+    /// single inner step).
     pub base: Role,
-    /// `shot_steps`: steps of the other inner loop, fewer than those of a reference and more than those of a
-    /// target. Default 1 beside a reference, twice as many beside a target.
+    /// `shot_steps`: steps of the other inner loop, fewer than the method's if that is the reference, more if it is the
+    /// target. Default 1 and twice as many, respectively.
     pub steps: usize,
-    /// `shot_travel`: how far the other inner loop goes along one and the same gradient, as a multiple of how far the
-    /// method's goes: the ratio of their summed rates, unless there is momentum inside. Default 1.
+    /// `shot_travel`: how far the other inner loop travels along a constant gradient, as a multiple of how far the
+    /// method's travels: without inner momentum, the ratio of their summed rates. Default 1.
     pub travel: f64,
-    /// `shot_pretraining`, SHOT_p: share of training in which the distance alone is the objective. Default 0.
-    pub pretraining: f64,
-    /// `shot_views`: whether the two inner loops are compared on different views of the queries meanwhile
-    /// ([`innerloop_tasks::draw_view`]). Default true for images.
+    /// `shot_pretraining_until`, SHOT_p: fraction of training until which the distance alone is the objective.
+    /// Default 0.
+    pub pretraining_until: f64,
+    /// `shot_views`: whether, during this pre-training, the two inner loops are compared on different views of the
+    /// queries ([`innerloop_tasks::draw_view`]). Default true for images.
     pub views: bool,
-    /// `shot_projector`: whether the reference's outputs go through a fixed random projector meanwhile. Default true,
-    /// but false where outputs are no logits.
+    /// `shot_projector`: whether, during this pre-training, the reference's outputs go through a fixed random
+    /// projector. Default true if outputs are logits, else false.
     pub projector: bool,
 }
 
@@ -59,7 +61,7 @@ impl RegularizerName {
                 ("algorithm.shot_base", NO_SHOT),
                 ("algorithm.shot_steps", NO_SHOT),
                 ("algorithm.shot_travel", NO_SHOT),
-                ("algorithm.shot_pretraining", NO_SHOT),
+                ("algorithm.shot_pretraining_until", NO_SHOT),
                 ("algorithm.shot_projector", NO_SHOT),
                 ("algorithm.shot_views", NO_SHOT),
             ]),
@@ -68,7 +70,7 @@ impl RegularizerName {
 }
 
 impl Regularizer {
-    /// For a method of so many inner steps.
+    /// The regularizer of a method with this many inner steps.
     pub(super) fn check(
         at: &Layers,
         file: &AlgorithmFile,
@@ -91,11 +93,13 @@ impl Regularizer {
         }
         if matches!(method, Method::Imaml { .. }) {
             return refused(
-                "an implicit gradient holds at a minimum, which few steps do not reach",
+                "an implicit gradient is valid at a minimum, which a few steps do not reach",
             );
         }
         if method == Method::Lstm {
-            return refused("an LSTM's steps have no rate that fewer of them could multiply");
+            return refused(
+                "an LSTM's steps have no rate that could be scaled up for fewer of them",
+            );
         }
         if inner_steps == 0 {
             return refused("without an inner step there is no path to straighten");
@@ -117,7 +121,7 @@ impl Regularizer {
         }
         let of_logits = !matches!(distance, Distance::Outputs | Distance::Parameters);
         if regression && of_logits {
-            let expected = "\"outputs\" or \"parameters\": tasks of regression have no classes";
+            let expected = "\"outputs\" or \"parameters\": regression tasks have no classes";
             return Err(at.bad(
                 "algorithm.shot_distance",
                 format!("\"{}\"", distance.name()),
@@ -145,12 +149,12 @@ impl Regularizer {
                 "with a window over all inner steps, target and reference are the same single step",
             );
         }
-        let pretraining =
-            at.part("algorithm.shot_pretraining", file.shot_pretraining.unwrap_or(0.0))?;
-        if method == Method::Reptile && pretraining > 0.0 {
+        let pretraining_until = at
+            .part("algorithm.shot_pretraining_until", file.shot_pretraining_until.unwrap_or(0.0))?;
+        if method == Method::Reptile && pretraining_until > 0.0 {
             let expected = "0 with algorithm.name = \"reptile\": its outer step is a share of the displacement, which \
                             pre-training leaves out";
-            return Err(at.bad("algorithm.shot_pretraining", pretraining, expected));
+            return Err(at.bad("algorithm.shot_pretraining_until", pretraining_until, expected));
         }
         let projector = file.shot_projector.unwrap_or(of_logits);
         if projector && distance == Distance::Parameters {
@@ -158,16 +162,16 @@ impl Regularizer {
                 "false with algorithm.shot_distance = \"parameters\", which are not projected";
             return Err(at.bad("algorithm.shot_projector", true, expected));
         }
-        let views = file.shot_views.unwrap_or(pretraining > 0.0 && !regression);
-        if views && (pretraining == 0.0 || regression) {
+        let views = file.shot_views.unwrap_or(pretraining_until > 0.0 && !regression);
+        if views && (pretraining_until == 0.0 || regression) {
             let expected = match regression {
-                true => "false: tasks of regression have no images",
-                false => "false without algorithm.shot_pretraining",
+                true => "false: regression tasks have no images",
+                false => "false without algorithm.shot_pretraining_until",
             };
             return Err(at.bad("algorithm.shot_views", true, expected));
         }
         let default = match base {
-            _ if pretraining > 0.0 => 0.0,
+            _ if pretraining_until > 0.0 => 0.0,
             Role::Target if inner_steps == 1 => 1e-6,
             Role::Target | Role::Reference => 0.1,
         };
@@ -178,13 +182,13 @@ impl Regularizer {
             base,
             steps,
             travel,
-            pretraining,
+            pretraining_until,
             views,
             projector,
         }))
     }
 
-    /// The keys that [`Regularizer::check`] reads.
+    /// Writes the keys that [`Regularizer::check`] reads.
     pub(super) fn write(self, into: &mut AlgorithmFile) {
         into.regularizer = Some(match self {
             Regularizer::None => RegularizerName::None,
@@ -196,7 +200,7 @@ impl Regularizer {
             into.shot_base = Some(shot.base);
             into.shot_steps = Some(shot.steps);
             into.shot_travel = Some(shot.travel);
-            into.shot_pretraining = Some(shot.pretraining);
+            into.shot_pretraining_until = Some(shot.pretraining_until);
             into.shot_projector = Some(shot.projector);
             into.shot_views = Some(shot.views);
         }

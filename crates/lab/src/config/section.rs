@@ -1,4 +1,4 @@
-//! What sections and files are made of: keys with their defaults, read with a message at those that there are not.
+//! Sections and files: keys with their defaults, and errors for unknown keys.
 
 use serde::Serialize;
 use toml::{Table, Value};
@@ -7,18 +7,18 @@ use super::setting::{clip, join, wrong};
 use super::suggest;
 use crate::{Error, Result};
 
-/// Every section of a kind of files with its keys; the top of the file is the section "".
+/// The sections of a kind of file, each with its keys; the top level of the file is the section "".
 pub(super) type Sections = &'static [(&'static str, &'static [&'static str])];
 
 /// A table of keys.
 pub(super) trait Section: Sized {
     const KEYS: &'static [&'static str];
 
-    /// Defaults where nothing is written. `section` is its name, of those that there are.
+    /// Reads a section; keys that are missing get their defaults. `section` is its name among `all`.
     fn read(table: &Table, section: &str, all: Sections, source: &str) -> Result<Self>;
 }
 
-/// A whole file: [`Section`]s, and keys above them.
+/// A whole file: [`Section`]s, and keys at the top level.
 pub(super) trait Sectioned: Sized + Serialize {
     fn read(table: &Table, source: &str) -> Result<Self>;
 }
@@ -27,7 +27,7 @@ pub(super) trait Sectioned: Sized + Serialize {
 pub(super) fn only_known(table: &Table, section: &str, all: Sections, source: &str) -> Result<()> {
     let known = all.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, keys)| keys);
     let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    // The full name of a key that stands in the wrong section.
+    // The full name of a key that is in the wrong section.
     let elsewhere = || all.iter().find(|(_, keys)| keys.contains(&key.as_str()));
     let hint = match suggest::nearest(key, known.iter().copied()) {
         Some(name) => format!("; did you mean `{name}`?"),
@@ -41,7 +41,7 @@ pub(super) fn only_known(table: &Table, section: &str, all: Sections, source: &s
     Err(Error::config(format!("{source}: unknown key `{full}`{hint}")))
 }
 
-/// The section of that name; empty where it is not there.
+/// Reads the section of that name; a missing one is empty.
 pub(super) fn read_section<S: Section>(
     table: &Table,
     section: &str,
@@ -55,7 +55,7 @@ pub(super) fn read_section<S: Section>(
     }
 }
 
-/// Tables with their defaults: name, keys with documentation, type and default, which is none where none is given.
+/// Sections: a name, and keys with documentation, type and default, which is `None` if not given.
 macro_rules! section {
     (@default) => { None };
     (@default $default:expr) => { $default };
@@ -105,7 +105,7 @@ macro_rules! section {
     )* };
 }
 
-/// Sections whose keys are all optional, so that they can be laid over each other.
+/// Sections whose keys are all optional, so that they can be layered.
 macro_rules! layered {
     ($($name:ident { $($key:ident: $type:ty,)* })*) => { $(
         section! { pub(super) $name { $($key: Option<$type>,)* } }
@@ -122,7 +122,7 @@ macro_rules! layered {
     )* };
 }
 
-/// A whole file: the seed, and sections under their names; `beside` them are keys that say nothing of the run.
+/// A whole file: the seed, and sections by name; the keys after `beside` are not part of the run.
 macro_rules! sectioned {
     ($(#[$about:meta])* $vis:vis $name:ident beside [$($beside:literal),*] {
         $(#[$seed_doc:meta])* seed: $seed:ty = $default:expr,

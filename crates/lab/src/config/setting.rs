@@ -1,4 +1,4 @@
-//! What a key of a file is: a value of some type, read with a message where it is of another, and laid over others.
+//! The types that keys can have: how a value is read, with an error if it has another type, and how layers merge.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,31 +9,31 @@ use toml::{Table, Value};
 use super::suggest;
 use crate::{Error, Result};
 
-/// A type that a key may have.
+/// A type that a key can have.
 pub(super) trait Setting: Sized + Clone {
-    /// The value, if it is of this type.
+    /// The value, if it has this type.
     fn parse(value: &Value) -> Option<Self>;
 
-    /// What is written; nothing where the key is left out.
+    /// The value to write; `None` leaves the key out.
     fn value(&self) -> Option<Value>;
 
-    /// The type in words.
+    /// Describes the type in error messages.
     fn expected() -> String;
 
-    /// The legal names, where the value is one of a few.
+    /// The legal names, if the type is a [`Choice`].
     fn names() -> &'static [&'static str] {
         &[]
     }
 
-    /// This value, written over another.
+    /// This value merged over another.
     fn over(self, _under: Self) -> Self {
         self
     }
 }
 
-/// A type of a few values, each with a name in configurations.
+/// An enumeration whose values have names in configurations.
 pub(crate) trait Choice: Copy + PartialEq + 'static {
-    /// Every value, in the order of the documentation.
+    /// Every value, in the order in which they are documented.
     const ALL: &'static [Self];
     /// Their names.
     const NAMES: &'static [&'static str];
@@ -60,7 +60,7 @@ impl<T: Choice> Setting for T {
     }
 }
 
-/// Names for the values of enums that are there already.
+/// Names for the values of existing enums.
 macro_rules! named {
     ($($name:ident { $($variant:ident = $text:literal,)* })*) => { $(
         impl $crate::config::setting::Choice for $name {
@@ -74,7 +74,7 @@ macro_rules! named {
     )* };
 }
 
-/// Enums whose values have names in a configuration.
+/// Enums whose values have names in configurations.
 macro_rules! choices {
     ($($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => { $(
         $(#[$doc])*
@@ -158,7 +158,7 @@ impl Setting for String {
     }
 
     fn expected() -> String {
-        "text in quotes".into()
+        "a string in quotes".into()
     }
 }
 
@@ -212,11 +212,11 @@ impl<T: Setting> Setting for Vec<T> {
     }
 
     fn expected() -> String {
-        format!("a list, each {}", T::expected())
+        format!("a list, each item {}", T::expected())
     }
 }
 
-/// Tensor names hold dots, so nested tables are names written without quotes.
+/// Tensor names contain dots, so nested tables are names written without quotes.
 impl Setting for BTreeMap<String, f64> {
     fn parse(value: &Value) -> Option<BTreeMap<String, f64>> {
         fn walk(prefix: &str, table: &Table, into: &mut BTreeMap<String, f64>) -> Option<()> {

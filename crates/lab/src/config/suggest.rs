@@ -1,7 +1,7 @@
 //! "Did you mean": the known name nearest to an unknown one.
 
-/// The known name nearest to `word`, when it is near enough to be a slip: at most a third of its letters,
-/// and at least one, changed, dropped, added or swapped with a neighbour; or one a prefix of the other.
+/// The known name nearest to `word`, if it is near enough for `word` to be a typo: at most a third of the letters (but
+/// always one) changed, dropped, added or swapped with a neighbour; or one name a prefix of the other.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = normal(word);
     let limit = (word.chars().count() / 3).max(1);
@@ -20,18 +20,18 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     best.map(|(_, name)| name)
 }
 
-/// `; did you mean \`x\`?` for the nearest known name, or nothing.
+/// `; did you mean \`x\`?` for the nearest known name, or an empty string.
 pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// Case, and the choice between `-` and `_`, are no difference.
+/// Ignores case and the difference between `-` and `_`.
 fn normal(word: &str) -> String {
-    // A pasted paragraph is no slip of a name: comparing its start is enough, and bounds the work.
+    // A pasted paragraph is not a mistyped name: comparing its beginning is enough, and bounds the work.
     word.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// Changed, dropped, added letters and swapped neighbours that lead from `a` to `b`.
+/// Number of letters changed, dropped, added or swapped with a neighbour to get from `a` to `b`.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];

@@ -1,7 +1,8 @@
-//! From a configuration as written to one that can run. `written.rs` is the way back.
+//! From a configuration as written to one that can run. `written.rs` is the inverse.
 //!
-//! What is legal is said here, and where a file of its own has a part of the configuration: `families.rs`, `method.rs`,
-//! `window.rs`, `regularizer.rs`, and `rl/valid.rs` and `transfer/valid.rs` for other kinds of runs.
+//! The rules for what is legal are here and in the files of single parts of the configuration: `families.rs`,
+//! `method.rs`, `window.rs` and `regularizer.rs`; those of the other kinds of runs are in `rl/valid.rs` and
+//! `transfer/valid.rs`.
 
 use innerloop_engine::Dtype;
 
@@ -18,6 +19,7 @@ pub(super) fn check(layers: &Layers) -> Result<Config> {
     let tasks = tasks(layers, &file.tasks, &file.algorithm)?;
     let algorithm = algorithm(layers, &file.algorithm, &tasks)?;
     let model = model(layers, &file.model, &tasks)?;
+    suits_steps(layers, &algorithm, &model)?;
     match algorithm.method {
         Method::Protonet => suits_prototypes(layers, &tasks, &model)?,
         Method::FineTune => suits_pretraining(layers, &tasks, &algorithm)?,
@@ -51,14 +53,18 @@ fn tasks(at: &Layers, file: &TasksFile, algorithm: &AlgorithmFile) -> Result<Tas
         at.drawings("tasks.shots", shots, "tasks.query", query)?;
         at.drawings("tasks.train_shots", train_shots, "tasks.train_query", train_query)?;
     }
-    let support = ways.saturating_mul(train_shots);
+    let train_ways = match family.is_regression() {
+        true => 1,
+        false => at.count("tasks.train_ways", file.train_ways.unwrap_or(ways), 2..=MOST)?,
+    };
+    let support = train_ways.saturating_mul(train_shots);
     if let Some(batch) = algorithm.inner_batch.filter(|&batch| batch > support) {
         let expected =
             format!("at most {support}, the support examples of a training task, or 0 for all");
         return Err(at.bad("algorithm.inner_batch", batch, &expected));
     }
     let augment = file.augment.clone().unwrap_or_default();
-    Ok(TasksConfig { family, ways, shots, query, train_shots, train_query, augment })
+    Ok(TasksConfig { family, ways, shots, query, train_ways, train_shots, train_query, augment })
 }
 
 fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConfig> {
@@ -68,7 +74,7 @@ fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConf
     let network = match kind {
         NetworkName::Conv4 => {
             if regression {
-                let why = "tasks of regression have numbers as input and conv4 takes images";
+                let why = "regression tasks have numbers as inputs, but conv4 takes images";
                 return Err(at.bad("model.kind", "\"conv4\"", &format!("\"mlp\": {why}")));
             }
             Network::Conv4(conv4(at, file)?)
@@ -90,7 +96,7 @@ fn model(at: &Layers, file: &ModelFile, tasks: &TasksConfig) -> Result<ModelConf
 }
 
 fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
-    let variant = file.variant.unwrap_or(Downsampling::MaxPool);
+    let downsampling = file.downsampling.unwrap_or(Downsampling::MaxPool);
     let momentum = file.batch_norm_momentum.unwrap_or(0.1);
     if !(momentum > 0.0 && momentum <= 1.0) {
         let expected = "above 0 and at most 1, the weight of the newest batch";
@@ -98,8 +104,8 @@ fn conv4(at: &Layers, file: &ModelFile) -> Result<Conv4Config> {
     }
     Ok(Conv4Config {
         filters: at.count("model.filters", file.filters.unwrap_or(64), 1..=MOST)?,
-        variant,
-        head: file.head.unwrap_or(match variant {
+        downsampling,
+        head: file.head.unwrap_or(match downsampling {
             Downsampling::MaxPool => Head::Flatten,
             Downsampling::Strided => Head::Mean,
         }),
@@ -121,7 +127,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     }
     let default_lr = match (inner_optimizer, tasks.family.is_regression()) {
         _ if matches!(method, Method::Cavia { .. }) => 1.0,
-        // What every weight moves in a step.
+        // The distance that every weight moves in a step.
         (_, false) if method == Method::SignMaml => 0.0035,
         (InnerOptimizer::Adam, _) => 1e-3,
         (InnerOptimizer::Sgd, true) => 0.01,
@@ -134,13 +140,14 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         return Err(at.bad("algorithm.learn_inner_lr", true, &expected));
     }
     let default = if plus_plus { 0.1 } else { 0.0 };
-    let multi_step_loss =
-        at.part("algorithm.multi_step_loss", file.multi_step_loss.unwrap_or(default))?;
+    let multi_step_loss_until =
+        at.part("algorithm.multi_step_loss_until", file.multi_step_loss_until.unwrap_or(default))?;
     let second_order_from =
         at.part("algorithm.second_order_from", file.second_order_from.unwrap_or(0.0))?;
     let strategy = file.strategy.unwrap_or(Strategy::Auto);
     if strategy != Strategy::Auto && method.is_first_order() {
-        let why = "a first-order method has no second derivatives to compute in one way or another";
+        let why =
+            "a first-order method has no second derivatives, so there is no strategy to choose";
         let expected = format!("\"auto\" with algorithm.name = \"{method}\": {why}");
         return Err(at.bad("algorithm.strategy", format!("\"{}\"", strategy.name()), &expected));
     }
@@ -158,7 +165,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     }
     let frozen = file.frozen.clone().unwrap_or_default();
     if frozen.iter().any(String::is_empty) {
-        let why = "the empty name begins every other, and nothing would adapt";
+        let why = "every name starts with the empty string, so nothing would adapt";
         return Err(at.bad(
             "algorithm.frozen",
             "a list with \"\"",
@@ -167,7 +174,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     }
     let head = |prefix: &&String| "head.".starts_with(prefix.as_str());
     if let (Method::Anil, Some(prefix)) = (method, frozen.iter().find(head)) {
-        let why = "ANIL adapts the head alone, and nothing would adapt";
+        let why = "ANIL adapts only the head, so nothing would adapt";
         let found = format!("a list with \"{prefix}\"");
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
@@ -176,8 +183,8 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     let steps = file.adaptation_steps.unwrap_or(method.default_steps(window.steps));
     let steps = at.count("algorithm.adaptation_steps", steps, 0..=MOST)?;
     if steps == 0 && method == Method::Reptile {
-        let expected = "1 or more with algorithm.name = \"reptile\": it goes where its inner steps lead, and \
-                        learns nothing without one";
+        let expected = "1 or more with algorithm.name = \"reptile\": it moves towards the adapted weights, so \
+                        without an inner step it learns nothing";
         return Err(at.bad("algorithm.adaptation_steps", steps, expected));
     }
     Ok(AlgorithmConfig {
@@ -186,7 +193,7 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
         inner_lr: at.above_zero("algorithm.inner_lr", file.inner_lr.unwrap_or(default_lr))?,
         inner_lr_of,
         learn_inner_lr,
-        multi_step_loss,
+        multi_step_loss_until,
         second_order_from,
         adaptation_steps: steps,
         inner_batch: file.inner_batch.unwrap_or(0),
@@ -197,7 +204,20 @@ fn algorithm(at: &Layers, file: &AlgorithmFile, tasks: &TasksConfig) -> Result<A
     })
 }
 
-/// What a prototypical network needs.
+/// Scales and shifts for each inner step need gradients in each.
+fn suits_steps(at: &Layers, algorithm: &AlgorithmConfig, model: &ModelConfig) -> Result<()> {
+    match &model.network {
+        Network::Conv4(conv4) if conv4.batch_norm.has_steps() && algorithm.window.steps > 1 => {
+            let found = format!("\"{}\"", conv4.batch_norm.name());
+            let expected = "a mode without scales and shifts for each step: in a window of inner steps only the first \
+                            has a gradient of its own";
+            Err(at.bad("model.batch_norm", found, expected))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The requirements of a prototypical network.
 fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Result<()> {
     let refused = |key: &str, found: &str, expected: &str| Err(at.bad(key, found, expected));
     if tasks.family.is_regression() {
@@ -205,31 +225,34 @@ fn suits_prototypes(at: &Layers, tasks: &TasksConfig, model: &ModelConfig) -> Re
         return refused("algorithm.name", "\"protonet\"", expected);
     }
     match &model.network {
-        Network::Mlp(mlp) if mlp.hidden.is_empty() => {
-            refused("model.hidden", "[]", "a layer, which is protonet's embedding")
-        }
+        Network::Mlp(mlp) if mlp.hidden.is_empty() => refused(
+            "model.hidden",
+            "[]",
+            "at least one layer, because the last hidden layer is protonet's embedding",
+        ),
         Network::Conv4(conv4)
             if matches!(conv4.batch_norm, BatchNorm::WithSupport | BatchNorm::Episode) =>
         {
             let found = format!("\"{}\"", conv4.batch_norm.name());
-            let expected = "\"transductive\", \"running\" or \"per_step\": protonet embeds support and query \
-                            set in one batch";
+            let expected = "\"transductive\", \"running\" or \"per_step\": protonet embeds the support and query \
+                            sets in one batch";
             refused("model.batch_norm", &found, expected)
         }
         _ => Ok(()),
     }
 }
 
-/// What a network that is pre-trained on classes and fine-tuned with a new head needs.
+/// The requirements of pre-training on classes and fine-tuning with a new head.
 fn suits_pretraining(at: &Layers, tasks: &TasksConfig, algorithm: &AlgorithmConfig) -> Result<()> {
     if tasks.family.is_regression() {
         let expected = "another method: regression has no classes to pre-train on; \"maml\" with \
                         algorithm.adaptation_steps = 0 trains on all tasks together";
         return Err(at.bad("algorithm.name", "\"fine_tune\"", expected));
     }
-    let head = |prefix: &&String| "head.".starts_with(prefix.as_str());
+    let head = |prefix: &&String| "head.weight".starts_with(prefix.as_str());
     if let Some(prefix) = algorithm.frozen.iter().find(head) {
-        let why = "fine_tune's new head is zero, and nothing could be learned behind it";
+        let why =
+            "fine_tune's new head starts at zero, so with a frozen head nothing could be learned";
         let found = format!("a list with \"{prefix}\"");
         return Err(at.bad("algorithm.frozen", found, &format!("no name of the head: {why}")));
     }
@@ -288,7 +311,7 @@ fn outer(at: &Layers, file: &OuterFile, tasks: &TasksConfig) -> Result<OuterConf
 fn step(at: &Layers, file: &OuterFile) -> Result<Schedule> {
     let Some(decay_every) = file.decay_every else {
         let source = at.source("outer.schedule");
-        let expected = "iterations with outer.schedule = \"step\"";
+        let expected = "a number of iterations with outer.schedule = \"step\"";
         return Err(bad(source, "outer.decay_every", "not set", expected));
     };
     let decay_factor = file.decay_factor.unwrap_or(0.1);
@@ -308,7 +331,8 @@ fn evaluation(at: &Layers, file: &EvaluationFile, method: Method) -> Result<Eval
     let validate_every = file.validate_every.unwrap_or(500);
     let ensemble = at.count("evaluation.ensemble", file.ensemble.unwrap_or(1), 1..=1000)?;
     if ensemble > 1 && validate_every == 0 {
-        let expected = "1 with evaluation.validate_every = 0: validations tell which are best";
+        let expected = "1 when evaluation.validate_every is 0: without validation there is no telling which \
+                        checkpoints are best";
         return Err(at.bad("evaluation.ensemble", ensemble, expected));
     }
     Ok(EvaluationConfig {
@@ -343,11 +367,11 @@ impl NetworkName {
         fixed(match self {
             NetworkName::Conv4 => &[
                 ("model.hidden", "conv4 has no hidden linear layers"),
-                ("model.activation", "conv4 always has relu"),
+                ("model.activation", "conv4 always uses relu"),
             ],
             NetworkName::Mlp => &[
                 ("model.filters", NO_CONV),
-                ("model.variant", NO_CONV),
+                ("model.downsampling", NO_CONV),
                 ("model.head", NO_CONV),
                 ("model.batch_norm", NO_NORM),
                 ("model.batch_norm_momentum", NO_NORM),
@@ -365,7 +389,7 @@ impl OptimizerName {
                 &[("outer.beta1", NOT_ADAM), ("outer.beta2", NOT_ADAM), ("outer.eps", NOT_ADAM)]
             }
             OptimizerName::Adam | OptimizerName::AdamW => {
-                &[("outer.momentum", "only sgd has it; Adam's is beta1")]
+                &[("outer.momentum", "only sgd has momentum; Adam's counterpart is beta1")]
             }
         })
     }
@@ -373,19 +397,20 @@ impl OptimizerName {
 
 impl ScheduleName {
     pub(super) fn inapplicable_keys(self) -> Inapplicable {
-        const NO_STEPS: &str = "only the schedule step has it";
+        const NO_STEPS: &str = "only the step schedule has it";
         fixed(match self {
             ScheduleName::Constant => &[
-                ("outer.final_lr", "a constant rate ends where it began"),
+                ("outer.final_lr", "a constant rate has no final value of its own"),
                 ("outer.decay_every", NO_STEPS),
                 ("outer.decay_factor", NO_STEPS),
             ],
             ScheduleName::Linear | ScheduleName::Cosine => {
                 &[("outer.decay_every", NO_STEPS), ("outer.decay_factor", NO_STEPS)]
             }
-            ScheduleName::Step => {
-                &[("outer.final_lr", "decay_every and decay_factor say where a rate in steps ends")]
-            }
+            ScheduleName::Step => &[(
+                "outer.final_lr",
+                "with the step schedule, decay_every and decay_factor determine the final rate",
+            )],
         })
     }
 }

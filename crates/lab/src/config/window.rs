@@ -9,33 +9,33 @@ use super::method::Method;
 use crate::Result;
 
 choices! {
-    /// Where a window of inner steps shares a gradient.
+    /// In which pass a window of inner steps shares a gradient.
     pub WindowMode {
-        /// Forward and backward: fewer gradients and fewer Hessian-vector products.
+        /// In both passes: fewer gradients and fewer Hessian-vector products.
         Forward = "forward",
-        /// Backward only: every step has its gradient, a window one Hessian.
+        /// In the backward pass only: every step has its own gradient, a window has one Hessian.
         Backward = "backward",
     }
 }
 
-/// Kim et al. 2020, reconstructed from its abstract: windows of inner steps share gradients in training; adaptation
-/// afterwards does without.
+/// Kim et al. 2020, reconstructed from its abstract: windows of inner steps share gradients in training, but not in
+/// adaptation afterwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowConfig {
-    /// `window`: steps that share one. Default 1, which is none; 2 for `multi_step`.
+    /// `window`: number of steps that share a gradient. Default 1, no sharing; 2 for `multi_step`.
     pub steps: usize,
     /// `window_mode`. Default `forward`.
     pub mode: WindowMode,
 }
 
 impl WindowConfig {
-    /// Keys that mean nothing without a window.
+    /// Keys that do not apply without a window.
     pub(super) fn inapplicable_keys(file: &ConfigFile) -> Inapplicable {
         match file.method() == MethodName::MultiStep || file.algorithm.window.is_some() {
             true => Inapplicable::new(),
             false => fixed(&[(
                 "algorithm.window_mode",
-                "without algorithm.window no inner steps share anything",
+                "without algorithm.window, inner steps share nothing",
             )]),
         }
     }
@@ -53,13 +53,13 @@ impl WindowConfig {
         Ok(WindowConfig { steps, mode })
     }
 
-    /// The keys that [`WindowConfig::check`] reads.
+    /// Writes the keys that [`WindowConfig::check`] reads.
     pub(super) fn write(self, into: &mut AlgorithmFile) {
         into.window = Some(self.steps);
         into.window_mode = Some(self.mode);
     }
 
-    /// What the inner loop shares.
+    /// The same as a setting of the inner loop.
     pub fn sharing(self) -> Sharing {
         match self.mode {
             _ if self.steps == 1 => Sharing::None,

@@ -1,4 +1,4 @@
-//! From a configuration that can run back to one as written: what `valid.rs` reads, in the opposite direction.
+//! From a configuration as run back to one as written: the inverse of `valid.rs`.
 
 use super::file::*;
 use super::*;
@@ -13,6 +13,8 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file.tasks.ways = (!tasks.family.is_regression()).then_some(tasks.ways);
     file.tasks.shots = Some(tasks.shots);
     file.tasks.query = Some(tasks.query);
+    let prototypes = algorithm.method == Method::Protonet;
+    file.tasks.train_ways = prototypes.then_some(tasks.train_ways);
     file.tasks.train_shots = Some(tasks.train_shots);
     file.tasks.train_query = Some(tasks.train_query);
 
@@ -21,7 +23,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
         Network::Conv4(conv4) => {
             into.kind = Some(NetworkName::Conv4);
             into.filters = Some(conv4.filters);
-            into.variant = Some(conv4.variant);
+            into.downsampling = Some(conv4.downsampling);
             into.head = Some(conv4.head);
             into.batch_norm = Some(conv4.batch_norm);
             into.batch_norm_momentum = Some(conv4.batch_norm_momentum);
@@ -38,7 +40,7 @@ pub(super) fn written(config: &Config) -> ConfigFile {
     file.algorithm = AlgorithmFile {
         inner_lr: Some(algorithm.inner_lr),
         learn_inner_lr: Some(algorithm.learn_inner_lr),
-        multi_step_loss: Some(algorithm.multi_step_loss),
+        multi_step_loss_until: Some(algorithm.multi_step_loss_until),
         second_order_from: Some(algorithm.second_order_from),
         adaptation_steps: Some(algorithm.adaptation_steps),
         inner_batch: Some(algorithm.inner_batch),

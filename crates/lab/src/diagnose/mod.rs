@@ -17,6 +17,7 @@ use crate::checkpoint::write_atomic;
 use crate::config::Method;
 use crate::evaluation::{Estimate, Protocol};
 use crate::experiment::algorithm;
+use crate::few_shot::Phase;
 use crate::run_dir::{RunDir, write_json};
 use crate::{Error, Experiment, Result, thread_pool};
 
@@ -115,12 +116,18 @@ pub fn diagnose(run: &Path, settings: Settings, out: &Path) -> Result<Diagnosis>
             "training episodes of fine_tune are minibatches of all classes, expected tasks; use --split test",
         ));
     }
-    let trained = Experiment::new(config)?;
+    // Query sets of every split are normalised as in training, which is what is diagnosed.
+    let as_in_training = |config| -> Result<Experiment> {
+        let mut experiment = Experiment::new(config)?;
+        experiment.evaluate.phase = Phase::Train;
+        Ok(experiment)
+    };
+    let trained = as_in_training(config)?;
     let other = settings.steps.filter(|&k| k != trained.config.algorithm.adaptation_steps);
     let longer = other.map(|steps| {
         let mut config = trained.config.clone();
         config.algorithm.adaptation_steps = steps;
-        Experiment::new(config)
+        as_in_training(config)
     });
     let longer = longer.transpose()?;
     let experiment = longer.as_ref().unwrap_or(&trained);

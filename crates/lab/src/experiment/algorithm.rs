@@ -64,7 +64,8 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
         false => method,
     };
     let method = in_windows(config, method);
-    let (losses_until, second_order_from) = (settings.multi_step_loss, settings.second_order_from);
+    let (losses_until, second_order_from) =
+        (settings.multi_step_loss_until, settings.second_order_from);
     let plus_plus = settings.method == Method::MamlPlusPlus;
     let method: Box<dyn Algorithm> = match plus_plus || losses_until + second_order_from > 0.0 {
         true => Box::new(MamlPlusPlus::new(method, losses_until, second_order_from)),
@@ -77,8 +78,8 @@ pub(crate) fn algorithm(config: &Config, outputs: usize) -> Box<dyn Algorithm> {
                 Shot::new(method, shot.weight, shot.distance, (shot.base, shot.steps));
             regularized.travel = shot.travel;
             let key = Key::new(config.seed);
-            regularized.pretraining = (shot.pretraining > 0.0).then(|| Pretraining {
-                until: shot.pretraining,
+            regularized.pretraining = (shot.pretraining_until > 0.0).then(|| Pretraining {
+                until: shot.pretraining_until,
                 projector: shot.projector.then_some((key, outputs)),
             });
             Box::new(regularized)

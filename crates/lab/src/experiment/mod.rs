@@ -6,7 +6,7 @@ mod outer;
 
 use innerloop_engine::{Key, Params, Shape, Tensor};
 use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup};
-use innerloop_nn::{self as nn, Model, initialise};
+use innerloop_nn::{self as nn, BatchNorm, Model, initialise};
 use innerloop_tasks::{EpisodeSpec, Joint, Split, TaskFamily};
 
 use crate::config::{self, Config, Method, Network, Regularizer};
@@ -130,9 +130,10 @@ impl Experiment {
 
     /// A pre-trained network whose new last layer is replaced by the nearest class mean of its features: the baseline
     /// of Ravi and Larochelle 2017, section 5.1, with means in place of neighbours. `None` where no network is
-    /// pre-trained.
+    /// pre-trained, and for modes of batch norm in which support and query set are no single batch.
     pub(crate) fn features(&self) -> Result<Option<FewShot>> {
-        if self.config.algorithm.method != Method::FineTune {
+        let apart = matches!(self.evaluate.batch_norm, BatchNorm::WithSupport | BatchNorm::Episode);
+        if self.config.algorithm.method != Method::FineTune || apart {
             return Ok(None);
         }
         let mut config = self.config.clone();
@@ -190,7 +191,7 @@ impl Experiment {
 
 /// Iterations of SHOT_p's pre-training, at the start of training.
 pub(crate) fn pretraining(config: &Config) -> u64 {
-    let share = shot(config).map_or(0.0, |shot| shot.pretraining);
+    let share = shot(config).map_or(0.0, |shot| shot.pretraining_until);
     let all = config.outer.iterations as f64;
     // The algorithm sees `i / all`: rounding must not make the two disagree.
     let first = (share * all).floor() as u64;
@@ -229,6 +230,12 @@ fn check_names(config: &Config, problem: &FewShot, algorithm: &dyn Algorithm) ->
     for name in config.algorithm.inner_lr_of.keys() {
         if parameters.get(name).is_none() {
             return Err(unknown("algorithm.inner_lr_of", name));
+        }
+        if !algorithm.adapts(name) {
+            return Err(Error::config(format!(
+                "algorithm.inner_lr_of has a rate for {name:?}, which the inner loop of {} does not move; leave it out",
+                algorithm.name()
+            )));
         }
     }
     for prefix in &config.algorithm.frozen {

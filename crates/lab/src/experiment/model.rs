@@ -41,24 +41,25 @@ pub(super) fn model(config: &Config, spec: &EpisodeSpec) -> Result<Box<dyn Model
                     spec.x
                 ))
             })?;
-            if conv4.variant == nn::Downsampling::MaxPool && image[..2].iter().any(|&e| e < 16) {
+            if conv4.downsampling == nn::Downsampling::MaxPool && image[..2].iter().any(|&e| e < 16)
+            {
                 return Err(Error::config(format!(
                     "images are {}×{}, conv4 halves four times and needs 16×16; set \
-                     model.variant = \"strided\"",
+                     model.downsampling = \"strided\"",
                     image[0], image[1]
                 )));
             }
-            let strided = conv4.variant == nn::Downsampling::Strided;
+            let strided = conv4.downsampling == nn::Downsampling::Strided;
             if strided && config.algorithm.inner_batch == 1 && image[..2].iter().all(|&e| e <= 16) {
                 return Err(Error::config(format!(
-                    "images are {}×{}, which model.variant = \"strided\" halves to a single pixel, and \
+                    "images are {}×{}, which model.downsampling = \"strided\" halves to a single pixel, and \
                      algorithm.inner_batch is 1: batch norm over one number is zero whatever the image; expected an \
                      inner_batch of 2 or more",
                     image[0], image[1]
                 )));
             }
             let with = (weights, conv4.batch_norm_eps);
-            let (shape, filters) = ((conv4.variant, conv4.head), conv4.filters);
+            let (shape, filters) = ((conv4.downsampling, conv4.head), conv4.filters);
             let mut conv4 = nn::Conv4::new(image, filters, outputs, shape, with);
             if batch_norm(config).has_steps() {
                 conv4 = conv4.with_norms(config.algorithm.adaptation_steps + 1);

@@ -29,10 +29,10 @@ impl Environment {
 
 /// Makes the environments of a run.
 pub(super) fn environments(config: &RlConfig) -> Result<MakeEnvironment> {
-    let sight = config.rl.sight;
+    let observation = config.rl.observation;
     let (robot, target) = match config.rl.environment {
         Environment::Nav2d => {
-            return Ok(Box::new(move || Box::new(Navigation2d::new(sight))));
+            return Ok(Box::new(move || Box::new(Navigation2d::new(observation))));
         }
         Environment::HalfCheetahDir => (Robot::HalfCheetah, Target::Direction),
         Environment::HalfCheetahVel => (Robot::HalfCheetah, Target::Velocity),
@@ -45,5 +45,5 @@ pub(super) fn environments(config: &RlConfig) -> Result<MakeEnvironment> {
     };
     let model = config.rl.model.clone().unwrap_or_else(in_folder);
     let library = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
-    Locomotion { robot, target, sight }.load(library.as_deref(), &model).map_err(Error::data)
+    Locomotion { robot, target, observation }.load(library.as_deref(), &model).map_err(Error::data)
 }

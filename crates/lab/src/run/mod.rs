@@ -37,7 +37,7 @@ pub enum Event<'a> {
     Validated {
         /// Iterations done.
         iteration: u64,
-        /// Score after the last inner step.
+        /// Score after the last inner step; NaN where the inner loop diverged.
         score: Estimate,
         /// Whether it is the best so far.
         best: bool,
@@ -183,10 +183,10 @@ impl Run {
             let step = self.trainer.step()?;
             self.training_seconds += step_start.elapsed().as_secs_f64();
             self.seconds = before + start.elapsed().as_secs_f64();
-            let done = self.trainer.iteration;
-            sink.event(Event::Step(&step));
+            let done = step.iteration;
+            sink.event(Event::Step(step));
             if done.is_multiple_of(config.run.log_every as u64) || done == last {
-                self.writer.append(&Line::Train { seconds: self.seconds, step: &step })?;
+                self.writer.append(&Line::Train { seconds: self.seconds, step })?;
             }
             let more =
                 time.and_then(|time| more_iterations(time, (done, last), self.training_seconds));
@@ -224,14 +224,17 @@ impl Run {
         if keeps && validated {
             checkpoint::save(&self.writer.snapshot_path(done)?, &self.checkpoint())?;
         }
-        // Only once: a run resumed after this point has no best score.
-        let restarts = pretrained && validated && self.best.is_some();
+        // Only once: a run resumed after this point has a new optimizer already.
+        let restarts = pretrained && validated && self.trainer.optimizer.steps > 0;
         if restarts {
             self.restart_from_best()?;
         }
         let stopped = !validated || session.stop.load(Ordering::Relaxed);
         if saves || restarts || stopped {
             checkpoint::save(&self.writer.dir().last_path(), &self.checkpoint())?;
+        }
+        if restarts {
+            self.writer.forget_best()?;
         }
         match stopped {
             true => {
@@ -255,7 +258,9 @@ impl Run {
         let run = || evaluator.run_until(experiment, &[meta], tasks, stop);
         let Some(report) = self.trainer.pool().install(run)? else { return Ok(false) };
         let score = report.last();
-        let best = self.best.is_none_or(|best| report.measure.better(score.mean, best));
+        // Where the inner loop diverged there is no score, and nothing that could be the best.
+        let best = score.mean.is_finite()
+            && self.best.is_none_or(|best| report.measure.better(score.mean, best));
         let line = Line::Validation {
             iteration: *iteration,
             seconds: self.seconds,
@@ -273,10 +278,13 @@ impl Run {
         Ok(true)
     }
 
-    /// After SHOT_p's pre-training: ordinary training starts from its best meta-parameters, and has its own best score.
+    /// After SHOT_p's pre-training: ordinary training starts with a new outer optimizer from the best meta-parameters, or
+    /// from the last if nothing was validated, and has its own best score.
     fn restart_from_best(&mut self) -> Result<()> {
-        let best = self.writer.dir().best_path();
-        let (meta, _) = state_at(&self.trainer.experiment, &best)?;
+        let meta = match self.best {
+            Some(_) => state_at(&self.trainer.experiment, &self.writer.dir().best_path())?.0,
+            None => self.trainer.meta.clone(),
+        };
         self.trainer.restart(meta);
         self.best = None;
         Ok(())
@@ -348,6 +356,9 @@ impl Run {
         self.validated = number(&checkpoint, known("validated", "iteration"), &path)?;
         if checkpoint.metadata.contains_key("best_score") {
             self.best = Some(number(&checkpoint, "best_score", &path)?);
+        } else {
+            // Stopped between a restart and this.
+            self.writer.forget_best()?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use innerloop_engine::Key;
 use innerloop_engine::check::random;
 use innerloop_lab::Experiment;
-use innerloop_meta::RATE_PREFIX;
+use innerloop_meta::is_of_inner_rule;
 
 use crate::runs::{first_task, tiny};
 
@@ -22,7 +22,7 @@ fn check(preset: &str, sets: &[&str], telling: &[&str]) {
         // Learned factors of gradients start alike: moved apart, an exchange of two is seen.
         for (i, name) in meta.omega.names().to_vec().iter().enumerate() {
             let value = &mut meta.omega.values_mut()[i];
-            if name.starts_with(RATE_PREFIX) {
+            if is_of_inner_rule(name) {
                 let by = random(Key::new(5).with_stream(name), value.shape(), 0.2);
                 (0..value.len()).for_each(|j| value.set(j, value.get(j) + by.get(j)));
             }
@@ -61,6 +61,7 @@ fn the_gradient_of_prototypes_is_a_derivative() {
     let all = ["features.0.conv.weight", "features.3.conv.weight", "features.2.norm"];
     check("strokes-protonet", &[], &all);
     check("strokes-protonet", &several, &all);
+    check("strokes-protonet", &["tasks.ways=2", "tasks.train_ways=4"], &all);
     let smooth = ["model.kind=mlp", "model.hidden=[6, 5]", "model.activation=tanh"];
     check("strokes-protonet", &[&smooth[..], &several].concat(), &["features"]);
 }
@@ -70,13 +71,13 @@ fn the_gradient_of_prototypes_is_a_derivative() {
 fn factors_of_kernels_are_differentiated() {
     let factors: Vec<String> = (0..3)
         .flat_map(|mode| [1, 2].map(|block| (mode, block)))
-        .map(|(mode, block)| format!("inner_lr.features.{block}.conv.weight.mode{mode}"))
+        .map(|(mode, block)| format!("curvature.features.{block}.conv.weight.mode{mode}"))
         .collect();
     let mut telling: Vec<&str> = factors.iter().map(String::as_str).collect();
-    telling.extend(["inner_lr.head.weight.mode0", "features.1.conv.weight"]);
+    telling.extend(["curvature.head.weight.mode0", "features.1.conv.weight"]);
     check("strokes-maml", &["algorithm.name=meta_curvature"], &telling);
     // Maps of 2x2 that a strided network leaves.
-    let strided = ["algorithm.name=meta_curvature", "model.variant=strided"];
+    let strided = ["algorithm.name=meta_curvature", "model.downsampling=strided"];
     check("strokes-maml", &strided, &telling);
 }
 

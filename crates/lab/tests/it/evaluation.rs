@@ -1,14 +1,17 @@
 //! Scores: closed forms, hand-made predictors, and the same tasks for the same seed.
 
 use innerloop_engine::{Dtype, Key, Params, Tensor};
-use innerloop_lab::{Estimate, Evaluator, Experiment, Measure, Report, thread_pool};
+use innerloop_lab::run_dir::RunDir;
+use innerloop_lab::{ErrorKind, Estimate, Evaluator, Experiment, Measure, Report, thread_pool};
 use innerloop_meta::MetaState;
 use innerloop_tasks::{
     Class, Episode, EpisodeSpec, FewShot, ImageClasses, ImageTasks, Rotations, Split, SplitLists,
     Target, TaskFamily,
 };
 
-use crate::runs::tiny;
+use serde_json::Value;
+
+use crate::runs::{complete, tiny};
 
 #[test]
 fn an_estimate_is_a_mean_and_its_interval() {
@@ -146,4 +149,31 @@ fn a_seed_and_a_split_name_the_tasks() {
     for (score, loss) in first.scores.iter().zip(&first.losses) {
         assert!((score.mean - loss.mean).abs() <= 1e-5 * loss.mean, "{score:?} {loss:?}");
     }
+}
+
+/// One inner step is fine, forty at this rate are not.
+const UNSTABLE: [&str; 4] = [
+    "algorithm.inner_lr=0.5",
+    "algorithm.adaptation_steps=1",
+    "outer.iterations=2",
+    "evaluation.steps=40",
+];
+
+#[test]
+fn a_path_that_diverges_late_leaves_the_earlier_scores() {
+    let sets = [&UNSTABLE[..], &["evaluation.validate_every=1"]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = complete(&tiny("sinusoid-maml", &sets), folder.path());
+    let scores = &outcome.test.scores;
+    assert!(scores[1].mean.is_finite() && outcome.test.last().mean.is_nan(), "{scores:?}");
+    let refused = outcome.test.check(Split::Test).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Diverged);
+    assert!(refused.to_string().contains("of 40 steps"), "{refused}");
+    // A validation without a score is never the best.
+    assert_eq!(outcome.evaluated_iteration, 2);
+    let dir = RunDir::open(folder.path()).unwrap();
+    assert!(!dir.best_path().exists());
+    let written = dir.result().unwrap().unwrap();
+    assert_eq!(written["test"]["scores"][40]["mean"], Value::Null);
+    assert_eq!(written["test"]["scores"][1]["mean"], scores[1].mean);
 }

@@ -21,7 +21,7 @@ fn numbered(values: &Params<Tensor>) -> Params<Tensor> {
 #[test]
 fn values_go_to_pytorch_and_back() {
     // Maps of 2×2 before a head that sees all of them: its columns are reordered, too.
-    let sets = ["model.variant=strided", "model.head=flatten"];
+    let sets = ["model.downsampling=strided", "model.head=flatten"];
     let rates = [&sets[..], &["algorithm.learn_inner_lr=true"]].concat();
     for (preset, sets) in [
         ("strokes-maml", &rates[..]),
@@ -40,7 +40,7 @@ fn values_go_to_pytorch_and_back() {
 
 #[test]
 fn layouts_are_pytorchs() {
-    let sets = ["model.variant=strided", "model.head=flatten"];
+    let sets = ["model.downsampling=strided", "model.head=flatten"];
     let experiment = Experiment::new(tiny("strokes-meta-sgd", &sets)).unwrap();
     let omega = numbered(&experiment.initial_state().omega);
     let torch = experiment.to_torch(&omega);

@@ -124,7 +124,5 @@ fn an_inner_rule_is_learned() {
     let start = Experiment::new(config).unwrap().initial_state().omega;
     let end = open(folder.path(), Which::Last).unwrap().meta.omega;
     let changed = |name: &&String| start[name.as_str()] != end[name.as_str()];
-    assert!(
-        start.names().iter().filter(|name| name.starts_with("inner_lr.lstm")).all(|n| changed(&n))
-    );
+    assert!(start.names().iter().filter(|name| name.starts_with("lstm.")).all(|n| changed(&n)));
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use innerloop_engine::{Dtype, Params, Tensor};
 use innerloop_lab::checkpoint::tensors;
 use innerloop_lab::{Computed, Config, ErrorKind, Kept, Result, Which, metagrad, open};
+use innerloop_meta::is_of_inner_rule;
 use tempfile::TempDir;
 
 use crate::cases::Case;
@@ -179,9 +180,46 @@ fn the_golden_meta_gradients_come_out() {
 
 #[test]
 fn a_checkpoint_gives_the_weights() {
+    for (preset, learned) in [
+        ("strokes-meta-sgd", "inner_lr.features.0.conv.weight"),
+        ("strokes-meta-curvature", "curvature.features.0.conv.weight.mode0"),
+        ("strokes-lstm", "lstm.layer.bias"),
+    ] {
+        check_checkpoint(preset, learned);
+    }
+}
+
+/// What changes in the course of training is as at the checkpoint, and for plain weights as at the end: MAML++ begins
+/// with first derivatives and the losses of all steps, and ends as MAML with learned rates.
+#[test]
+fn the_gradient_is_of_its_time() {
     let run = tempfile::tempdir().unwrap();
-    let config = tiny("strokes-meta-sgd", &["outer.iterations=2", "evaluation.validate_every=0"]);
+    let sets = ["outer.iterations=4", "algorithm.multi_step_loss_until=0.75"];
+    let late = ["algorithm.second_order_from=0.75", "evaluation.validate_every=0"];
+    let config =
+        tiny("strokes-maml-plus-plus", &[&sets[..], &late, &["run.snapshot_every=2"]].concat());
     complete(&config, run.path());
+    let files = Files::new();
+    let episode = three_classes();
+    let at = files.write("episode.safetensors", &episode);
+    let out = files.path("out.safetensors");
+    let of = |config: &Config, weights: &Path| {
+        metagrad(config.clone(), (weights, &at), Dtype::F64, &out).unwrap();
+        tensors::read(&out).unwrap().0
+    };
+    let maml = ["algorithm.multi_step_loss_until=0", "algorithm.second_order_from=0"];
+    let maml = config.with(&maml.map(String::from)).unwrap();
+    let middle = run.path().join("snapshots/2.safetensors");
+    assert_ne!(of(&config, &middle), of(&maml, &middle));
+    let last = run.path().join("last.safetensors");
+    assert_eq!(of(&config, &last), of(&maml, &last));
+    let trainer = open(run.path(), Which::Last).unwrap();
+    let plain = files.write("plain.safetensors", &trainer.experiment.to_torch(&trainer.meta.omega));
+    assert_eq!(of(&config, &plain), of(&config, &last));
+}
+
+/// An episode of three classes of drawn characters' size.
+fn three_classes() -> Params<Tensor> {
     let mut episode = Params::new();
     let pixels =
         |n: usize| (0..n * 784).map(|i| f64::from(i as u32 * 7919 % 101) / 100.0).collect();
@@ -189,21 +227,30 @@ fn a_checkpoint_gives_the_weights() {
     episode.push("support_y", Tensor::from_f64(&[3], vec![0.0, 1.0, 2.0]));
     episode.push("query_x", Tensor::from_f64(&[6, 1, 28, 28], pixels(6)));
     episode.push("query_y", Tensor::from_f64(&[6], vec![0.0, 0.0, 1.0, 1.0, 2.0, 2.0]));
+    episode
+}
+
+/// A checkpoint's weights, and what it has learned of the inner rule, which includes a tensor of this name, are used.
+fn check_checkpoint(preset: &str, learned: &str) {
+    let run = tempfile::tempdir().unwrap();
+    let config = tiny(preset, &["outer.iterations=2", "evaluation.validate_every=0"]);
+    complete(&config, run.path());
+    let episode = three_classes();
     let files = Files::new();
     let at = files.write("episode.safetensors", &episode);
     let out = files.path("out.safetensors");
     let weights = run.path().join("last.safetensors");
     metagrad(config.clone(), (&weights, &at), Dtype::F32, &out).unwrap();
     let (written, _) = tensors::read(&out).unwrap();
-    assert!(written.get("inner_lr.features.0.conv.weight").is_some(), "{:?}", written.names());
+    assert!(written.get(learned).is_some(), "{:?}", written.names());
 
-    // The learned rates of the checkpoint count: the same weights without them give something else.
+    // What is learned beside the weights counts: the same weights without it give something else.
     let trainer = open(run.path(), Which::Last).unwrap();
     let omega = trainer.experiment.to_torch(&trainer.meta.omega);
     let (result, same) = files.run(&config, (&omega, &episode), Dtype::F32);
     result.unwrap();
     assert_eq!(tensors::read(&same).unwrap().0, written);
-    let theta = omega.filter(|name| !name.starts_with("inner_lr."));
+    let theta = omega.filter(|name| !is_of_inner_rule(name));
     let (result, other) = files.run(&config, (&theta, &episode), Dtype::F32);
     result.unwrap();
     assert_ne!(tensors::read(&other).unwrap().0, written);
@@ -256,7 +303,13 @@ fn wrong_weights_are_named() {
         "conv4_16",
         |weights, _| weights.push("inner_lr.tail", Tensor::zeros(Dtype::F32, &[2])),
         Checkpoint,
-        &[file, "inner_lr.tail", "a rate this algorithm does not have"],
+        &[file, "inner_lr.tail", "a meta-parameter this algorithm does not have"],
+    );
+    check_bad(
+        "conv4_16",
+        |weights, _| weights.push("curvature.head.bias", Tensor::zeros(Dtype::F32, &[2])),
+        Checkpoint,
+        &[file, "curvature.head.bias", "a meta-parameter this algorithm does not have"],
     );
     check_bad(
         "conv4_16",

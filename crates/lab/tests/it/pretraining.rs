@@ -11,7 +11,8 @@ use crate::runs::{
 
 /// Ten iterations, five of them pre-training; validations after 2, 4, 5, 6, 8 and 10.
 fn half(sets: &[&str]) -> Config {
-    let all = [&["algorithm.shot_pretraining=0.5", "evaluation.validate_every=2"], sets].concat();
+    let all =
+        [&["algorithm.shot_pretraining_until=0.5", "evaluation.validate_every=2"], sets].concat();
     tiny("strokes-shot-pretrained", &all)
 }
 
@@ -38,6 +39,42 @@ fn ordinary_training_starts_from_the_best() {
     again.iteration = 5;
     again.step().unwrap();
     check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
+}
+
+/// Without validations it starts from the last meta-parameters, also with a fresh outer optimizer.
+#[test]
+fn ordinary_training_starts_anew_without_a_best() {
+    let config = half(&["run.snapshot_every=1", "evaluation.validate_every=0"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    complete(&config, &out);
+    let mut again = Trainer::new(Experiment::new(config.clone()).unwrap()).unwrap();
+    again.restart(open(&out, Which::Snapshot(5)).unwrap().meta);
+    again.iteration = 5;
+    again.step().unwrap();
+    check_same_bits(&again.meta.omega, &open(&out, Which::Snapshot(6)).unwrap().meta.omega);
+    let resumed_at = |at: u64| {
+        let out = folder.path().join(format!("stopped-{at}"));
+        stopped(&config, &out, at);
+        resumed(&config, &out).1.unwrap();
+        open(&out, Which::Last).unwrap().meta.omega
+    };
+    let end = open(&out, Which::Last).unwrap().meta.omega;
+    for at in [4, 5, 6] {
+        check_same_bits(&resumed_at(at), &end);
+    }
+}
+
+/// The best weights of pre-training minimise another loss: they are no result.
+#[test]
+fn the_best_of_pretraining_is_forgotten() {
+    let config = half(&["evaluation.validate_every=5"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    stopped(&config, &out, 7);
+    assert!(!RunDir::open(&out).unwrap().best_path().exists());
+    // Until the next validation, the newest weights stand in for it.
+    assert_eq!(open(&out, Which::Best).unwrap().iteration, 7);
 }
 
 /// Members of an ensemble come from ordinary training only, if there was any.
@@ -95,7 +132,7 @@ impl TaskFamily for Points {
 fn views_are_of_images() {
     let with = |views: bool| {
         let views = format!("algorithm.shot_views={views}");
-        let shot = ["algorithm.regularizer=shot", "algorithm.shot_pretraining=0.5"];
+        let shot = ["algorithm.regularizer=shot", "algorithm.shot_pretraining_until=0.5"];
         let config = load("strokes-maml", &["model.kind=mlp", shot[0], shot[1], &views]);
         Experiment::with_family(config, Box::new(Points))
     };

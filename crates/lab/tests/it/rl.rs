@@ -39,7 +39,7 @@ fn every_preset_is_legal_and_comes_back_from_its_text() {
     }
     let error = RlConfig::load("strokes-maml", &[]).unwrap_err();
     assert!(
-        error.to_string().contains("few-shot learning; expected one of reinforcement"),
+        error.to_string().contains("few-shot learning; expected a configuration of reinforcement"),
         "{error}"
     );
 }
@@ -226,6 +226,7 @@ fn what_is_wrong_is_said() {
             "algorithm.name=meta_sgd",
             "algorithm.name is \"meta_sgd\", expected one of",
         ),
+        ("nav2d-maml", "outer.backtrack=0.5", "did you mean `backtrack_factor`?"),
         ("nav2d-maml", "rl.goal=1", "unknown key `rl.goal`; known in [rl]: environment, model"),
         ("nav2d-reptile", "algorithm.adaptation_steps=0", "1 or more with reptile"),
         ("nav2d-es-maml", "outer.method=trpo", "\"es\" with es_maml"),

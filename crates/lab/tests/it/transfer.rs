@@ -154,7 +154,7 @@ fn bad_settings_are_named() {
         ),
         ("outer.momentum=1.0", "outer.momentum is 1, expected at least 0 and below 1"),
         ("algorithm.window=0", "algorithm.window is 0, expected a whole number from 1 to 1000000"),
-        ("algorithm.methods=[]", "algorithm.methods is empty, expected one method or more"),
+        ("algorithm.methods=[]", "algorithm.methods is [], expected at least one method"),
         (
             "algorithm.methods=['warp']",
             "algorithm.methods is [\"warp\"], expected a list, each one of",
@@ -245,7 +245,7 @@ fn every_kind_of_configuration_is_told_from_the_others() {
                     continue;
                 };
                 assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
-                let words = format!("expected one of {asked}");
+                let words = format!("expected a configuration of {asked}");
                 assert!(asked != kind && error.to_string().contains(&words), "{error}");
             }
         }

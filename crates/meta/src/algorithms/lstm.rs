@@ -17,7 +17,8 @@
 use innerloop_engine::{Key, Params, Shape, Tensor, Var, volume};
 use rand::RngExt;
 
-use crate::{Algorithm, InnerStep, MetaGradient, Moved, RATE_PREFIX};
+use crate::rates::LSTM_PREFIX;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved};
 
 /// A learned optimizer, coordinate by coordinate.
 pub struct Lstm {
@@ -37,7 +38,7 @@ const STATE: [(&str, usize); 4] =
     [("hidden", HIDDEN), ("cell", HIDDEN), ("forget", 1), ("input", 1)];
 
 fn weight(name: &str) -> String {
-    format!("{RATE_PREFIX}lstm.{name}")
+    format!("{LSTM_PREFIX}{name}")
 }
 
 impl Algorithm for Lstm {
@@ -63,12 +64,12 @@ impl Algorithm for Lstm {
             ("input.bias", vec![1], (-5.0, -4.0)),
         ];
         let draw = |(name, shape, (low, high)): (&str, Shape, (f64, f64))| {
-            let name = weight(name);
-            let mut rng = self.key.with_stream(&name).rng();
+            // The stream has the weight's first name, so that a seed still means the same weights.
+            let mut rng = self.key.with_stream(&format!("inner_lr.lstm.{name}")).rng();
             let mut one = || low + (high - low) * rng.random::<f64>();
             // In single precision, so that a run in double precision starts from the same point.
             let values = (0..volume(&shape)).map(|_| f64::from(one() as f32)).collect();
-            (name, Tensor::from_f64(&shape, values))
+            (weight(name), Tensor::from_f64(&shape, values))
         };
         weights.into_iter().map(draw).collect()
     }

@@ -12,7 +12,8 @@
 use innerloop_engine::{Dtype, Params, Shape, Tensor, Var};
 
 use super::InnerLoop;
-use crate::{Algorithm, InnerStep, MetaGradient, Moved, Vars, rate_name};
+use crate::rates::CURVATURE_PREFIX;
+use crate::{Algorithm, InnerStep, MetaGradient, Moved, Vars};
 
 /// MAML with a learned multilinear transform of every gradient.
 pub struct MetaCurvature {
@@ -31,8 +32,14 @@ fn modes(shape: &[usize]) -> Shape {
     }
 }
 
+/// Name of the factors of a vector or a number, one for each element.
+fn elementwise_name(tensor: &str) -> String {
+    format!("{CURVATURE_PREFIX}{tensor}")
+}
+
+/// Name of the matrix along a mode.
 fn factor_name(tensor: &str, mode: usize) -> String {
-    format!("{}.mode{mode}", rate_name(tensor))
+    format!("{CURVATURE_PREFIX}{tensor}.mode{mode}")
 }
 
 fn identity(n: usize) -> Tensor {
@@ -55,7 +62,7 @@ impl Algorithm for MetaCurvature {
         for (name, shape) in adapted.iter() {
             let modes = modes(shape);
             if modes.is_empty() {
-                factors.push(rate_name(name), Tensor::full(Dtype::F64, shape, 1.0));
+                factors.push(elementwise_name(name), Tensor::full(Dtype::F64, shape, 1.0));
             }
             for (mode, &extent) in modes.iter().enumerate() {
                 factors.push(factor_name(name, mode), identity(extent));
@@ -78,7 +85,7 @@ impl Algorithm for MetaCurvature {
         let update = step.gradient.map_named(|name, &g| {
             let (shape, modes) = (g.shape(), modes(&g.shape()));
             let transformed = match modes.is_empty() {
-                true => step.rates[&rate_name(name)] * g,
+                true => step.rates[&elementwise_name(name)] * g,
                 false => (0..modes.len())
                     .fold(g.reshape(&modes), |g, mode| {
                         along(g, mode, step.rates[&factor_name(name, mode)])

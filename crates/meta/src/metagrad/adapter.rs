@@ -3,7 +3,7 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Workspace};
 
 use super::buffers::{Buffers, copy, read_all};
-use super::lane::step_program;
+use super::loop_programs::step_program;
 use super::path::Path;
 use super::scope::{Compiled, Scope, Sources, workspace};
 use super::state::carried_start;

@@ -8,7 +8,7 @@
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 
 use super::buffers::{Buffers, add, bytes_of, read_all, take, take_all};
-use super::lane::{Job, Lane, Track};
+use super::loop_programs::{Job, LoopMemory, LoopPrograms};
 use super::objective::{displacement, objective};
 use super::scope::{Compiled, Scope, Sources, workspace};
 use super::structure::{Structure, wants_final_loss};
@@ -17,8 +17,8 @@ use crate::{Algorithm, MetaGradient, Problem, Vars};
 
 /// Programs: the inner loops forward and back, and the outer objective with its gradient.
 pub(super) struct Adjoint {
-    base: Lane,
-    companion: Option<Lane>,
+    base: LoopPrograms,
+    companion: Option<LoopPrograms>,
     query: Option<Compiled>,
     /// Turns the query gradient into what a first-order method puts in its place, if it is another.
     direction: Option<Compiled>,
@@ -29,8 +29,8 @@ pub(super) struct Adjoint {
 pub(super) struct Memory {
     /// All programs run in the same memory, one after another.
     workspace: Workspace,
-    base: Track,
-    companion: Option<Track>,
+    base: LoopMemory,
+    companion: Option<LoopMemory>,
     /// Derivatives with respect to what the inner loop does not move.
     totals: Vec<Tensor>,
     loss: Tensor,
@@ -47,13 +47,13 @@ impl Adjoint {
         algorithm: &dyn Algorithm,
         setup: Setup,
     ) -> Result<Adjoint, Unmappable> {
-        let lane = |path, final_loss, weighs_steps| {
-            Lane::new(structure, problem, algorithm, (path, final_loss, weighs_steps))
+        let programs = |path, final_loss, weighs_steps| {
+            LoopPrograms::new(structure, problem, algorithm, (path, final_loss, weighs_steps))
         };
         let query = structure.kind != MetaGradient::Displacement;
         Ok(Adjoint {
-            base: lane(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
-            companion: structure.companion.map(|path| lane(path, false, false)).transpose()?,
+            base: programs(structure.path, wants_final_loss(setup), structure.weighs_steps())?,
+            companion: structure.companion.map(|path| programs(path, false, false)).transpose()?,
             query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
             direction: direction_program(structure, algorithm)?,
             displacement: (!query && structure.companion.is_some())
@@ -64,7 +64,7 @@ impl Adjoint {
 
     pub(super) fn costs(&self, structure: &Structure) -> Vec<(&'static str, Cost, usize)> {
         let mut costs = self.base.costs(structure, BASE);
-        costs.extend(self.companion.iter().flat_map(|lane| lane.costs(structure, COMPANION)));
+        costs.extend(self.companion.iter().flat_map(|of| of.costs(structure, COMPANION)));
         costs.extend(self.at_the_end().map(|(name, program)| (name, *program.program.cost(), 1)));
         costs
     }
@@ -74,7 +74,7 @@ impl Adjoint {
     }
 
     fn programs(&self) -> impl Iterator<Item = (&'static str, &Compiled)> {
-        let companion = self.companion.iter().flat_map(|lane| lane.programs(COMPANION));
+        let companion = self.companion.iter().flat_map(|of| of.programs(COMPANION));
         self.base.programs(BASE).chain(companion).chain(self.at_the_end())
     }
 
@@ -88,8 +88,8 @@ impl Adjoint {
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
         Memory {
             workspace: workspace(self.programs().map(|(_, program)| program), dtype),
-            base: self.base.track(structure, dtype),
-            companion: self.companion.as_ref().map(|lane| lane.track(structure, dtype)),
+            base: self.base.memory(structure, dtype),
+            companion: self.companion.as_ref().map(|of| of.memory(structure, dtype)),
             totals: structure.zeros(&structure.fixed, dtype),
             loss: Tensor::zeros(dtype, &structure.stacked(&[])),
             output: Tensor::zeros(dtype, &structure.stacked(&structure.output)),
@@ -114,11 +114,11 @@ impl Adjoint {
             take_all(result.fast.values_mut(), &base.end()[..n], member);
             take_all(result.inner_state.values_mut(), &base.end()[n..], member);
         }
-        if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
-            lane.forward(job, (workspace, track, loss), buffers, None);
+        if let Some((programs, memory)) = self.companion.as_ref().zip(companion.as_mut()) {
+            programs.forward(job, (workspace, memory, loss), buffers, None);
         }
         let at = Sources::at(meta, tasks, buffers, (base.end(), n), (structure.steps, 0));
-        let beside = companion.as_ref().map_or(&[][..], |track| &track.end()[..n]);
+        let beside = companion.as_ref().map_or(&[][..], |memory| &memory.end()[..n]);
         let at = Sources { companion: beside, ..at };
         let Some(query) = &self.query else {
             let Some(regularized) = &self.displacement else {
@@ -135,16 +135,16 @@ impl Adjoint {
         read_all(workspace, 2, &mut base.cotangent[..moves]);
         read_all(workspace, 2 + moves, totals);
         let mut next = 2 + moves + totals.len();
-        if let Some(track) = companion {
-            read_all(workspace, next, &mut track.cotangent[..moves]);
+        if let Some(memory) = companion {
+            read_all(workspace, next, &mut memory.cotangent[..moves]);
             next += moves;
         }
         read_all(workspace, next, &mut buffers.statistics);
         buffers.hand_out_statistics(structure.steps, results);
         self.base.backward(job, (workspace, base, totals), buffers);
-        if let Some((lane, track)) = self.companion.as_ref().zip(companion.as_mut()) {
-            lane.backward(job, (workspace, track, totals), buffers);
-            let pairs = base.cotangent.iter_mut().zip(&track.cotangent).take(moves);
+        if let Some((programs, memory)) = self.companion.as_ref().zip(companion.as_mut()) {
+            programs.backward(job, (workspace, memory, totals), buffers);
+            let pairs = base.cotangent.iter_mut().zip(&memory.cotangent).take(moves);
             pairs.for_each(|(sum, x)| add(sum, x));
         }
         if let Some(direction) = &self.direction {
@@ -181,9 +181,9 @@ fn hand_out(
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
-        let tracks = std::iter::once(&self.base).chain(&self.companion).map(Track::bytes);
+        let loops = std::iter::once(&self.base).chain(&self.companion).map(LoopMemory::bytes);
         let tensors = self.totals.iter().chain([&self.loss, &self.output]).map(bytes_of);
-        self.workspace.bytes() + tracks.chain(tensors).sum::<usize>()
+        self.workspace.bytes() + loops.chain(tensors).sum::<usize>()
     }
 }
 

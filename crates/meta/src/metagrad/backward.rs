@@ -149,19 +149,10 @@ impl<'g> Backward<'_, 'g> {
     }
 }
 
-/// Gradients held constant, each as a separate value: parameters with identical gradients, such as the shifts of two
+/// Gradients held constant, each as a variable of its own: parameters with identical gradients, such as the shifts of two
 /// layers whose outputs are added, have different cotangents, and so do steps.
 fn cut_off<'g>(gradients: &[Vars<'g>]) -> Vec<Vars<'g>> {
-    let mut cut: Vec<Var<'g>> = Vec::new();
-    let mut one = |g: &Var<'g>| {
-        let mut held = g.stop_gradient();
-        while cut.contains(&held) {
-            held = held.stop_gradient();
-        }
-        cut.push(held);
-        held
-    };
-    gradients.iter().map(|gradient| gradient.map(&mut one)).collect()
+    gradients.iter().map(|gradient| gradient.map(|g| g.new_variable())).collect()
 }
 
 /// Solves `A x = b` in a given number of steps from zero (Hestenes and Stiefel 1952). It stops once the residual

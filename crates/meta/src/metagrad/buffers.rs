@@ -69,6 +69,15 @@ impl Buffers {
 
     /// Copies the arrays of a group, and its minibatches. Missing tasks at the end repeat the last one.
     pub(super) fn gather(&mut self, structure: &Structure, tasks: &[TaskData<'_>]) {
+        for task in tasks {
+            for (given, shapes) in
+                [(task.support, &structure.support), (task.query, &structure.query)]
+            {
+                let fits = given.len() >= shapes.len()
+                    && given.iter().zip(shapes).all(|(array, shape)| array.shape() == shape);
+                assert!(fits, "arrays of a task differ in shape from the problem's, {shapes:?}");
+            }
+        }
         for member in 0..structure.group {
             let task = tasks[member.min(tasks.len() - 1)];
             for (to, from) in self.support.iter_mut().zip(task.support) {

@@ -5,7 +5,7 @@ mod adapter;
 mod adjoint;
 mod backward;
 mod buffers;
-mod lane;
+mod loop_programs;
 mod objective;
 mod path;
 mod scope;

@@ -48,6 +48,9 @@ impl MetaState {
 
     /// Sets scheduled values to those at a fraction `done` of training.
     pub fn schedule(&mut self, algorithm: &dyn Algorithm, done: f64) {
+        if self.scheduled.is_empty() {
+            return;
+        }
         let steps = structure::weighted_steps(&self.scheduled);
         let now = structure::scheduled(algorithm, steps, done);
         for (value, now) in self.scheduled.values_mut().iter_mut().zip(now.values()) {

@@ -104,25 +104,18 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
     pub(super) fn base(&self) -> Trajectory<'g> {
         let path = self.structure.path;
         let cut = if self.recursive() { 0 } else { path.cut(self.structure.kind) };
-        // Held constant twice: even the other inner loop, which is held once, then has different nodes there.
-        self.trajectory(path, cut, |x| x.stop_gradient().stop_gradient())
+        self.trajectory(path, cut)
     }
 
     /// The second inner loop.
     fn companion(&self, path: Path) -> Trajectory<'g> {
         let cut = if self.recursive() { path.steps } else { path.cut(self.structure.kind) };
-        self.trajectory(path, cut, |x| x.stop_gradient())
+        self.trajectory(path, cut)
     }
 
-    /// An inner loop. Its moving values are held constant at the step `cut`, unless that is the first: this gives it
-    /// separate variables, since another inner loop may reach the same values, and the state depends on parameters that
-    /// do not move.
-    fn trajectory(
-        &self,
-        path: Path,
-        cut: usize,
-        hold: impl Fn(&Var<'g>) -> Var<'g>,
-    ) -> Trajectory<'g> {
+    /// An inner loop. Its moving values become new variables at the step `cut`, unless that is the first: another inner
+    /// loop may reach the same values, and the state depends on parameters that do not move.
+    fn trajectory(&self, path: Path, cut: usize) -> Trajectory<'g> {
         let theta = self.structure.adapted.map_named(|name, _| self.omega[name]);
         let mut places = vec![Moved { phi: theta, state: self.scope.start_state() }];
         let (mut losses, mut gradients, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
@@ -149,7 +142,8 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
             let mut moved = self.advance(path, place, (loss.value, &[gradient]), run);
             if cut == run.first + run.length {
                 let end = moved.last_mut().expect("a run has steps");
-                *end = Moved { phi: end.phi.map(&hold), state: end.state.map(&hold) };
+                let cut = |values: &Vars<'g>| values.map(|x| x.new_variable());
+                *end = Moved { phi: cut(&end.phi), state: cut(&end.state) };
             }
             places.extend(moved);
             losses.extend(vec![loss.value; run.length]);

@@ -5,7 +5,7 @@ use innerloop_meta::algorithms::{InnerLoop, Maml};
 use innerloop_meta::outer::{Optimizer, OptimizerState};
 use innerloop_meta::{
     Adapter, Algorithm, MetaGradient, MetaState, RATE_PREFIX, Setup, StepLosses, Strategy,
-    TaskResult, minibatch,
+    TaskResult, is_of_inner_rule, minibatch,
 };
 
 use crate::algorithms::{adapts_as_trained, algorithms, learned, maml};
@@ -323,7 +323,7 @@ fn gradients_have_the_structure_of_what_is_learned() {
             assert_eq!(result.gradient.names(), learner.learned(), "{name}");
             let fits = |(of, g): (&str, &Tensor)| g.shape() == meta.omega[of].shape();
             assert!(result.gradient.iter().all(fits), "{name}");
-            let rates = learner.learned().iter().any(|name| name.starts_with(RATE_PREFIX));
+            let rates = learner.learned().iter().any(|name| is_of_inner_rule(name));
             assert_eq!(rates, algorithm.learns_rates(), "{name}");
             assert!(!learner.programs().is_empty() && !learner.graphs().is_empty(), "{name}");
             assert!(flat(&result.gradient).is_finite(), "{name}");

@@ -6,8 +6,8 @@ use innerloop_meta::algorithms::{
     Anil, Boil, Cavia, FineTune, Fomaml, Imaml, InnerLoop, Maml, MetaCurvature, MetaSgd, SignMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, InnerStep, MetaGradient, MetaState, Moved, RATE_PREFIX, Setup, Sharing,
-    StepLosses,
+    Adapter, Algorithm, InnerStep, MetaGradient, MetaState, Moved, Setup, Sharing, StepLosses,
+    is_of_inner_rule,
 };
 
 use crate::algorithms::{adapts_as_trained, learned, maml, multi_step, plus_plus};
@@ -31,7 +31,7 @@ pub(crate) fn check(case: &Case, algorithm: &dyn Algorithm, setup: Setup) -> Res
     let mut meta = case.meta(algorithm, setup.steps);
     // Equal rates would hide an exchange of two steps or elements.
     for (i, name) in meta.omega.names().to_vec().iter().enumerate() {
-        if name.starts_with(RATE_PREFIX) {
+        if is_of_inner_rule(name) {
             let rate = &mut meta.omega.values_mut()[i];
             (0..rate.len()).for_each(|j| rate.set(j, rate.get(j) * (1.0 + 0.4 * (j as f64).sin())));
         }

@@ -7,8 +7,8 @@ use innerloop_meta::algorithms::{
     MetaCurvature, MetaSgd, Reptile, SignMaml, TruncatedMaml,
 };
 use innerloop_meta::{
-    Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, RATE_PREFIX,
-    Setup, Sharing, StepLosses, rate_name,
+    Adapter, Algorithm, Derivatives, InnerStep, Learner, Losses, MetaGradient, Moved, Setup,
+    Sharing, StepLosses, is_of_inner_rule, rate_name,
 };
 
 use crate::algorithms::{adapts_as_trained, algorithms, learned, maml, multi_step};
@@ -26,7 +26,7 @@ fn frozen(rate: f64, prefixes: &[&str]) -> InnerLoop {
 
 /// The part of a gradient that belongs to θ.
 fn of_theta(gradient: &Params<Tensor>) -> Params<Tensor> {
-    gradient.filter(|name| !name.starts_with(RATE_PREFIX))
+    gradient.filter(|name| !is_of_inner_rule(name))
 }
 
 #[test]
@@ -300,10 +300,11 @@ fn meta_curvature_starts_as_maml() {
             let by_element = case.run(&rates, setup).gradient;
             let mut modes = 0;
             for (name, factor) in got.gradient.iter().filter(|(name, _)| name.contains(".mode")) {
-                let (rate, _) = name.split_once(".mode").expect("a mode");
+                let (tensor, _) = name.split_once(".mode").expect("a mode");
+                let tensor = tensor.strip_prefix("curvature.").expect("a factor");
                 let n = factor.shape()[0];
                 let trace: f64 = (0..n).map(|i| factor.get(i * n + i)).sum();
-                let scale: f64 = by_element[rate].iter().sum::<f64>() * case.rate;
+                let scale: f64 = by_element[&rate_name(tensor)].iter().sum::<f64>() * case.rate;
                 assert!(
                     (trace - scale).abs() <= 1e-10 * scale.abs().max(1e-2),
                     "{name}: {trace}, {scale}"

@@ -12,7 +12,7 @@ use crate::problems::{
 
 /// Sets all elements of one of the cells' weights.
 fn set(meta: &mut MetaState, name: &str, value: f64) {
-    let at = meta.omega.position(&format!("inner_lr.lstm.{name}")).expect("a weight");
+    let at = meta.omega.position(&format!("lstm.{name}")).expect("a weight");
     let weight = &mut meta.omega.values_mut()[at];
     (0..weight.len()).for_each(|i| weight.set(i, value));
 }
@@ -131,7 +131,7 @@ fn cells_start_as_published_and_take_no_second_derivative() {
     let case = mlp(6, 4);
     let weights = lstm(&[]).rates(&case.problem.parameters(), 3);
     let within = |name: &str, low: f64, high: f64| {
-        let weight = &weights[&format!("inner_lr.lstm.{name}")];
+        let weight = &weights[&format!("lstm.{name}")];
         assert!(weight.iter().all(|x| (low..=high).contains(&x)), "{name}: {weight:?}");
     };
     within("layer.hidden", -0.01, 0.01);

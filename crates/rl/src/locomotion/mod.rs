@@ -24,7 +24,7 @@ use std::path::Path;
 use innerloop_engine::Key;
 use rand::RngExt;
 
-use crate::{MakeEnvironment, Sight};
+use crate::{MakeEnvironment, Observation};
 
 /// The robot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub struct Locomotion {
     pub robot: Robot,
     /// How tasks differ.
     pub target: Target,
-    /// Whether observations end with the task's direction or speed, as an oracle sees it.
-    pub sight: Sight,
+    /// What a policy observes; the goal is the task's direction or speed, and comes last.
+    pub observation: Observation,
 }
 
 /// Steps of an episode.
@@ -137,7 +137,7 @@ mod tests {
     ];
 
     fn family((robot, target): (Robot, Target)) -> Locomotion {
-        Locomotion { robot, target, sight: Sight::Position }
+        Locomotion { robot, target, observation: Observation::State }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::library::{Model, Mujoco, Part, Simulation};
 use super::{ADVICE, HORIZON, Locomotion, Robot};
-use crate::{Environment, Sight, Space, Step};
+use crate::{Environment, Observation, Space, Step};
 
 /// Simulation steps per environment step.
 const FRAMES: usize = 5;
@@ -118,7 +118,7 @@ impl Runner {
             // The world's six values are always zero.
             self.contact().skip(6).zip(places.by_ref()).for_each(|(value, place)| *place = value);
         }
-        if self.family.sight == Sight::Goal {
+        if self.family.observation == Observation::StateAndGoal {
             places.for_each(|place| *place = self.target);
         }
     }
@@ -136,7 +136,7 @@ impl Environment for Runner {
             Robot::HalfCheetah => 17,
             Robot::Ant => 105,
         };
-        let goal = usize::from(self.family.sight == Sight::Goal);
+        let goal = usize::from(self.family.observation == Observation::StateAndGoal);
         Space::uniform(seen + goal, f64::NEG_INFINITY, f64::INFINITY)
     }
 

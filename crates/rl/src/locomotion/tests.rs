@@ -42,7 +42,7 @@ fn runner(family: Locomotion, file: &Path) -> Runner {
 }
 
 fn family(robot: Robot, target: Target) -> Locomotion {
-    Locomotion { robot, target, sight: Sight::Position }
+    Locomotion { robot, target, observation: Observation::State }
 }
 
 /// A recorded file's arrays.
@@ -151,7 +151,10 @@ fn an_episode_is_a_function_of_its_keys() {
 fn an_oracle_sees_the_target() {
     for robot in ROBOTS {
         let Some(file) = file(robot) else { return };
-        let family = Locomotion { sight: Sight::Goal, ..family(robot, Target::Velocity) };
+        let family = Locomotion {
+            observation: Observation::StateAndGoal,
+            ..family(robot, Target::Velocity)
+        };
         let mut runner = runner(family, &file);
         let mut seen = vec![f64::NAN; runner.observation_space().len()];
         runner.set_task(Key::new(3));

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn shapes_follow_from_the_spec() {
-    let spec = FewShot { ways: 5, sizes: Sizes { train_shots: 10, ..Sizes::new(1, 15) } }
+    let spec = FewShot::with_sizes(5, Sizes { train_shots: 10, ..Sizes::new(1, 15) })
         .spec(Split::Train, [28, 28, 1]);
     assert_eq!(spec.shapes(), [vec![50, 28, 28, 1], vec![50], vec![75, 28, 28, 1], vec![75]]);
     let spec = EpisodeSpec { x: vec![2], target: Target::Values(3), support: 4, query: 5 };
@@ -13,10 +13,15 @@ fn shapes_follow_from_the_spec() {
 fn sizes_are_described_once_when_training_is_as_evaluation() {
     assert_eq!(FewShot::new(5, 1, 15).to_string(), "5-way 1-shot, 15 queries per class");
     let reptile =
-        FewShot { ways: 5, sizes: Sizes { train_shots: 10, train_query: 5, ..Sizes::new(1, 1) } };
+        FewShot::with_sizes(5, Sizes { train_shots: 10, train_query: 5, ..Sizes::new(1, 1) });
     assert_eq!(
         reptile.to_string(),
         "5-way 1-shot, 1 queries per class (training: 10-shot, 5 queries)"
+    );
+    let wide = FewShot { train_ways: 60, ..FewShot::new(5, 1, 5) };
+    assert_eq!(
+        wide.to_string(),
+        "5-way 1-shot, 5 queries per class (training: 60-way 1-shot, 5 queries)"
     );
 }
 

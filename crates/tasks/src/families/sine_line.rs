@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 use innerloop_engine::{Key, Tensor};
 use rand::RngExt;
 
-use crate::random::{normal, shuffled, uniform};
+use crate::random::{normal, shuffle, uniform};
 use crate::{Episode, EpisodeSpec, Sizes, Split, Target, TaskFamily};
 
 /// Points of a task's grid: 50 values of x from -5 to 5. Support and query points are distinct as long as there are
@@ -35,17 +35,19 @@ impl TaskFamily for SineLine {
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
-        episode.assert_fits(&self.spec(split));
+        episode.assert_fits((&[1], Target::Values(1)), self.sizes.of(split));
         let mut rng = key.rng();
         let sine = rng.random::<bool>();
         let (a, b) = match sine {
             true => (uniform(&mut rng, 0.1, 5.0), uniform(&mut rng, 0.0, PI)),
             false => (uniform(&mut rng, -3.0, 3.0), uniform(&mut rng, -3.0, 3.0)),
         };
-        let mut order = shuffled(&mut rng, GRID).into_iter().cycle();
+        let mut order: [usize; GRID] = std::array::from_fn(|at| at);
+        shuffle(&mut rng, &mut order);
+        let mut order = order.iter().cycle();
         let mut fill = |xs: &mut Tensor, ys: &mut Tensor| {
             for (x_slot, y_slot) in xs.as_f32_mut().iter_mut().zip(ys.as_f32_mut()) {
-                let at = order.next().expect("a cycle has no end");
+                let &at = order.next().expect("a cycle has no end");
                 let x = -5.0 + 10.0 * at as f64 / (GRID - 1) as f64;
                 let y = if sine { a * (x + b).sin() } else { a * x + b };
                 *x_slot = x as f32;

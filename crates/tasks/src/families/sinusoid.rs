@@ -29,7 +29,7 @@ impl TaskFamily for Sinusoid {
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
-        episode.assert_fits(&self.spec(split));
+        episode.assert_fits((&[1], Target::Values(1)), self.sizes.of(split));
         let mut rng = key.rng();
         let amplitude = uniform(&mut rng, 0.1, 5.0);
         let phase = uniform(&mut rng, 0.0, PI);

@@ -17,7 +17,7 @@ fn data() -> ImageClasses {
 }
 
 fn few_shot() -> FewShot {
-    FewShot { ways: 3, sizes: Sizes { train_shots: 4, ..Sizes::new(2, 5) } }
+    FewShot::with_sizes(3, Sizes { train_shots: 4, ..Sizes::new(2, 5) })
 }
 
 fn family(rotations: Rotations) -> ImageTasks {
@@ -78,10 +78,10 @@ fn any_class_can_have_any_label_and_any_sample_any_place() {
 
 #[test]
 fn every_ordered_choice_is_equally_likely() {
-    let mut counts = [[0; 4]; 4];
+    let (mut counts, mut pair) = ([[0; 4]; 4], Vec::new());
     let mut rng = Key::new(5).rng();
     for _ in 0..12_000 {
-        let pair = distinct(&mut rng, 4, 2);
+        distinct(&mut rng, 4, 2, &mut pair);
         counts[pair[0]][pair[1]] += 1;
     }
     for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {

@@ -7,7 +7,7 @@ use crate::{
 };
 
 const FEW_SHOT: FewShot =
-    FewShot { ways: 2, sizes: Sizes { shots: 1, query: 2, train_shots: 3, train_query: 4 } };
+    FewShot::with_sizes(2, Sizes { shots: 1, query: 2, train_shots: 3, train_query: 4 });
 
 /// Nine classes of 2×2 images; sample `s` of class `c` has pixels `c, s, 0, 255`.
 fn images(rotations: Rotations) -> ImageTasks {

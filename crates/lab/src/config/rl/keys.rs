@@ -1,22 +1,23 @@
-//! The keys.
+//! The keys of each section.
 
 use std::path::PathBuf;
 
 use innerloop_engine::Dtype;
 use innerloop_nn::Activation;
-use innerloop_rl::Sight;
+use innerloop_rl::Observation;
 
 section! {
     /// Environment and samples: `[rl]`.
     pub TasksSection {
         /// Default `nav2d`.
         environment: Environment = Environment::Nav2d,
-        /// File of the robot's MuJoCo model, with a robot alone. Default: Gymnasium's name for it, in the folder that
-        /// the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` of the data folder.
+        /// File of the MuJoCo model, for the robots only. Default: Gymnasium's file for the robot, in the folder
+        /// that the environment variable `INNERLOOP_MUJOCO_MODELS` names, or in `mujoco/` in the data folder.
         model: Option<PathBuf>,
-        /// `position` (default): the state alone, or `goal` for an oracle that sees the task's goal too.
-        sight: Sight = Sight::Position,
-        /// Episodes of a task for each gradient; not with `es_maml`. Default 20.
+        /// What the policy observes: `state` (default; in navigation, the position), or `state_and_goal`, an oracle
+        /// that also sees the task's goal.
+        observation: Observation = Observation::State,
+        /// Episodes per task for each gradient; not with `es_maml`. Default 20.
         trajectories: Option<usize>,
         /// γ; not with `es_maml`. Default 0.99.
         discount: Option<f64>,
@@ -38,13 +39,13 @@ section! {
         name: MethodName = MethodName::Maml,
         /// α. Default 0.5.
         inner_lr: f64 = 0.5,
-        /// Inner steps in training; 0 trains one policy on all tasks. Default 1.
+        /// Inner steps in training; 0 trains a single policy on all tasks. Default 1.
         adaptation_steps: usize = 1,
-        /// Steps that share a gradient, with `multi_step` alone. Default 2.
+        /// `multi_step`: inner steps that share a gradient. Default 2.
         window: Option<usize>,
-        /// `es_maml`: σ of the perturbations of both loops. Default 0.1.
+        /// `es_maml`: σ of the perturbations in both loops. Default 0.1.
         sigma: Option<f64>,
-        /// `es_maml`: perturbations of an adaptation step, an episode each. Default 20.
+        /// `es_maml`: perturbations per adaptation step, one episode each. Default 20.
         queries: Option<usize>,
     }
 
@@ -54,18 +55,18 @@ section! {
         method: OuterName = OuterName::Trpo,
         /// Tasks in one outer step; not with `es_maml`. Default 40.
         meta_batch_size: Option<usize>,
-        /// Outer steps; 0 evaluates a fresh policy. Default 100.
+        /// Outer steps; 0 evaluates an untrained policy. Default 100.
         iterations: usize = 100,
-        /// `trpo`: largest mean divergence of the adapted policies. Default 0.01.
-        max_divergence: Option<f64>,
-        /// `trpo`: steps of conjugate gradients. Default 10.
+        /// `trpo`: largest mean KL divergence of the adapted policies. Default 0.01.
+        max_kl: Option<f64>,
+        /// `trpo`: conjugate-gradient iterations. Default 10.
         cg_steps: Option<usize>,
         /// `trpo`: added to the Hessian's diagonal. Default 1e-5.
         cg_damping: Option<f64>,
-        /// `trpo`: factor from one step of the line search to the next, in (0, 1). Default 0.8.
-        backtrack: Option<f64>,
-        /// `trpo`: steps tried. Default 15.
-        tries: Option<usize>,
+        /// `trpo`: factor from one step size of the line search to the next, in (0, 1). Default 0.8.
+        backtrack_factor: Option<f64>,
+        /// `trpo`: step sizes that the line search tries. Default 15.
+        line_search_steps: Option<usize>,
         /// `ppo`: the ratio is clipped to 1 ± this. Default 0.2.
         clip: Option<f64>,
         /// `ppo`: steps on the same trajectories. Default 5.
@@ -84,19 +85,19 @@ section! {
         steps: usize = 3,
         /// Test tasks. Default 40.
         tasks: usize = 40,
-        /// Episodes of a task for each step; not with `es_maml`, which has one. Default 40.
+        /// Episodes per task and step; not with `es_maml`, which uses one. Default 40.
         trajectories: Option<usize>,
     }
 
-    /// The machine and the records: `[run]`. Threads never change a number.
+    /// How the run is executed and logged: `[run]`. The number of threads never changes a result.
     pub RunSection {
         /// `f32` (default) or `f64`.
         dtype: Dtype = Dtype::F32,
-        /// Worker threads; 0, the default, is one for each core.
+        /// Worker threads; 0, the default, means one per core.
         threads: usize = 0,
         /// Iterations between checkpoints. Default 10.
         checkpoint_every: usize = 10,
-        /// Minutes of wall clock after which training stops; 0, the default, is no limit.
+        /// Wall-clock minutes after which training stops; 0, the default, means no limit.
         minutes: f64 = 0.0,
         /// Iterations between lines of `metrics.jsonl`. Default 1.
         log_every: usize = 1,
@@ -130,8 +131,8 @@ choices! {
         Reptile = "reptile",
         /// [`Method::MultiStep`](innerloop_rl::Method::MultiStep)
         MultiStep = "multi_step",
-        /// [`EsMaml`](innerloop_rl::EsMaml): all it sees is the return of one episode, on a task of its own for every
-        /// perturbation.
+        /// [`EsMaml`](innerloop_rl::EsMaml): it sees only episode returns, and every perturbation has a task of its
+        /// own.
         EsMaml = "es_maml",
     }
 
@@ -143,7 +144,7 @@ choices! {
         Ppo = "ppo",
         /// [`Outer::Plain`](innerloop_rl::Outer::Plain)
         Plain = "plain",
-        /// Evolution.
+        /// Evolution strategies.
         Es = "es",
     }
 

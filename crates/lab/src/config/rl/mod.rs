@@ -1,6 +1,6 @@
 //! Configurations of meta-reinforcement learning: those with a section `[rl]`.
 //!
-//! `keys.rs` has the sections, `settings.rs` what the method and the outer step make of them, `valid.rs` the checks.
+//! `keys.rs` defines the sections, `settings.rs` turns them into the settings of a learner, `valid.rs` has the checks.
 
 mod keys;
 mod settings;
@@ -16,7 +16,7 @@ pub use keys::{
 pub use settings::LearnerConfig;
 
 sectioned! {
-    /// A whole run. Every key has a default; keys that do not go with a choice made are refused.
+    /// A whole run. Every key has a default; keys that do not apply with the choices made are rejected.
     pub RlConfig beside ["preset"] {
         /// Source of all random numbers: 0 to 2⁶³ − 1. Default 1.
         seed: u64 = 1,
@@ -37,7 +37,7 @@ sectioned! {
 
 impl RlConfig {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
-    /// configuration is refused.
+    /// configuration is rejected.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<RlConfig> {
         kind::load(preset_or_path, sets)
     }

@@ -1,4 +1,4 @@
-//! What a run is made of, from its keys; and the keys of that which are written where nothing was.
+//! A learner's settings from the keys, and the keys filled in with the defaults that were used.
 
 use innerloop_engine::Dtype;
 use innerloop_meta::outer::Optimizer;
@@ -7,17 +7,18 @@ use innerloop_rl::{Advantage, EsMaml, InnerLoop, Method, Outer, Settings, Trpo};
 use super::RlConfig;
 use super::keys::{AlgorithmSection, MethodName, OptimizerName, OuterName, OuterSection};
 
-/// What fixes the numbers of a run.
+/// Everything that determines the results of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LearnerConfig {
-    /// Of a method of policy gradients.
+    /// A policy-gradient method.
     Gradient(Settings),
-    /// Of ES-MAML, beside the seed.
+    /// ES-MAML; the seed is separate.
     Evolution(EsMaml),
 }
 
 impl RlConfig {
-    /// What fixes the numbers of the run. Defaults of methods of policy gradients are those of the code of Finn et al. 2017.
+    /// Everything that determines the results of the run. The defaults of policy-gradient methods are those of the
+    /// code of Finn et al. 2017.
     pub fn learner(&self) -> LearnerConfig {
         let RlConfig { rl, algorithm, outer, .. } = self;
         let (Some(method), Some(step)) = (algorithm.method(), outer.step(algorithm.name)) else {
@@ -54,7 +55,7 @@ impl RlConfig {
         }
     }
 
-    /// Episodes of a test task for each step.
+    /// Episodes per test task and step.
     pub fn test_trajectories(&self) -> usize {
         match self.algorithm.name {
             MethodName::EsMaml => 1,
@@ -67,7 +68,7 @@ impl RlConfig {
         self.run.dtype
     }
 
-    /// Writes the defaults that depend on choices.
+    /// Fills in the defaults that depend on other keys.
     pub(super) fn fill(&mut self) {
         let (learner, test_trajectories) = (self.learner(), self.test_trajectories());
         let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
@@ -94,7 +95,7 @@ impl RlConfig {
 }
 
 impl AlgorithmSection {
-    /// The method of gradients; evolution has none.
+    /// The policy-gradient method; evolution strategies have none.
     fn method(&self) -> Option<Method> {
         Some(match self.name {
             MethodName::Maml => Method::Maml,
@@ -108,7 +109,7 @@ impl AlgorithmSection {
 }
 
 impl OuterSection {
-    /// The outer step along a gradient; evolution has none.
+    /// The outer step along a gradient; evolution strategies have none.
     fn step(&self, algorithm: MethodName) -> Option<Outer> {
         let default = Trpo::default();
         let name = self.optimizer.unwrap_or(match algorithm {
@@ -131,11 +132,11 @@ impl OuterSection {
         let rate = self.lr.unwrap_or(default_rate);
         Some(match self.method {
             OuterName::Trpo => Outer::Trpo(Trpo {
-                max_divergence: self.max_divergence.unwrap_or(default.max_divergence),
+                max_kl: self.max_kl.unwrap_or(default.max_kl),
                 cg_steps: self.cg_steps.unwrap_or(default.cg_steps),
                 damping: self.cg_damping.unwrap_or(default.damping),
-                backtrack: self.backtrack.unwrap_or(default.backtrack),
-                tries: self.tries.unwrap_or(default.tries),
+                backtrack_factor: self.backtrack_factor.unwrap_or(default.backtrack_factor),
+                line_search_steps: self.line_search_steps.unwrap_or(default.line_search_steps),
             }),
             OuterName::Ppo => Outer::Ppo {
                 clip: self.clip.unwrap_or(0.2),
@@ -152,11 +153,11 @@ impl OuterSection {
     fn fill(&mut self, step: Outer) {
         match step {
             Outer::Trpo(trpo) => {
-                self.max_divergence = Some(trpo.max_divergence);
+                self.max_kl = Some(trpo.max_kl);
                 self.cg_steps = Some(trpo.cg_steps);
                 self.cg_damping = Some(trpo.damping);
-                self.backtrack = Some(trpo.backtrack);
-                self.tries = Some(trpo.tries);
+                self.backtrack_factor = Some(trpo.backtrack_factor);
+                self.line_search_steps = Some(trpo.line_search_steps);
             }
             Outer::Ppo { optimizer, rate, .. } | Outer::Plain { optimizer, rate } => {
                 if let Outer::Ppo { clip, epochs, .. } = step {

@@ -1,11 +1,11 @@
-//! What is refused.
+//! What is rejected.
 
 use super::RlConfig;
 use super::keys::{Environment, MethodName, OuterName};
 use crate::config::bounds;
 use crate::{Error, Result};
 
-/// Values above this are mistakes.
+/// Larger values are taken for mistakes.
 const MOST: usize = 100_000;
 
 impl RlConfig {
@@ -19,7 +19,7 @@ impl RlConfig {
             ("outer.meta_batch_size", outer.meta_batch_size.unwrap_or(1), 1),
             ("outer.iterations", outer.iterations, 0),
             ("outer.cg_steps", outer.cg_steps.unwrap_or(1), 1),
-            ("outer.tries", outer.tries.unwrap_or(1), 1),
+            ("outer.line_search_steps", outer.line_search_steps.unwrap_or(1), 1),
             ("outer.epochs", outer.epochs.unwrap_or(1), 1),
             ("algorithm.adaptation_steps", algorithm.adaptation_steps, 0),
             ("algorithm.window", algorithm.window.unwrap_or(1), 1),
@@ -39,7 +39,7 @@ impl RlConfig {
         }
         for (key, found) in [
             ("algorithm.inner_lr", algorithm.inner_lr),
-            ("outer.max_divergence", outer.max_divergence.unwrap_or(1.0)),
+            ("outer.max_kl", outer.max_kl.unwrap_or(1.0)),
             ("algorithm.sigma", algorithm.sigma.unwrap_or(1.0)),
             ("outer.clip", outer.clip.unwrap_or(1.0)),
             ("outer.lr", outer.lr.unwrap_or(1.0)),
@@ -56,8 +56,9 @@ impl RlConfig {
                 return bad(key, &found, "a number from 0 to 1");
             }
         }
-        if let Some(found) = outer.backtrack.filter(|share| !(*share > 0.0 && *share < 1.0)) {
-            return bad("outer.backtrack", &found, "a number above 0 and below 1");
+        if let Some(found) = outer.backtrack_factor.filter(|share| !(*share > 0.0 && *share < 1.0))
+        {
+            return bad("outer.backtrack_factor", &found, "a number above 0 and below 1");
         }
         let evolution = algorithm.name == MethodName::EsMaml;
         if evolution != (outer.method == OuterName::Es) {
@@ -76,13 +77,13 @@ impl RlConfig {
             return bad(
                 "algorithm.adaptation_steps",
                 &0,
-                "1 or more with reptile, which follows them",
+                "1 or more with reptile, which moves towards the adapted policy",
             );
         }
         self.refuse_inapplicable(source)
     }
 
-    /// Keys that do not go with the method or the outer step.
+    /// Rejects keys that do not apply to the method or the outer step.
     fn refuse_inapplicable(&self, source: &str) -> Result<()> {
         let RlConfig { rl, algorithm, outer, evaluation, .. } = self;
         let robot = rl.environment != Environment::Nav2d;
@@ -106,11 +107,11 @@ impl RlConfig {
             ("algorithm.sigma", algorithm.sigma.is_some(), es, ES),
             ("algorithm.queries", algorithm.queries.is_some(), es, ES),
             ("outer.perturbations", outer.perturbations.is_some(), es, ES),
-            ("outer.max_divergence", outer.max_divergence.is_some(), trpo, TRPO),
+            ("outer.max_kl", outer.max_kl.is_some(), trpo, TRPO),
             ("outer.cg_steps", outer.cg_steps.is_some(), trpo, TRPO),
             ("outer.cg_damping", outer.cg_damping.is_some(), trpo, TRPO),
-            ("outer.backtrack", outer.backtrack.is_some(), trpo, TRPO),
-            ("outer.tries", outer.tries.is_some(), trpo, TRPO),
+            ("outer.backtrack_factor", outer.backtrack_factor.is_some(), trpo, TRPO),
+            ("outer.line_search_steps", outer.line_search_steps.is_some(), trpo, TRPO),
             ("outer.clip", outer.clip.is_some(), ppo, "outer.method = \"ppo\""),
             ("outer.epochs", outer.epochs.is_some(), ppo, "outer.method = \"ppo\""),
             (

@@ -41,7 +41,7 @@ fn what_a_family_cannot_have_is_refused() {
         ),
         (
             "family = 'images', train_share = 0.75, validation_share = 0.5",
-            "tasks.train_share + tasks.validation_share is 1.25, expected at most 1; the rest is for test",
+            "tasks.train_share + tasks.validation_share is 1.25, expected at most 1; the remainder is the test share",
         ),
         (
             "family = 'curves', train_share = -1",
@@ -53,7 +53,7 @@ fn what_a_family_cannot_have_is_refused() {
         ),
         (
             "family = 'curves', layout = 'grid', x_columns = ['x']",
-            "tasks.x_columns does not apply: the layout \"grid\" takes it from the names of the columns; leave it out",
+            "tasks.x_columns does not apply: the layout \"grid\" derives it from the column names; leave it out",
         ),
         (
             "family = 'sine_line', noise = -0.1",

@@ -6,8 +6,8 @@ use super::*;
 fn a_layer_with_another_choice_drops_the_keys_of_the_old_one() {
     let config = load("strokes-maml", &["model.kind=mlp", "model.hidden=[8]"]).unwrap();
     assert!(matches!(config.model.network, Network::Mlp(_)));
-    let message = "model.kind is \"conv4\", expected \"mlp\": tasks of regression have numbers as input and \
-                   conv4 takes images";
+    let message = "model.kind is \"conv4\", expected \"mlp\": regression tasks have numbers as inputs, but conv4 \
+                   takes images";
     let sinusoid = load("strokes-maml", &["tasks.family=sinusoid"]);
     check_refused(sinusoid, ErrorKind::Config, &format!("preset strokes-maml: {message}"));
     let sinusoid = load("strokes-maml", &["tasks.family=sinusoid", "model.kind=mlp"]).unwrap();
@@ -95,8 +95,8 @@ fn a_preset_may_stand_on_another() {
     );
     assert_eq!((base.tasks.shots, child.tasks.shots, child.tasks.query), (10, 4, 9));
     // A message names the file that a value is in, however far below.
-    let message = "preset strokes-maml: model.kind is \"conv4\", expected \"mlp\": tasks of regression have \
-                   numbers as input and conv4 takes images";
+    let message = "preset strokes-maml: model.kind is \"conv4\", expected \"mlp\": regression tasks have numbers as \
+                   inputs, but conv4 takes images";
     check_refused(load("strokes-fomaml", &["tasks.family=sinusoid"]), ErrorKind::Config, message);
     let robot = RlConfig::load("ant-vel", &[]).unwrap();
     assert_eq!((robot.algorithm.inner_lr, robot.outer.iterations), (0.1, 800));

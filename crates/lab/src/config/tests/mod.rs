@@ -57,7 +57,7 @@ fn nothing_written_gives_the_documented_defaults() {
     assert_eq!((config.tasks.train_shots, config.tasks.train_query), (1, 15));
     let Network::Conv4(conv4) = &config.model.network else { panic!("images go to conv4") };
     assert_eq!(
-        (conv4.filters, conv4.variant, conv4.head),
+        (conv4.filters, conv4.downsampling, conv4.head),
         (64, Downsampling::MaxPool, Head::Flatten)
     );
     assert_eq!(conv4.batch_norm, BatchNorm::Transductive);
@@ -74,6 +74,11 @@ fn nothing_written_gives_the_documented_defaults() {
 fn defaults_follow_the_choices() {
     let config = parse("tasks = { shots = 3, query = 4 }").unwrap();
     assert_eq!((config.tasks.train_shots, config.tasks.train_query), (3, 4));
+    let wide = parse("algorithm.name = 'protonet'\ntasks = { ways = 3, train_ways = 9 }").unwrap();
+    assert_eq!((wide.tasks.ways, wide.tasks.train_ways), (3, 9));
+    let other = Config::load("strokes-maml", &[]).unwrap().with(&["tasks.ways=3".into()]).unwrap();
+    assert_eq!((other.tasks.ways, other.tasks.train_ways), (3, 3), "not written where it is fixed");
+    check_round_trip(&wide);
 
     let config = parse("tasks.family = 'sinusoid'").unwrap();
     assert_eq!(config.tasks.ways, 1);
@@ -86,7 +91,7 @@ fn defaults_follow_the_choices() {
     assert_eq!(cavia("tasks.family = 'curves'").method, Method::Cavia { parameters: 5 });
     assert_eq!(cavia("model.kind = 'mlp'").method, Method::Cavia { parameters: 5 });
 
-    let config = parse("model.variant = 'strided'").unwrap();
+    let config = parse("model.downsampling = 'strided'").unwrap();
     assert!(matches!(&config.model.network, Network::Conv4(conv4) if conv4.head == Head::Mean));
 
     let config = parse("algorithm = { name = 'reptile', inner_optimizer = 'adam' }").unwrap();
@@ -115,7 +120,7 @@ fn every_key_survives_a_round_trip() {
         augment = ["flip", "crop"]
         [model]
         filters = 7
-        variant = "strided"
+        downsampling = "strided"
         head = "flatten"
         batch_norm = "per_step"
         batch_norm_momentum = 1
@@ -126,7 +131,7 @@ fn every_key_survives_a_round_trip() {
         inner_lr = 0.1
         inner_lr_of = { "head.weight" = 0.30000000000000004, "head.bias" = 0 }
         learn_inner_lr = true
-        multi_step_loss = 0.25
+        multi_step_loss_until = 0.25
         second_order_from = 0.5
         adaptation_steps = 5
         inner_batch = 10
@@ -179,7 +184,7 @@ fn every_key_survives_a_round_trip() {
     assert_eq!(same, expected.map(|(key, value)| (key.to_string(), value.to_string())));
 
     for method in [
-        "name = 'maml_plus_plus', learn_inner_lr = false, multi_step_loss = 1, second_order_from = 1",
+        "name = 'maml_plus_plus', learn_inner_lr = false, multi_step_loss_until = 1, second_order_from = 1",
         "name = 'cavia', context_parameters = 7",
         "name = 'truncated_maml', last_steps = 3",
         "name = 'binom_maml', degree = 0",
@@ -188,22 +193,22 @@ fn every_key_survives_a_round_trip() {
         "name = 'boil', adaptation_steps = 3, regularizer = 'shot', shot_weight = 0.2, shot_steps = 2, \
          shot_distance = 'parameters', shot_travel = 0.5",
         "name = 'fomaml', adaptation_steps = 3, regularizer = 'shot', shot_base = 'target', shot_steps = 6",
-        "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining = 0.2, shot_projector = false",
-        "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining = 0.2, shot_views = false",
+        "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining_until = 0.2, shot_projector = false",
+        "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining_until = 0.2, shot_views = false",
         "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'gradient_similarity', adaptation_steps = 3, multi_step_loss = 0.2",
         "name = 'reptile', regularizer = 'shot', shot_distance = 'parameters', shot_weight = 20",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
         "name = 'multi_step', window = 1, learn_inner_lr = true",
-        "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss = 0.2",
+        "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss_until = 0.2",
         "name = 'anil', window = 3, learn_inner_lr = true",
         "name = 'fomaml', learn_inner_lr = true",
         "name = 'lstm', window = 5",
         "name = 'meta_sgd', window = 2, window_mode = 'backward'",
         "name = 'fomaml', window = 2",
         "name = 'maml_plus_plus', window = 2, window_mode = 'backward'",
-        "name = 'multi_step', window = 2, adaptation_steps = 4, multi_step_loss = 0.2",
+        "name = 'multi_step', window = 2, adaptation_steps = 4, multi_step_loss_until = 0.2",
         "name = 'multi_step', inner_momentum = 0.9, adaptation_steps = 3, regularizer = 'shot'",
         "name = 'boil', window = 2, adaptation_steps = 3, regularizer = 'shot'",
     ] {
@@ -314,7 +319,7 @@ fn shots_weight_is_that_of_the_publication() {
     assert_eq!(weight("adaptation_steps = 3, shot_base = 'target'"), 0.1);
     assert_eq!(weight("adaptation_steps = 1"), 1e-6);
     assert_eq!(weight("name = 'boil', adaptation_steps = 1, shot_weight = 0.2"), 0.2);
-    assert_eq!(weight("adaptation_steps = 1, shot_pretraining = 0.1"), 0.0);
+    assert_eq!(weight("adaptation_steps = 1, shot_pretraining_until = 0.1"), 0.0);
 }
 
 fn flat_of(config: &Config) -> Vec<(String, String)> {

@@ -8,6 +8,10 @@ fn a_slip_in_a_name_gets_a_suggestion() {
         "[algorithm]\ninner_lrr = 1",
         "unknown key `algorithm.inner_lrr`; did you mean `inner_lr`?",
     );
+    check_text(
+        "[algorithm]\nmulti_step_loss = 0.1",
+        "unknown key `algorithm.multi_step_loss`; did you mean `multi_step_loss_until`?",
+    );
     check_text("[tasks]\nway = 5", "unknown key `tasks.way`; did you mean `ways`?");
     check_text("sead = 5", "unknown key `sead`; did you mean `seed`?");
     check_text("[ouetr]\nlr = 1", "unknown key `ouetr`; did you mean `outer`?");
@@ -90,9 +94,9 @@ fn a_wrong_type_is_named() {
     check_text("seed = 1.0", "seed is 1.0, expected a whole number, 0 or more");
     check_text("tasks = 5", "tasks is 5, expected a section [tasks]");
     check_text("[tasks]\ninvert = 1", "tasks.invert is 1, expected true or false");
-    check_text("[tasks]\ndata = 1", "tasks.data is 1, expected text in quotes");
+    check_text("[tasks]\ndata = 1", "tasks.data is 1, expected a string in quotes");
     check_text("[outer]\nlr = 'fast'", "outer.lr is \"fast\", expected a number");
-    let list = "a list, each a whole number, 0 or more";
+    let list = "a list, each item a whole number, 0 or more";
     check_text("[model]\nhidden = 40", &format!("model.hidden is 40, expected {list}"));
     check_text(
         "[model]\nhidden = [40, 'x']",
@@ -137,12 +141,12 @@ fn numbers_out_of_range_are_refused() {
         ("algorithm.inner_lr", "0", above),
         ("algorithm.inner_lr", "NaN", above),
         ("algorithm.inner_lr", "inf", above),
-        ("algorithm.multi_step_loss", "1.5", "0 to 1, a share of training"),
-        ("algorithm.second_order_from", "-0.1", "0 to 1, a share of training"),
+        ("algorithm.multi_step_loss_until", "1.5", "a number from 0 to 1, a fraction of training"),
+        ("algorithm.second_order_from", "-0.1", "a number from 0 to 1, a fraction of training"),
         ("algorithm.adaptation_steps", "100001", "a whole number from 0 to 100000"),
         ("outer.lr", "-1", above),
-        ("outer.beta1", "1", "0 or more and below 1"),
-        ("outer.beta2", "-0.1", "0 or more and below 1"),
+        ("outer.beta1", "1", "at least 0 and below 1"),
+        ("outer.beta2", "-0.1", "at least 0 and below 1"),
         ("outer.eps", "0", above),
         ("outer.weight_decay", "-1", from_zero),
         ("outer.clip_value", "inf", from_zero),
@@ -167,14 +171,17 @@ fn numbers_out_of_range_are_refused() {
     }
     check_text(
         "outer = { optimizer = 'sgd', momentum = 1 }",
-        "outer.momentum is 1, expected 0 or more and below 1",
+        "outer.momentum is 1, expected at least 0 and below 1",
     );
     check_text(
         "outer = { schedule = 'linear', final_lr = -1 }",
         &format!("outer.final_lr is -1, expected {from_zero}"),
     );
     for (keys, message) in [
-        ("", "outer.decay_every is not set, expected iterations with outer.schedule = \"step\""),
+        (
+            "",
+            "outer.decay_every is not set, expected a number of iterations with outer.schedule = \"step\"",
+        ),
         (
             ", decay_every = 0",
             "outer.decay_every is 0, expected a whole number from 1 to 1000000000",
@@ -196,8 +203,8 @@ fn numbers_out_of_range_are_refused() {
     );
     check_text(
         "algorithm = { name = 'gradient_similarity', cosine_weight = 0 }",
-        "algorithm.cosine_weight is 0, expected a number above 0 with algorithm.l2_weight = 0: without both there \
-         is no correction; for that set algorithm.strength = 0",
+        "algorithm.cosine_weight is 0, expected a number above 0 when algorithm.l2_weight is 0: with both at 0 there \
+         is no correction; to turn it off, set algorithm.strength = 0",
     );
     check_text(
         "algorithm = { name = 'multi_step', window = 0 }",
@@ -205,7 +212,7 @@ fn numbers_out_of_range_are_refused() {
     );
     check_text(
         "algorithm = { name = 'multi_step', inner_momentum = 1 }",
-        "algorithm.inner_momentum is 1, expected 0 or more and below 1",
+        "algorithm.inner_momentum is 1, expected at least 0 and below 1",
     );
     check_text(
         "algorithm = { name = 'hf_maml', epsilon = 0 }",
@@ -221,7 +228,7 @@ fn numbers_out_of_range_are_refused() {
 fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     check_text(
         "tasks.family = 'sinusoid'\nmodel.kind = 'conv4'",
-        "model.kind is \"conv4\", expected \"mlp\": tasks of regression have numbers as input and conv4 takes images",
+        "model.kind is \"conv4\", expected \"mlp\": regression tasks have numbers as inputs, but conv4 takes images",
     );
     check_text(
         "algorithm.inner_optimizer = 'adam'",
@@ -230,8 +237,8 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "algorithm = { name = 'reptile', adaptation_steps = 0 }",
-        "algorithm.adaptation_steps is 0, expected 1 or more with algorithm.name = \"reptile\": it goes where its \
-         inner steps lead, and learns nothing without one",
+        "algorithm.adaptation_steps is 0, expected 1 or more with algorithm.name = \"reptile\": it moves towards the \
+         adapted weights, so without an inner step it learns nothing",
     );
     check_text(
         "algorithm = { name = 'reptile', learn_inner_lr = true }",
@@ -240,18 +247,33 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "algorithm = { name = 'meta_sgd', learn_inner_lr = true }",
-        "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"meta_sgd\": Meta-SGD learns a \
-         rate for each weight already",
+        "algorithm.learn_inner_lr is true, expected false with algorithm.name = \"meta_sgd\": Meta-SGD already \
+         learns a rate for each weight",
     );
     check_text(
         "algorithm = { name = 'fomaml', strategy = 'adjoint' }",
-        "algorithm.strategy is \"adjoint\", expected \"auto\" with algorithm.name = \"fomaml\": a first-order \
-         method has no second derivatives to compute in one way or another",
+        "algorithm.strategy is \"adjoint\", expected \"auto\" with algorithm.name = \"fomaml\": a first-order method \
+         has no second derivatives, so there is no strategy to choose",
     );
     check_text(
         "algorithm = { name = 'anil', frozen = ['head'] }",
-        "algorithm.frozen is a list with \"head\", expected no name of the head: ANIL adapts the head alone, and \
+        "algorithm.frozen is a list with \"head\", expected no name of the head: ANIL adapts only the head, so \
          nothing would adapt",
+    );
+    check_text(
+        "algorithm = { name = 'reptile', frozen = ['features.0'] }",
+        "algorithm.frozen does not apply: Reptile learns what its inner loop moves, and the rest would stay as it was \
+         initialised; leave it out",
+    );
+    check_text(
+        "algorithm.window = 2\nmodel.batch_norm = 'per_step_batch'",
+        "model.batch_norm is \"per_step_batch\", expected a mode without scales and shifts for each step: in a window \
+         of inner steps only the first has a gradient of its own",
+    );
+    check_text(
+        "algorithm = { name = 'imaml', inner_batch = 2 }",
+        "algorithm.inner_batch does not apply: imaml's gradient is that at a minimum of the loss on the whole support \
+         set; leave it out",
     );
     check_text(
         "algorithm = { name = 'protonet', adaptation_steps = 1 }",
@@ -259,7 +281,7 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "algorithm = { name = 'lstm', inner_lr = 0.1 }",
-        "algorithm.inner_lr does not apply: the LSTM learns how far to go; leave it out",
+        "algorithm.inner_lr does not apply: the LSTM learns its own step sizes; leave it out",
     );
     check_text(
         "tasks.family = 'sinusoid'\nalgorithm.name = 'protonet'",
@@ -268,11 +290,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     check_text(
         "model.batch_norm = 'with_support'\nalgorithm.name = 'protonet'",
         "model.batch_norm is \"with_support\", expected \"transductive\", \"running\" or \"per_step\": protonet \
-         embeds support and query set in one batch",
+         embeds the support and query sets in one batch",
     );
     check_text(
         "model = { kind = 'mlp', hidden = [] }\nalgorithm.name = 'protonet'",
-        "model.hidden is [], expected a layer, which is protonet's embedding",
+        "model.hidden is [], expected at least one layer, because the last hidden layer is protonet's embedding",
     );
     check_text(
         "tasks.family = 'sinusoid'\nalgorithm.name = 'fine_tune'",
@@ -283,27 +305,31 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm = { name = 'fine_tune', adaptation_steps = 1 }",
         "algorithm.adaptation_steps does not apply: fine_tune has no inner loop in training; leave it out",
     );
-    check_text(
-        "algorithm = { name = 'fine_tune', frozen = ['head'] }",
-        "algorithm.frozen is a list with \"head\", expected no name of the head: fine_tune's new head is zero, and \
-         nothing could be learned behind it",
-    );
+    for name in ["head", "head.weight"] {
+        check_text(
+            &format!("algorithm = {{ name = 'fine_tune', frozen = ['{name}'] }}"),
+            &format!(
+                "algorithm.frozen is a list with \"{name}\", expected no name of the head: fine_tune's new head \
+                 starts at zero, so with a frozen head nothing could be learned"
+            ),
+        );
+    }
     check_text(
         "algorithm = { name = 'fine_tune', regularizer = 'shot' }",
         "algorithm.regularizer is \"shot\", expected \"none\": without an inner step there is no path to straighten",
     );
     check_text(
-        "algorithm = { name = 'reptile', multi_step_loss = 0.1 }",
-        "algorithm.multi_step_loss does not apply: Reptile has no query set; leave it out",
+        "algorithm = { name = 'reptile', multi_step_loss_until = 0.1 }",
+        "algorithm.multi_step_loss_until does not apply: Reptile has no query set; leave it out",
     );
     check_text(
-        "algorithm = { name = 'imaml', multi_step_loss = 0.1 }",
-        "algorithm.multi_step_loss does not apply: an implicit gradient is that of the query loss where the inner \
-         loop ends; leave it out",
+        "algorithm = { name = 'imaml', multi_step_loss_until = 0.1 }",
+        "algorithm.multi_step_loss_until does not apply: an implicit gradient uses the query loss at the end of the \
+         inner loop only; leave it out",
     );
     check_text(
         "algorithm = { name = 'fomaml', second_order_from = 0.1 }",
-        "algorithm.second_order_from does not apply: no second derivative is taken anyway; leave it out",
+        "algorithm.second_order_from does not apply: the method takes no second derivatives anyway; leave it out",
     );
     check_text(
         "algorithm = { name = 'imaml', learn_inner_lr = true }",
@@ -313,7 +339,7 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     check_text(
         "algorithm = { name = 'sign_maml', strategy = 'unrolled' }",
         "algorithm.strategy is \"unrolled\", expected \"auto\" with algorithm.name = \"sign_maml\": a first-order \
-         method has no second derivatives to compute in one way or another",
+         method has no second derivatives, so there is no strategy to choose",
     );
     check_text(
         "algorithm = { name = 'reptile', regularizer = 'shot', inner_optimizer = 'adam' }",
@@ -326,19 +352,19 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          query set there are no outputs to compare",
     );
     check_text(
-        "algorithm = { name = 'reptile', regularizer = 'shot', shot_pretraining = 0.1 }",
-        "algorithm.shot_pretraining is 0.1, expected 0 with algorithm.name = \"reptile\": its outer step is a share of \
+        "algorithm = { name = 'reptile', regularizer = 'shot', shot_pretraining_until = 0.1 }",
+        "algorithm.shot_pretraining_until is 0.1, expected 0 with algorithm.name = \"reptile\": its outer step is a share of \
          the displacement, which pre-training leaves out",
     );
     check_text(
         "algorithm = { name = 'imaml', regularizer = 'shot' }",
-        "algorithm.regularizer is \"shot\", expected \"none\": an implicit gradient holds at a minimum, which few \
-         steps do not reach",
+        "algorithm.regularizer is \"shot\", expected \"none\": an implicit gradient is valid at a minimum, which a \
+         few steps do not reach",
     );
     check_text(
         "algorithm = { name = 'lstm', regularizer = 'shot' }",
-        "algorithm.regularizer is \"shot\", expected \"none\": an LSTM's steps have no rate that fewer of them could \
-         multiply",
+        "algorithm.regularizer is \"shot\", expected \"none\": an LSTM's steps have no rate that could be scaled up \
+         for fewer of them",
     );
     check_text(
         "algorithm = { name = 'multi_step', window = 3, adaptation_steps = 3, regularizer = 'shot' }",
@@ -354,11 +380,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         ("fomaml", "no step has a Hessian to share"),
         ("reptile", "no step has a Hessian to share"),
         ("gradient_similarity", "no step has a Hessian to share"),
-        ("lstm", "its gradients are held constant, and have no Hessian to share"),
-        ("sign_maml", "a sign has no derivative, and no step a Hessian to share"),
+        ("lstm", "its inner gradients are held constant, so no step has a Hessian to share"),
+        ("sign_maml", "the derivative of a sign is zero, so no step has a Hessian to share"),
         (
             "imaml",
-            "an implicit gradient takes the Hessian where the inner loop ends, and none of its steps",
+            "an implicit gradient uses the Hessian at the end of the inner loop, not those of its steps",
         ),
     ] {
         check_text(
@@ -385,11 +411,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "algorithm = { adaptation_steps = 3, regularizer = 'shot', shot_views = true }",
-        "algorithm.shot_views is true, expected false without algorithm.shot_pretraining",
+        "algorithm.shot_views is true, expected false without algorithm.shot_pretraining_until",
     );
     check_text(
-        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_pretraining = 0.1, shot_views = true }",
-        "algorithm.shot_views is true, expected false: tasks of regression have no images",
+        "tasks.family = 'sinusoid'\nalgorithm = { regularizer = 'shot', shot_pretraining_until = 0.1, shot_views = true }",
+        "algorithm.shot_views is true, expected false: regression tasks have no images",
     );
     check_text(
         "algorithm = { adaptation_steps = 1, regularizer = 'shot', shot_steps = 1 }",
@@ -398,21 +424,22 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "evaluation = { ensemble = 5, validate_every = 0 }",
-        "evaluation.ensemble is 5, expected 1 with evaluation.validate_every = 0: validations tell which are best",
+        "evaluation.ensemble is 5, expected 1 when evaluation.validate_every is 0: without validation there is no \
+         telling which checkpoints are best",
     );
     for family in ["sinusoid", "sine_line"] {
         check_text(
             &format!(
                 "tasks.family = '{family}'\nalgorithm = {{ regularizer = 'shot', shot_distance = 'cross_entropy' }}"
             ),
-            "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": tasks of regression \
+            "algorithm.shot_distance is \"cross_entropy\", expected \"outputs\" or \"parameters\": regression tasks \
              have no classes",
         );
     }
     check_text(
         "algorithm.frozen = ['']",
-        "algorithm.frozen is a list with \"\", expected names of tensors: the empty name begins every other, and \
-         nothing would adapt",
+        "algorithm.frozen is a list with \"\", expected names of tensors: every name starts with the empty string, \
+         so nothing would adapt",
     );
     check_text(
         "algorithm.inner_batch = 6",
@@ -420,11 +447,12 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
     );
     check_text(
         "tasks = { family = 'omniglot', shots = 6 }",
-        "tasks.shots + tasks.query is 21, expected at most 20, the drawings of an Omniglot character",
+        "tasks.shots + tasks.query is 21, expected at most 20, the number of drawings of an Omniglot character",
     );
     check_text(
         "tasks = { family = 'omniglot', train_shots = 10 }",
-        "tasks.train_shots + tasks.train_query is 25, expected at most 20, the drawings of an Omniglot character",
+        "tasks.train_shots + tasks.train_query is 25, expected at most 20, the number of drawings of an Omniglot \
+         character",
     );
     check_text(
         "outer = { warmup = 10, iterations = 10 }",
@@ -450,20 +478,20 @@ fn keys_of_another_choice_are_refused() {
         ),
         ("tasks.family = 'sinusoid'", "tasks.ways = 5", "sinusoid tasks have no classes"),
         ("model.kind = 'conv4'", "model.hidden = [1]", "conv4 has no hidden linear layers"),
-        ("model.kind = 'conv4'", "model.activation = 'relu'", "conv4 always has relu"),
+        ("model.kind = 'conv4'", "model.activation = 'relu'", "conv4 always uses relu"),
         ("model.kind = 'mlp'", "model.head = 'mean'", "an mlp has no convolutions"),
         ("model.kind = 'mlp'", "model.batch_norm = 'with_support'", "an mlp has no batch norm"),
         (
             "algorithm.name = 'maml'",
             "algorithm.last_steps = 1",
-            "only truncated_maml leaves steps out",
+            "only truncated_maml truncates the gradient",
         ),
-        ("algorithm.name = 'anil'", "algorithm.degree = 1", "only binom_maml counts Hessians"),
         (
-            "algorithm.name = 'maml'",
-            "algorithm.proximal = 1",
-            "only imaml holds the fast weights to their start",
+            "algorithm.name = 'anil'",
+            "algorithm.degree = 1",
+            "only binom_maml limits the number of Hessians",
         ),
+        ("algorithm.name = 'maml'", "algorithm.proximal = 1", "only imaml has a proximal term"),
         (
             "algorithm.regularizer = 'none'",
             "algorithm.shot_weight = 0.2",
@@ -478,30 +506,39 @@ fn keys_of_another_choice_are_refused() {
         (
             "algorithm.name = 'maml'",
             "algorithm.window_mode = 'backward'",
-            "without algorithm.window no inner steps share anything",
+            "without algorithm.window, inner steps share nothing",
         ),
         (
             "algorithm.name = 'anil'",
             "algorithm.inner_momentum = 0.5",
-            "only multi_step has momentum inside",
+            "only multi_step has momentum in the inner loop",
         ),
         (
             "algorithm.name = 'binom_maml'",
             "algorithm.epsilon = 0.1",
-            "only hf_maml takes differences of gradients",
+            "only hf_maml uses finite differences",
         ),
         ("outer.optimizer = 'sgd'", "outer.beta1 = 0.9", "sgd has none of Adam's settings"),
-        ("outer.optimizer = 'adamw'", "outer.momentum = 0.9", "only sgd has it; Adam's is beta1"),
+        (
+            "outer.optimizer = 'adamw'",
+            "outer.momentum = 0.9",
+            "only sgd has momentum; Adam's counterpart is beta1",
+        ),
         (
             "outer.schedule = 'constant'",
             "outer.final_lr = 0",
-            "a constant rate ends where it began",
+            "a constant rate has no final value of its own",
         ),
-        ("outer.schedule = 'linear'", "outer.decay_every = 5000", "only the schedule step has it"),
+        ("outer.schedule = 'linear'", "outer.decay_every = 5000", "only the step schedule has it"),
+        (
+            "algorithm.name = 'maml'",
+            "tasks.train_ways = 5",
+            "only protonet can train with other ways than it tests with: it has no output for each class",
+        ),
         (
             "outer.schedule = 'step'\nouter.decay_every = 9",
             "outer.final_lr = 0",
-            "decay_every and decay_factor say where a rate in steps ends",
+            "with the step schedule, decay_every and decay_factor determine the final rate",
         ),
     ] {
         let name = key.split(' ').next().unwrap();

@@ -1,4 +1,4 @@
-//! The keys.
+//! The keys of each section.
 
 use innerloop_meta::Strategy;
 use innerloop_transfer::Method;
@@ -27,27 +27,30 @@ sectioned! {
 }
 
 section! {
-    /// Images: `[transfer]`. The source learns classes of the training split, the target others of the test split.
+    /// Images: `[transfer]`. The source learns classes of the training split, the target learns classes of the test
+    /// split.
     pub DataSection {
         /// The target's data set, and the source's unless it has its own: `strokes` (default), `omniglot`, `cifar_fs`,
-        /// `mini_imagenet`, or `images` of one's own.
+        /// `mini_imagenet`, or your own `images`.
         family: FamilyName = FamilyName::Strokes,
-        /// Folder of the data sets, else the environment's, else `data`. `images`: the folder, or zip archive, with a
-        /// folder for each class; to be set.
+        /// Folder of the data sets. Default: the environment variable `INNERLOOP_DATA`, or `./data`. `images`: the
+        /// folder, or zip archive, with one folder per class; required.
         data: String = String::new(),
-        /// `images`: CSV file with the columns `class` and `split`. Default "": folders `train`, `val` and `test`; without
-        /// them all classes, or shares of 0.64, 0.16 and 0.2 where source and target have one data set.
+        /// `images`: CSV file with the columns `class` and `split`. Default "": the folders `train`, `val` and
+        /// `test`; if there are none, all classes, or shares of 0.64, 0.16 and 0.2 if source and target share a data
+        /// set.
         split_file: String = String::new(),
-        /// `mini_imagenet` and `images`: side that both data sets have. Default 0: the other's, where that is fixed, else 84
-        /// with `mini_imagenet`, else `images` have it already.
+        /// `mini_imagenet` and `images`: side of the images of both data sets. Default 0: that of the other data
+        /// set, if it is fixed, else 84 with `mini_imagenet`, else the images' own.
         size: usize = 0,
-        /// `images`: 1 for grey, 3 for colour. Default 0: the other's, where that is fixed, else they are alike already.
+        /// `images`: 1 for grey, 3 for colour. Default 0: that of the other data set, if it is fixed, else the
+        /// images' own.
         channels: usize = 0,
         /// Classes the source is trained on. Default 30.
         source_classes: usize = 30,
         /// Training images of each. Default 30.
         source_shots: usize = 30,
-        /// Images of each to measure the source with. Default 10.
+        /// Images of each on which the source is tested. Default 10.
         source_query: usize = 10,
         /// Classes of the target. Default 10.
         target_classes: usize = 10,
@@ -65,17 +68,17 @@ section! {
         data: String = String::new(),
         /// As `transfer.split_file`, for a data set of its own.
         split_file: String = String::new(),
-        /// Channels of each stage of a residual network. Default [12, 24, 48].
+        /// Channels of each stage of the residual network. Default [12, 24, 48].
         channels: Vec<usize> = vec![12, 24, 48],
-        /// Blocks of a stage. Default 1.
+        /// Blocks per stage. Default 1.
         blocks: usize = 1,
         /// Iterations; not with `weights`. Default 400.
         iterations: Option<usize>,
-        /// Examples of a batch; not with `weights`. Default 32.
+        /// Examples per batch; not with `weights`. Default 32.
         batch_size: Option<usize>,
-        /// Learning rate at the start of half a cosine; not with `weights`. Default 0.05.
+        /// Initial learning rate of a cosine schedule; not with `weights`. Default 0.05.
         lr: Option<f64>,
-        /// `source.safetensors` of another run to take the network from, in place of training it.
+        /// `source.safetensors` of another run, whose network is used instead of training one.
         weights: String = String::new(),
     }
 
@@ -85,9 +88,9 @@ section! {
         network: NetworkName = NetworkName::Resnet,
         /// Channels of each stage. Default [8, 16, 32].
         channels: Vec<usize> = vec![8, 16, 32],
-        /// Blocks, or convolutions, of a stage. Default 1.
+        /// Blocks, or convolutions, per stage. Default 1.
         blocks: usize = 1,
-        /// `vgg`: convolutions of each stage, in place of `blocks`; VGG-9 has [1, 1, 2, 2, 2]. Default [].
+        /// `vgg`: convolutions of each stage, instead of `blocks`; VGG-9 has [1, 1, 2, 2, 2]. Default [].
         depths: Vec<usize> = Vec::new(),
     }
 
@@ -97,12 +100,12 @@ section! {
         methods: Vec<MethodName> = MethodName::ALL.to_vec(),
         /// β. Default 0.5.
         strength: f64 = 0.5,
-        /// T: steps of the transfer loss between the target's own. Default 2.
+        /// T: steps on the transfer loss between two steps on the target's own loss. Default 2.
         transfer_steps: usize = 2,
-        /// So many of them share a gradient (multi-step estimation). Default 1.
+        /// How many of them share a gradient (multi-step estimation). Default 1.
         window: usize = 1,
-        /// With a window above 1. `forward` (default): one gradient a window; `backward`: every step has its own, a window one
-        /// Hessian.
+        /// With a window above 1: `forward` (default), one gradient per window; or `backward`, a gradient for each
+        /// step and one Hessian per window.
         window_mode: Option<WindowMode>,
         /// `auto` (default), `unrolled` or `adjoint`.
         strategy: Strategy = Strategy::Auto,
@@ -110,31 +113,32 @@ section! {
 
     /// Training of the targets: `[outer]`.
     pub OuterSection {
-        /// Trials of each method: draw of classes and images, initial weights, order. Default 3.
+        /// Trials of each method; they differ in the classes and images drawn, the initial weights and the order.
+        /// Default 3.
         trials: usize = 3,
         /// Iterations of a trial. Default 200.
         iterations: usize = 200,
-        /// Examples of a batch. Default 25.
+        /// Examples per batch. Default 25.
         batch_size: usize = 25,
-        /// Learning rate at the start of half a cosine. Default 0.05.
+        /// Initial learning rate of a cosine schedule. Default 0.05.
         lr: f64 = 0.05,
-        /// The same when fine-tuning. Default 0.02.
+        /// The same for fine-tuning. Default 0.02.
         fine_tune_lr: f64 = 0.02,
         /// Default 0.9.
         momentum: f64 = 0.9,
         /// Default 1e-4.
         weight_decay: f64 = 1e-4,
-        /// Rate of the meta-networks' Adam. Default 1e-3.
+        /// Learning rate of Adam for the meta-networks. Default 1e-3.
         meta_lr: f64 = 1e-3,
-        /// Its weight decay, coupled. Default 0.
+        /// Its weight decay, as an L2 penalty (not decoupled). Default 0.
         meta_weight_decay: f64 = 0.0,
     }
 
     /// How the run goes: `[run]`.
     pub RunSection {
-        /// Worker threads; 0 for one per core. Trials run beside each other. Default 0.
+        /// Worker threads; 0 means one per core. Trials run in parallel. Default 0.
         threads: usize = 0,
-        /// Iterations between checkpoints, which are also those between lines of `metrics.jsonl`. Default 50.
+        /// Iterations between checkpoints, and between lines of `metrics.jsonl`. Default 50.
         checkpoint_every: usize = 50,
     }
 }
@@ -144,13 +148,13 @@ choices! {
     pub FamilyName {
         /// Drawn characters.
         Strokes = "strokes",
-        /// Omniglot, the split of Vinyals et al.
+        /// Omniglot, in the split of Vinyals et al.
         Omniglot = "omniglot",
         /// CIFAR-FS.
         CifarFs = "cifar_fs",
         /// miniImageNet.
         MiniImagenet = "mini_imagenet",
-        /// Images of one's own.
+        /// Your own images.
         Images = "images",
     }
 

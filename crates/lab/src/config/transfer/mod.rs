@@ -1,6 +1,6 @@
 //! Configurations of meta-transfer: those with a section `[transfer]`.
 //!
-//! `keys.rs` has the sections, `settings.rs` what a run makes of them, `valid.rs` the checks.
+//! `keys.rs` defines the sections, `settings.rs` turns them into the settings of a run, `valid.rs` has the checks.
 
 mod keys;
 mod settings;
@@ -19,7 +19,7 @@ pub use settings::DataSet;
 
 impl TransferConfig {
     /// Reads a preset, or the TOML file at a path, then `section.key=value` overrides in order; another kind of
-    /// configuration is refused.
+    /// configuration is rejected.
     pub fn load(preset_or_path: &str, sets: &[String]) -> Result<TransferConfig> {
         kind::load(preset_or_path, sets)
     }
@@ -41,7 +41,7 @@ impl OfKind for TransferConfig {
     }
 }
 
-/// A layer that has the source's network read does without the settings below for its training.
+/// If a layer loads the source's network from a file, the layers below lose the settings for training it.
 pub(super) fn make_way(below: &mut Table, above: &Table) {
     let weights = above.get("source").and_then(|source| source.get("weights"));
     if let (Some(Value::String(file)), Some(Value::Table(source))) =

@@ -1,26 +1,26 @@
-//! What a run is made of, from its keys.
+//! The settings of a run from the keys.
 
 use innerloop_transfer::Settings;
 
 use super::keys::{FamilyName, MethodName, TransferConfig};
 use crate::config::{WindowConfig, WindowMode};
 
-/// miniImageNet's side, where the other set has none.
+/// Side of miniImageNet's images, unless the other data set fixes one.
 const SIDE: usize = 84;
 
-/// What images are drawn from.
+/// A data set that images are drawn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSet {
     /// Its kind.
     pub family: FamilyName,
     /// Folder as configured, or "".
     pub data: String,
-    /// `images`: the file that divides classes, or "".
+    /// `images`: the file that assigns classes to splits, or "".
     pub split_file: String,
 }
 
 impl FamilyName {
-    /// Side and channels of its images, where it has no others.
+    /// Side and channels of its images, where they are fixed.
     pub(super) fn fixed(self) -> (Option<usize>, Option<usize>) {
         match self {
             FamilyName::Strokes | FamilyName::Omniglot => (Some(28), Some(1)),
@@ -51,19 +51,19 @@ impl TransferConfig {
         [source, target]
     }
 
-    /// Whether the source's data set is another than the target's.
+    /// Whether the source's data set differs from the target's.
     pub(super) fn has_own_source(&self) -> bool {
         let other = self.source.family.is_some_and(|family| family != self.transfer.family);
         other || !self.source.data.is_empty()
     }
 
-    /// Side of all images, if the keys say.
+    /// Side of all images, if the keys determine it.
     pub(super) fn side(&self) -> Option<usize> {
         let fixed = self.data_sets().iter().find_map(|set| set.family.fixed().0);
         fixed.or((self.transfer.size > 0).then_some(self.transfer.size))
     }
 
-    /// Writes the defaults that depend on choices.
+    /// Fills in the defaults that depend on other keys.
     pub(super) fn fill(&mut self) {
         let families = self.data_sets().map(|set| set.family);
         let fixed = families.map(FamilyName::fixed);

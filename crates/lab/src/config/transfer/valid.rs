@@ -1,4 +1,4 @@
-//! What is refused.
+//! What is rejected.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use super::keys::{FamilyName, MethodName, NetworkName, TransferConfig};
 use crate::config::bounds;
 use crate::{Error, Result};
 
-/// Values above this are mistakes.
+/// Larger values are taken for mistakes.
 const MOST: usize = 1_000_000;
-/// So many drawn images take 300 MB.
+/// This many drawn images take 300 MB.
 const MOST_DRAWN: usize = 100_000;
 
 impl TransferConfig {
@@ -103,25 +103,25 @@ impl TransferConfig {
             if seen.insert(method.name(), ()).is_some() {
                 return bad(
                     "algorithm.methods",
-                    format!("naming {:?} twice", method.name()),
-                    "each once",
+                    format!("a list with {:?} twice", method.name()),
+                    "each method once",
                 );
             }
         }
         if algorithm.methods.is_empty() {
-            return bad("algorithm.methods", "empty".into(), "one method or more");
+            return bad("algorithm.methods", "[]".into(), "at least one method");
         }
         self.refuse_inapplicable(source)
     }
 
-    /// The two data sets, before anything is read or drawn.
+    /// Checks the two data sets before anything is read or drawn.
     fn check_data(&self, source: &str) -> Result<()> {
         let transfer = &self.transfer;
         let [of_source, of_target] = self.data_sets();
         for (section, set) in [("transfer", &of_target), ("source", &of_source)] {
             if set.family == FamilyName::Images && set.data.is_empty() {
                 let expected =
-                    "the folder, or zip archive, of your images: a folder for each class";
+                    "the folder, or zip archive, of your images, with one folder per class";
                 return Err(bounds::bad(source, &format!("{section}.data"), "not set", expected));
             }
         }
@@ -150,8 +150,8 @@ impl TransferConfig {
                 families[0].name(),
                 families[1].name()
             );
-            let expected = "as many in both: two of strokes, omniglot and images, or two of cifar_fs, mini_imagenet and \
-                            images; images are converted";
+            let expected = "the same number in both: two of strokes, omniglot and images, or two of cifar_fs, \
+                            mini_imagenet and images; images are converted";
             return Err(bounds::bad(source, "source.family", found, expected));
         }
         let known = |of: fn(FamilyName) -> Option<usize>| {
@@ -178,7 +178,7 @@ impl TransferConfig {
         Ok(())
     }
 
-    /// Fails unless images of a side are large enough for the target's stages, each of which halves them.
+    /// Fails unless images with this side are large enough for the target's stages, each of which halves them.
     pub(crate) fn check_stages(&self, source: &str, side: usize) -> Result<()> {
         let (found, most) = (&self.target.channels, side.ilog2() as usize + 1);
         if found.len() > most {
@@ -188,7 +188,7 @@ impl TransferConfig {
         Ok(())
     }
 
-    /// Keys that do not go with the choices made.
+    /// Rejects keys that do not apply with the choices made.
     fn refuse_inapplicable(&self, source: &str) -> Result<()> {
         let TransferConfig { transfer, source: teacher, algorithm, .. } = self;
         let families = self.data_sets().map(|set| set.family);
@@ -247,4 +247,4 @@ const DRAWN: &str = "strokes are drawn, not read";
 const OWN: &str = "it goes with family = \"images\"";
 const SHARED: &str =
     "the source has the target's data set; set source.data, or transfer.split_file";
-const TRAINED: &str = "source.weights is of a network that is trained already";
+const TRAINED: &str = "source.weights names a network that is already trained";

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use innerloop_engine::{Key, Tensor};
 
-use crate::random::{below, shuffled};
+use crate::random::{below, shuffle};
+use crate::scratch::Scratch;
 use crate::{
     Episode, EpisodeSpec, Error, ErrorKind, Shares, Sizes, Split, SplitLists, Target, TaskFamily,
 };
@@ -173,23 +174,28 @@ impl TaskFamily for Curves {
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
-        episode.assert_fits(&self.spec(split));
+        let [d_in, d_out] = self.widths;
+        episode.assert_fits((&[d_in], Target::Values(d_out)), self.sizes.of(split));
         let mut rng = key.rng();
         let tasks = self.splits.of(split);
         let task = &self.tasks[tasks[below(&mut rng, tasks.len())]];
-        let mut order = shuffled(&mut rng, task.len).into_iter();
         let [x_scale, y_scale] = [0, 1].map(|which| self.scales.as_ref().map(|s| &s[which]));
-        let [d_in, d_out] = self.widths;
-        let mut fill = |xs: &mut Tensor, ys: &mut Tensor| {
-            let rows =
-                xs.as_f32_mut().chunks_exact_mut(d_in).zip(ys.as_f32_mut().chunks_exact_mut(d_out));
-            for ((x, y), point) in rows.zip(&mut order) {
-                write(&task.x[point * d_in..(point + 1) * d_in], x_scale, x);
-                write(&task.y[point * d_out..(point + 1) * d_out], y_scale, y);
-            }
-        };
-        fill(&mut episode.support_x, &mut episode.support_y);
-        fill(&mut episode.query_x, &mut episode.query_y);
+        Scratch::lend(|Scratch { order, .. }| {
+            order.clear();
+            order.extend(0..task.len);
+            shuffle(&mut rng, order);
+            let mut order = order.iter();
+            let mut fill = |xs: &mut Tensor, ys: &mut Tensor| {
+                let xs = xs.as_f32_mut().chunks_exact_mut(d_in);
+                let rows = xs.zip(ys.as_f32_mut().chunks_exact_mut(d_out));
+                for ((x, y), point) in rows.zip(&mut order) {
+                    write(&task.x[point * d_in..(point + 1) * d_in], x_scale, x);
+                    write(&task.y[point * d_out..(point + 1) * d_out], y_scale, y);
+                }
+            };
+            fill(&mut episode.support_x, &mut episode.support_y);
+            fill(&mut episode.query_x, &mut episode.query_y);
+        });
     }
 
     fn describe(&self) -> String {

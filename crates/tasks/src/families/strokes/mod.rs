@@ -46,7 +46,7 @@ impl TaskFamily for Strokes {
     }
 
     fn sample_into(&self, split: Split, key: Key, episode: &mut Episode) {
-        episode.assert_fits(&self.spec(split));
+        self.few_shot.assert_fits(episode, split, [SIDE, SIDE, 1]);
         let (shots, query) = self.few_shot.sizes.of(split);
         let mut rng = key.rng();
         let Episode { support_x, support_y, query_x, query_y } = episode;
@@ -54,7 +54,7 @@ impl TaskFamily for Strokes {
         let mut sets = sets.map(|(x, y, n)| {
             (x.as_f32_mut().chunks_exact_mut(SIDE * SIDE), y.as_f32_mut().iter_mut(), n)
         });
-        for label in 0..self.few_shot.ways {
+        for label in 0..self.few_shot.ways_of(split) {
             // 64 random bits: two classes of a task coincide once in 10^17 tasks.
             let glyph = Glyph::draw(class_key(split, rng.random()));
             for (images, labels, n) in &mut sets {

@@ -2,6 +2,8 @@
 //!
 //! An experiment is a configuration with a table `[published]`; both are in `experiments/`.
 
+mod shipped;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -13,93 +15,7 @@ use crate::compare::{Run, Status, Watch, one_run};
 use crate::config::{Config, Difference, Kept, suggest};
 use crate::evaluation::{Estimate, Measure};
 use crate::{Error, Result};
-
-macro_rules! shipped {
-    ($($name:literal,)*) => {
-        /// The experiments that come with the program: names and texts.
-        pub const SHIPPED: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../../experiments/", $name, ".toml")))),*];
-    };
-}
-
-shipped! {
-    "sinusoid-5shot-maml",
-    "sinusoid-10shot-maml",
-    "sinusoid-5shot-meta-sgd",
-    "sinusoid-10shot-meta-sgd",
-    "sinusoid-5shot-meta-curvature",
-    "sinusoid-10shot-meta-curvature",
-    "omniglot-5w1s-maml",
-    "omniglot-5w1s-fomaml",
-    "omniglot-5w1s-reptile",
-    "omniglot-5w1s-meta-sgd",
-    "omniglot-5w5s-maml",
-    "omniglot-5w5s-reptile",
-    "omniglot-5w5s-meta-sgd",
-    "omniglot-20w1s-maml",
-    "omniglot-20w1s-fomaml",
-    "omniglot-20w1s-reptile",
-    "omniglot-20w1s-meta-sgd",
-    "omniglot-20w1s-anil",
-    "omniglot-20w5s-maml",
-    "omniglot-20w5s-reptile",
-    "omniglot-20w5s-meta-sgd",
-    "omniglot-20w5s-anil",
-    "omniglot-5w1s-maml-plus-plus",
-    "omniglot-20w1s-maml-plus-plus",
-    "omniglot-5w1s-protonet",
-    "mini-imagenet-5w1s-lstm",
-    "mini-imagenet-5w5s-lstm",
-    "mini-imagenet-5w1s-maml-plus-plus",
-    "mini-imagenet-5w1s-cavia",
-    "mini-imagenet-5w1s-maml",
-    "mini-imagenet-5w1s-shot",
-    "mini-imagenet-5w5s-maml",
-    "mini-imagenet-5w5s-shot",
-    "mini-imagenet-5w1s-anil",
-    "mini-imagenet-5w1s-boil",
-    "mini-imagenet-5w1s-fomaml",
-    "mini-imagenet-5w1s-truncated-maml",
-    "mini-imagenet-5w1s-binom-maml",
-    "mini-imagenet-5w1s-sign-maml",
-    "mini-imagenet-5w5s-anil",
-    "mini-imagenet-5w1s-anil-shot",
-    "mini-imagenet-5w5s-anil-shot",
-    "mini-imagenet-5w5s-boil",
-    "mini-imagenet-5w1s-boil-shot",
-    "mini-imagenet-5w5s-boil-shot",
-    "mini-imagenet-5w5s-fomaml",
-    "mini-imagenet-5w1s-shot-pretrained",
-    "mini-imagenet-5w5s-shot-pretrained",
-    "mini-imagenet-5w1s-shot-cross-entropy",
-    "mini-imagenet-5w5s-shot-cross-entropy",
-    "mini-imagenet-5w1s-shot-parameters",
-    "mini-imagenet-5w5s-shot-parameters",
-    "mini-imagenet-5w1s-maml-finn",
-    "mini-imagenet-5w5s-maml-finn",
-    "mini-imagenet-5w1s-reptile",
-    "mini-imagenet-5w5s-reptile",
-    "mini-imagenet-5w5s-maml-plus-plus",
-    "mini-imagenet-5w5s-cavia",
-    "mini-imagenet-5w1s-binom-maml-3",
-    "mini-imagenet-5w5s-binom-maml-3",
-    "mini-imagenet-5w1s-protonet",
-    "mini-imagenet-5w5s-protonet",
-    "omniglot-20w1s-imaml",
-    "omniglot-5w1s-meta-curvature",
-    "omniglot-5w5s-maml-plus-plus",
-    "omniglot-20w5s-maml-plus-plus",
-    "omniglot-5w1s-reptile-non-transductive",
-    "omniglot-5w5s-reptile-non-transductive",
-    "omniglot-20w1s-reptile-non-transductive",
-    "omniglot-20w5s-reptile-non-transductive",
-    "mini-imagenet-5w1s-reptile-non-transductive",
-    "mini-imagenet-5w5s-reptile-non-transductive",
-    "double-mnist-5w1s-maml",
-    "double-mnist-20w1s-maml",
-    "triple-mnist-5w1s-maml",
-    "triple-mnist-20w1s-maml",
-}
+pub use shipped::SHIPPED;
 
 /// The published result: the table `[published]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -250,7 +166,8 @@ impl Shipped {
                     published.verdict(measured.mean)
                 }
             }
-            _ => Verdict::Unfinished,
+            (Status::Finished, None) => Verdict::Diverged,
+            (Status::Unfinished, _) => Verdict::Unfinished,
         };
         Reproduction {
             name: name.clone(),
@@ -336,79 +253,4 @@ impl Published {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::experiment::pretraining;
-
-    #[test]
-    fn every_experiment_of_the_folder_is_shipped_and_legal() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
-        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let mut names: Vec<String> = files
-            .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
-            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
-            .collect();
-        let mut shipped: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-        names.sort();
-        shipped.sort_unstable();
-        assert_eq!(shipped, names);
-        for name in shipped {
-            let experiment = Shipped::find(name).unwrap_or_else(|error| panic!("{error}"));
-            assert!(experiment.published.tolerance > 0.0, "{name}");
-            assert_eq!(experiment.changed(&experiment.config), [""; 0], "{name}");
-        }
-    }
-
-    #[test]
-    fn nothing_in_an_experiment_is_from_memory() {
-        // A number that nobody has looked up cannot decide a pass or failure, nor justify a setting.
-        for (name, text) in SHIPPED {
-            let line = text.lines().find(|line| line.to_lowercase().contains("recall"));
-            assert_eq!(line, None, "{name}");
-        }
-    }
-
-    #[test]
-    fn thirty_epochs_of_pretraining_come_before_three_hundred() {
-        for name in ["mini-imagenet-5w1s-shot-pretrained", "mini-imagenet-5w5s-shot-pretrained"] {
-            let config = Shipped::find(name).unwrap().config;
-            let before = pretraining(&config);
-            assert_eq!((before, config.outer.iterations as u64 - before), (3000, 30_000), "{name}");
-        }
-    }
-
-    #[test]
-    fn verdicts_follow_the_tolerance() {
-        let mut published = Shipped::find("omniglot-5w1s-maml").unwrap().published;
-        assert_eq!((published.measure, published.tolerance), (Measure::Accuracy, 0.01));
-        assert!((published.value - 0.987).abs() <= 1e-12 && published.ci95 == Some(0.4 * 0.01));
-        let of = |published: &Published, measured| published.verdict(measured);
-        assert_eq!(of(&published, 0.98), Verdict::Agrees);
-        assert_eq!(of(&published, 0.97), Verdict::Worse);
-        assert_eq!(of(&published, 0.999), Verdict::Better);
-        assert_eq!(of(&published, f64::NAN), Verdict::Worse);
-        published.measure = Measure::MeanSquaredError;
-        assert_eq!(of(&published, 0.5), Verdict::Better);
-        assert_eq!(of(&published, 1.5), Verdict::Worse);
-    }
-
-    #[test]
-    fn a_bad_table_is_refused() {
-        let table = |published: &str| {
-            Shipped::parse("x", &format!("{published}\n[tasks]\nfamily = 'sinusoid'"))
-                .unwrap_err()
-                .to_string()
-        };
-        let says =
-            |message: String, part: &str| assert!(message.contains(part), "{part}: {message}");
-        says(table(""), "no table [published]");
-        let rest = "source = 'a'\nsteps = 1\ntolerance = 0.1\n";
-        says(table(&format!("[published]\n{rest}")), "or neither");
-        says(table(&format!("[published]\n{rest}accuracy = 3")), "another kind than the tasks");
-        says(table(&format!("[published]\n{rest}mean_squared_error = nan")), "expected numbers");
-        says(table(&format!("[published]\n{rest}mean_squared_error = 1\nmore = 1")), "more");
-        let steps = "[published]\nsource = 'a'\nsteps = 99\ntolerance = 1\nmean_squared_error = 1";
-        says(table(steps), "at most evaluation.steps");
-        says(Shipped::find("omniglot-5w1s-mamml").unwrap_err().to_string(), "did you mean");
-    }
-}
+mod tests;

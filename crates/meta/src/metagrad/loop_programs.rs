@@ -1,4 +1,5 @@
-//! One inner loop's programs for the adjoint recursion: forward steps, which leave snapshots, and backward steps.
+//! One inner loop in the adjoint recursion: its programs, forward steps that leave snapshots and backward steps that
+//! pull cotangents back through them; and the memory that they run in.
 
 use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad, grad_params};
 
@@ -10,19 +11,19 @@ use super::structure::{Structure, loss_weight};
 use super::{MetaState, TaskData, TaskResult};
 use crate::{Algorithm, Moved, Point, Problem};
 
-/// An inner loop.
-pub(super) struct Lane {
+/// The compiled programs of one inner loop: its forward steps, and the backward steps of the adjoint recursion.
+pub(super) struct LoopPrograms {
     path: Path,
     step: Kinds<StepKind>,
     back: Kinds<(StepKind, Orders)>,
-    /// Adds intermediate query losses, if steps before the last one count.
+    /// Adds the derivatives of intermediate query losses, if steps before the last one count.
     query: Option<Compiled>,
     final_loss: bool,
-    /// Places that are kept: those that the way back reads, or two in turn.
-    places: usize,
+    /// Number of snapshots that are kept: those that the backward pass reads, or two in turn.
+    snapshots: usize,
 }
 
-/// Name of the program that adds the query loss after a step that is not the last.
+/// Name of the program that adds the derivatives of the query loss after a step that is not the last.
 const ON_THE_WAY: &str = "query on the way";
 
 /// One program for each kind of run.
@@ -45,8 +46,9 @@ fn kinds_back(
     path.backward(structure.kind).map(|(run, orders)| (run.kind(), orders))
 }
 
-/// What an inner loop leaves behind.
-pub(super) struct Track {
+/// The values of one inner loop: the snapshots that its forward steps leave, and the cotangents that its backward steps
+/// carry from φ_K to θ.
+pub(super) struct LoopMemory {
     /// φ and the inner optimizer's state before each run of steps, or before each step, and at the end; if none of them
     /// is read again, only the last two.
     trajectory: Vec<Vec<Tensor>>,
@@ -100,13 +102,13 @@ impl<Kind: Copy + PartialEq> Kinds<Kind> {
     }
 }
 
-impl Lane {
+impl LoopPrograms {
     pub(super) fn new(
         structure: &Structure,
         problem: &dyn Problem,
         algorithm: &dyn Algorithm,
         (path, final_loss, weighs_steps): (Path, bool, bool),
-    ) -> Result<Lane, Unmappable> {
+    ) -> Result<LoopPrograms, Unmappable> {
         // The loss after the last step is the first thing that one more step computes. Without any steps that program
         // still exists, because a learner must have one.
         let more = final_loss || path.steps == 0;
@@ -116,19 +118,19 @@ impl Lane {
         let query = weighs_steps && path.steps > 1;
         let read_again =
             query || path.backward(structure.kind).any(|(run, _)| run.first < path.steps);
-        Ok(Lane {
+        Ok(LoopPrograms {
             path,
             step: Kinds::new(path.forward().chain(one_more).map(Run::kind), step)?,
             back: Kinds::new(kinds_back(structure, path), back)?,
             query: query.then(|| query_on_the_way(structure, problem)).transpose()?,
             final_loss,
-            places: if read_again { path.place(path.steps) + 1 } else { 2 },
+            snapshots: if read_again { path.place(path.steps) + 1 } else { 2 },
         })
     }
 
-    /// Index of the kept place after `steps` steps.
-    fn place(&self, steps: usize) -> usize {
-        self.path.place(steps) % self.places
+    /// Index of the snapshot taken after `steps` steps.
+    fn snapshot(&self, steps: usize) -> usize {
+        self.path.place(steps) % self.snapshots
     }
 
     pub(super) fn costs(
@@ -154,7 +156,7 @@ impl Lane {
         forward.chain(self.back.programs().map(move |p| (back, p))).chain(query)
     }
 
-    pub(super) fn track(&self, structure: &Structure, dtype: Dtype) -> Track {
+    pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> LoopMemory {
         let moving = structure.zeros(&structure.moving(), dtype);
         let cotangent = vec![moving.clone(); self.path.most_orders(structure.kind)].concat();
         let unless_opening = |keeps: bool, all: &[Tensor]| -> Vec<Vec<Tensor>> {
@@ -162,15 +164,15 @@ impl Lane {
             (0..if keeps { self.path.steps } else { 0 }).map(of).collect()
         };
         let gradient = structure.zeros(&structure.adapted, dtype);
-        Track {
-            end: self.place(self.path.steps),
+        LoopMemory {
+            end: self.snapshot(self.path.steps),
             gradients: unless_opening(self.path.keeps_gradients, &gradient),
             between: unless_opening(self.query.is_some(), &moving),
             slope: match self.query {
                 Some(_) => [moving.as_slice(), &structure.zeros(&structure.fixed, dtype)].concat(),
                 None => Vec::new(),
             },
-            trajectory: vec![moving; self.places],
+            trajectory: vec![moving; self.snapshots],
             cotangent,
         }
     }
@@ -180,12 +182,12 @@ impl Lane {
     pub(super) fn forward(
         &self,
         job: Job<'_>,
-        (workspace, track, loss): (&mut Workspace, &mut Track, &mut Tensor),
+        (workspace, memory, loss): (&mut Workspace, &mut LoopMemory, &mut Tensor),
         buffers: &mut Buffers,
         mut results: Option<&mut [TaskResult]>,
     ) {
         let Job { structure, meta, tasks } = job;
-        let (trajectory, n) = (&mut track.trajectory, structure.adapted.len());
+        let (trajectory, n) = (&mut memory.trajectory, structure.adapted.len());
         for (fast, name) in trajectory[0].iter_mut().zip(structure.adapted.names()) {
             spread(fast, &meta.omega[name]);
         }
@@ -196,7 +198,7 @@ impl Lane {
         for run in self.path.forward().chain(one_more) {
             let Run { first, length, .. } = run;
             let (step, k) = (structure.step_index(first), self.path.batch(first));
-            let place = &trajectory[self.place(first)];
+            let place = &trajectory[self.snapshot(first)];
             let at = Sources::at(meta, tasks, buffers, (place, n), (step, k));
             self.step.of(run.kind()).run(workspace, at);
             if let Some(results) = &mut results {
@@ -210,11 +212,11 @@ impl Lane {
             }
             let mut next = 1;
             for after in if self.path.keeps_steps { 1 } else { length }..=length {
-                let place = &mut trajectory[self.place(first + after)];
+                let place = &mut trajectory[self.snapshot(first + after)];
                 read_all(workspace, next, place);
                 next += place.len();
             }
-            if let Some(gradient) = track.gradients.get_mut(first) {
+            if let Some(gradient) = memory.gradients.get_mut(first) {
                 read_all(workspace, next + structure.statistics.len(), gradient);
             }
             if let Some(results) = &mut results {
@@ -228,17 +230,17 @@ impl Lane {
     pub(super) fn backward(
         &self,
         job: Job<'_>,
-        (workspace, track, totals): (&mut Workspace, &mut Track, &mut [Tensor]),
+        (workspace, memory, totals): (&mut Workspace, &mut LoopMemory, &mut [Tensor]),
         buffers: &Buffers,
     ) {
         let Job { structure, meta, tasks } = job;
-        let Track { trajectory, gradients, between, slope, cotangent, .. } = track;
+        let LoopMemory { trajectory, gradients, between, slope, cotangent, .. } = memory;
         let moves = structure.moves();
         let mut runs = self.path.backward(structure.kind).peekable();
         // Number of cotangents.
         let mut number = 1;
         for first in (0..=self.path.steps).rev() {
-            let place = (trajectory[self.place(first)].as_slice(), structure.adapted.len());
+            let place = (trajectory[self.snapshot(first)].as_slice(), structure.adapted.len());
             if let Some((run, orders)) = runs.next_if(|(run, _)| run.first == first) {
                 let step = (structure.step_index(first), self.path.batch(first));
                 let at = Sources::at(meta, tasks, buffers, place, step);
@@ -276,7 +278,7 @@ impl Lane {
     }
 }
 
-impl Track {
+impl LoopMemory {
     /// φ and the state at the end.
     pub(super) fn end(&self) -> &[Tensor] {
         &self.trajectory[self.end]
