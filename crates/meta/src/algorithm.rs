@@ -106,7 +106,7 @@ pub enum MetaGradient {
     HeldGradients,
     /// `∇L_Q(φ_K)`: the steps are treated as independent of ω.
     FirstOrder,
-    /// `θ − φ_K`: no query set.
+    /// `θ − φ_K`, plus the gradient of [`Algorithm::penalty`] if there is a second inner loop: no query set.
     Displacement,
 }
 
@@ -202,6 +202,12 @@ pub trait Algorithm: Send + Sync {
     /// The outer objective at the end points of both inner loops, in place of the query loss of the first.
     fn objective<'g>(&self, base: &Outcome<'g>, _companion: &Outcome<'g>) -> Var<'g> {
         base.loss
+    }
+
+    /// What a [`MetaGradient::Displacement`] method with a second inner loop descends besides: a function of the end points
+    /// of both, each of which counts as θ plus a constant. `None` if it cannot do without queries.
+    fn penalty<'g>(&self, _base: &Vars<'g>, _companion: &Vars<'g>) -> Option<Var<'g>> {
+        None
     }
 
     /// What replaces [`End::gradient`] in a [`MetaGradient::FirstOrder`] method.

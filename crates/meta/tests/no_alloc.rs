@@ -142,6 +142,12 @@ fn algorithms() -> Vec<Box<dyn Algorithm>> {
             Distance::ReferenceToTarget,
             (Role::Reference, 1),
         )),
+        Box::new(Shot::new(
+            Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd }),
+            0.1,
+            Distance::Parameters,
+            (Role::Reference, 1),
+        )),
         Box::new(Imaml { inner: inner(), proximal: 2.0, iterations: 3, damping: 0.0 }),
         Box::new(SignMaml { inner: inner() }),
         Box::new(TruncatedMaml { inner: inner(), last: 2 }),

@@ -6,7 +6,7 @@ use super::layers::Layers;
 use super::method::Method;
 use super::setting::Choice;
 use super::window::{WindowConfig, WindowMode};
-use super::{Distance, Role};
+use super::{Distance, InnerOptimizer, Role};
 use crate::Result;
 
 /// What is added to the outer objective: `algorithm.regularizer`, and the keys that go with it.
@@ -23,10 +23,12 @@ pub enum Regularizer {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShotConfig {
     /// `shot_weight`. Default as published: 0.1, and 1e-6 if the target is a single inner step; 0 with
-    /// `shot_pretraining_until`.
+    /// `shot_pretraining_until`. With Reptile it is the weight beside a displacement, and only much larger values have
+    /// an effect ([`innerloop_meta::algorithms::Shot`]).
     pub weight: f64,
     /// `shot_distance`: `kl_reference_target` (default; the authors' code), `kl_target_reference` (their text),
-    /// `cross_entropy`, `outputs` (default for regression, which has no logits) or `parameters`.
+    /// `cross_entropy`, `outputs` (default for regression, which has no logits) or `parameters` (the only one for
+    /// Reptile, which has no queries).
     pub distance: Distance,
     /// `shot_base`, the role of the method's own inner loop: `reference` (default) or `target` (default with a
     /// single inner step).
@@ -83,8 +85,11 @@ impl Regularizer {
         let refused = |why: &str| {
             Err(at.bad("algorithm.regularizer", "\"shot\"", &format!("\"none\": {why}")))
         };
-        if method == Method::Reptile {
-            return refused("Reptile has no query set to compare two inner loops on");
+        if file.inner_optimizer == Some(InnerOptimizer::Adam) {
+            return refused(
+                "Adam's steps are not in proportion to the gradient, and fewer and longer ones end elsewhere even on a \
+                 straight path",
+            );
         }
         if matches!(method, Method::Imaml { .. }) {
             return refused(
@@ -99,8 +104,21 @@ impl Regularizer {
         if inner_steps == 0 {
             return refused("without an inner step there is no path to straighten");
         }
-        let default = if regression { Distance::Outputs } else { Distance::ReferenceToTarget };
+        let default = match (method, regression) {
+            (Method::Reptile, _) => Distance::Parameters,
+            (_, true) => Distance::Outputs,
+            (_, false) => Distance::ReferenceToTarget,
+        };
         let distance = file.shot_distance.unwrap_or(default);
+        if method == Method::Reptile && distance != Distance::Parameters {
+            let expected = "\"parameters\" with algorithm.name = \"reptile\": without a query set there are no outputs to \
+                            compare";
+            return Err(at.bad(
+                "algorithm.shot_distance",
+                format!("\"{}\"", distance.name()),
+                expected,
+            ));
+        }
         let of_logits = !matches!(distance, Distance::Outputs | Distance::Parameters);
         if regression && of_logits {
             let expected = "\"outputs\" or \"parameters\": regression tasks have no classes";
@@ -133,6 +151,11 @@ impl Regularizer {
         }
         let pretraining_until = at
             .part("algorithm.shot_pretraining_until", file.shot_pretraining_until.unwrap_or(0.0))?;
+        if method == Method::Reptile && pretraining_until > 0.0 {
+            let expected = "0 with algorithm.name = \"reptile\": its outer step is a share of the displacement, which \
+                            pre-training leaves out";
+            return Err(at.bad("algorithm.shot_pretraining_until", pretraining_until, expected));
+        }
         let projector = file.shot_projector.unwrap_or(of_logits);
         if projector && distance == Distance::Parameters {
             let expected =

@@ -44,6 +44,6 @@ impl Algorithm for LearnedRates {
 
     as_in_base! {
         name adapts learns rates reach state keeps_state sharing advance scheduled loss_weights companion objective
-        direction
+        penalty direction
     }
 }

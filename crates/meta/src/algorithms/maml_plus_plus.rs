@@ -88,6 +88,6 @@ impl Algorithm for MamlPlusPlus {
 
     as_in_base! {
         adapts learns rates learns_rates scaled reach state keeps_state sharing meta_gradient companion objective
-        direction
+        penalty direction
     }
 }

@@ -39,6 +39,11 @@ macro_rules! as_in_base {
             self.base.objective(base, companion)
         }
     };
+    (@ penalty) => {
+        fn penalty<'g>(&self, base: &Vars<'g>, companion: &Vars<'g>) -> Option<Var<'g>> {
+            self.base.penalty(base, companion)
+        }
+    };
     (@ direction) => {
         fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> { self.base.direction(end) }
     };

@@ -89,7 +89,7 @@ impl Algorithm for MultiStep {
 
     as_in_base! {
         adapts learns rates learns_rates scaled keeps_state meta_gradient scheduled loss_weights companion objective
-        direction
+        penalty direction
     }
 }
 

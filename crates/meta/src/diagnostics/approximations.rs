@@ -213,6 +213,10 @@ impl Algorithm for Approximation {
         self.base.objective(base, companion)
     }
 
+    fn penalty<'g>(&self, base: &Vars<'g>, companion: &Vars<'g>) -> Option<Var<'g>> {
+        self.base.penalty(base, companion)
+    }
+
     fn direction<'g>(&self, end: &End<'g>) -> Vars<'g> {
         match &self.rule {
             Rule::Own => self.base.direction(end),

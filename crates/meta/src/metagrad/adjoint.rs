@@ -9,7 +9,7 @@ use innerloop_engine::{Cost, Dtype, Graph, Tensor, Unmappable, Workspace, grad};
 
 use super::buffers::{Buffers, add, bytes_of, read_all, take, take_all};
 use super::loop_programs::{Job, LoopMemory, LoopPrograms};
-use super::objective::objective;
+use super::objective::{displacement, objective};
 use super::scope::{Compiled, Scope, Sources, workspace};
 use super::structure::{Structure, wants_final_loss};
 use super::{MetaState, Setup, TaskData, TaskResult};
@@ -22,6 +22,8 @@ pub(super) struct Adjoint {
     query: Option<Compiled>,
     /// Turns the query gradient into what a first-order method puts in its place, if it is another.
     direction: Option<Compiled>,
+    /// The gradient of a method without a query set but with a second inner loop.
+    displacement: Option<Compiled>,
 }
 
 pub(super) struct Memory {
@@ -54,6 +56,9 @@ impl Adjoint {
             companion: structure.companion.map(|path| programs(path, false, false)).transpose()?,
             query: query.then(|| query_program(structure, problem, algorithm)).transpose()?,
             direction: direction_program(structure, algorithm)?,
+            displacement: (!query && structure.companion.is_some())
+                .then(|| displacement_program(structure, algorithm))
+                .transpose()?,
         })
     }
 
@@ -76,7 +81,8 @@ impl Adjoint {
     /// Programs that run once for a task.
     fn at_the_end(&self) -> impl Iterator<Item = (&'static str, &Compiled)> {
         let direction = self.direction.iter().map(|direction| ("direction", direction));
-        self.query.iter().map(|query| ("query", query)).chain(direction)
+        let displacement = self.displacement.iter().map(|program| ("displacement", program));
+        self.query.iter().map(|query| ("query", query)).chain(direction).chain(displacement)
     }
 
     pub(super) fn memory(&self, structure: &Structure, dtype: Dtype) -> Memory {
@@ -108,15 +114,21 @@ impl Adjoint {
             take_all(result.fast.values_mut(), &base.end()[..n], member);
             take_all(result.inner_state.values_mut(), &base.end()[n..], member);
         }
-        let Some(query) = &self.query else {
-            return results.iter_mut().for_each(|result| displacement(structure, meta, result));
-        };
         if let Some((programs, memory)) = self.companion.as_ref().zip(companion.as_mut()) {
             programs.forward(job, (workspace, memory, loss), buffers, None);
         }
         let at = Sources::at(meta, tasks, buffers, (base.end(), n), (structure.steps, 0));
         let beside = companion.as_ref().map_or(&[][..], |memory| &memory.end()[..n]);
-        query.run(workspace, Sources { companion: beside, ..at });
+        let at = Sources { companion: beside, ..at };
+        let Some(query) = &self.query else {
+            let Some(regularized) = &self.displacement else {
+                return results.iter_mut().for_each(|result| displace(structure, meta, result));
+            };
+            regularized.run(workspace, at);
+            read_all(workspace, 0, &mut base.cotangent[..n]);
+            return hand_out(structure, (&base.cotangent, totals), results);
+        };
+        query.run(workspace, at);
         workspace.read(0, loss);
         workspace.read(1, output);
         let moves = structure.moves();
@@ -143,15 +155,26 @@ impl Adjoint {
         for (member, result) in results.iter_mut().enumerate() {
             result.query_loss = loss.get(member);
             take(&mut result.output, output, member);
-            let gradient = result.gradient.values_mut();
-            for (from, at) in base.cotangent.iter().zip(structure.adapted_positions()) {
-                if let Some(at) = at {
-                    take(&mut gradient[at], from, member);
-                }
-            }
-            for (from, at) in totals.iter().zip(structure.fixed_positions()) {
+        }
+        hand_out(structure, (&base.cotangent, totals), results);
+    }
+}
+
+/// Copies derivatives with respect to θ, and to what the inner loop does not move, to each task's gradient.
+fn hand_out(
+    structure: &Structure,
+    (cotangent, totals): (&[Tensor], &[Tensor]),
+    results: &mut [TaskResult],
+) {
+    for (member, result) in results.iter_mut().enumerate() {
+        let gradient = result.gradient.values_mut();
+        for (from, at) in cotangent.iter().zip(structure.adapted_positions()) {
+            if let Some(at) = at {
                 take(&mut gradient[at], from, member);
             }
+        }
+        for (from, at) in totals.iter().zip(structure.fixed_positions()) {
+            take(&mut gradient[at], from, member);
         }
     }
 }
@@ -165,7 +188,7 @@ impl Memory {
 }
 
 /// `θ − φ_K` for what the inner loop moves; the rest of the gradient stays zero.
-fn displacement(structure: &Structure, meta: &MetaState, result: &mut TaskResult) {
+fn displace(structure: &Structure, meta: &MetaState, result: &mut TaskResult) {
     let TaskResult { gradient, fast, .. } = result;
     for (name, phi) in fast.iter() {
         let Some(at) = structure.learned.position(name) else { continue };
@@ -241,4 +264,16 @@ fn direction_program(
         return Ok(None);
     }
     scope.compile(gradient.overlay(&direction).values()).map(Some)
+}
+
+/// `(θ, φ_K, φ of the companion) → θ − φ_K`, with the gradient of the penalty, of what the inner loop moves.
+fn displacement_program(
+    structure: &Structure,
+    algorithm: &dyn Algorithm,
+) -> Result<Compiled, Unmappable> {
+    let graph = Graph::new();
+    let scope = Scope::new(structure, &graph);
+    let (omega, phi, other) = (scope.omega(), scope.fast(), scope.companion());
+    let theta = phi.map_named(|name, _| omega[name]);
+    scope.compile(displacement(algorithm, (&theta, &phi), Some(&other)).values())
 }

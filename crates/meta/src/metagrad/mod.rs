@@ -208,8 +208,8 @@ fn check_supported(structure: &Structure, algorithm: &dyn Algorithm) {
         algorithm.name()
     );
     assert!(
-        structure.companion.is_none() || structure.kind != MetaGradient::Displacement,
-        "{}: a method without a query set has no outer objective to add to",
+        structure.companion.is_none() || structure.state.is_empty() || !algorithm.keeps_state(),
+        "{}: a second inner loop has no part in a state that outlives the task",
         algorithm.name()
     );
     assert!(

@@ -3,7 +3,7 @@
 use innerloop_engine::{Params, Var, grad, grad_params};
 
 use super::backward::{Backward, Cotangents};
-use super::objective::objective;
+use super::objective::{displacement, objective};
 use super::path::{Path, Run};
 use super::scope::Scope;
 use super::structure::Structure;
@@ -307,12 +307,15 @@ impl<'a, 'g, 's> Trace<'a, 'g, 's> {
         (moving, of_fixed)
     }
 
-    pub(super) fn displacement(&self, trajectory: &Trajectory<'g>) -> Vars<'g> {
-        let phi = &trajectory.end().phi;
-        self.learned().map_named(|name, &theta| match phi.get(name) {
-            Some(&phi) => theta - phi,
-            None => theta.full_like(0.0),
-        })
+    /// The gradient of a method without a query set.
+    pub(super) fn displacement(&self, base: &Trajectory<'g>) -> Vars<'g> {
+        let phi = &base.end().phi;
+        let theta = phi.map_named(|name, _| self.omega[name]);
+        let beside = self.structure.companion.map(|path| self.companion(path));
+        let other = beside.as_ref().map(|there| &there.end().phi);
+        let of = displacement(self.algorithm, (&theta, phi), other);
+        let still = |theta: &Var<'g>| theta.full_like(0.0);
+        self.learned().map_named(|name, theta| of.get(name).copied().unwrap_or(still(theta)))
     }
 }
 

@@ -163,6 +163,18 @@ pub(crate) fn algorithms(rate: f64) -> Vec<(&'static str, Box<dyn Algorithm>)> {
             "shot on fomaml",
             shot(Box::new(Fomaml { inner: partly() }), Distance::Parameters, Role::Reference),
         ),
+        ("shot on reptile", {
+            let base = Box::new(Reptile { inner: partly(), optimizer: InnerOptimizer::Sgd });
+            shot(base, Distance::Parameters, Role::Reference)
+        }),
+        ("shot on reptile, target", {
+            let base = Box::new(Reptile { inner: uneven(), optimizer: InnerOptimizer::Sgd });
+            shot(base, Distance::Parameters, Role::Target)
+        }),
+        ("shot on reptile in windows", {
+            let base = Box::new(Reptile { inner: inner(), optimizer: InnerOptimizer::Sgd });
+            shot(windowed(base, Sharing::Forward(2)), Distance::Parameters, Role::Reference)
+        }),
         (
             "shot on anil",
             shot(

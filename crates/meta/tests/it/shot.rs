@@ -1,7 +1,7 @@
 //! SHOT's regularizer: its objective by finite differences with the reference held constant, its closed form on
 //! quadratics, and its effect on the method it regularizes.
 
-use innerloop_engine::check::{random, relative_error};
+use innerloop_engine::check::{assert_close, random, relative_error};
 use innerloop_engine::{Dtype, Key, Params, Shape, Tensor, Var};
 use innerloop_meta::algorithms::{
     Anil, Boil, Distance, Fomaml, InnerLoop, InnerOptimizer, Maml, MetaCurvature, Pretraining,
@@ -344,7 +344,7 @@ fn a_quadratic_has_a_closed_form() {
     for strategy in STRATEGIES {
         let got = flat(&case.run(&shot, by(strategy, steps)).gradient);
         let want = Tensor::from_f64(&[n], want.clone());
-        innerloop_engine::check::assert_close("gradient", &got, &want, 1e-12);
+        assert_close("gradient", &got, &want, 1e-12);
     }
 }
 
@@ -362,17 +362,102 @@ fn it_costs_what_it_says() {
     assert_eq!(count(Box::new(maml(case.rate)), Role::Reference, 1), of(5, 4));
     assert_eq!(count(Box::new(maml(case.rate)), Role::Target, 6), of(10, 3));
     assert_eq!(count(fomaml(), Role::Reference, 1), of(5, 0));
+    let shot = Shot::new(
+        reptile(&case, InnerOptimizer::Sgd),
+        0.1,
+        Distance::Parameters,
+        (Role::Reference, 2),
+    );
+    assert_eq!(case.learner(&shot, Setup::new(3)).derivatives(), of(5, 0));
+}
+
+fn reptile(case: &Case, optimizer: InnerOptimizer) -> Box<Reptile> {
+    Box::new(Reptile { inner: InnerLoop::new(case.rate), optimizer })
+}
+
+/// `G = (θ − φ_K) + (2λ/√n) (φᵗ − φʳ)`, on top of the displacement the same as what first-order MAML's gradient gains.
+#[test]
+fn on_reptile_it_pulls_the_target_to_the_reference() {
+    let (case, weight, travel) = (mlp(6, 4), 2.0, 1.2);
+    let theta = flat(&case.theta);
+    let n = theta.len() as f64;
+    for (role, base_steps, steps) in
+        [(Role::Reference, 3, 1), (Role::Reference, 4, 2), (Role::Target, 2, 5)]
+    {
+        let on = |base: Box<dyn Algorithm>| {
+            let mut shot = Shot::new(base, weight, Distance::Parameters, (role, steps));
+            shot.travel = travel;
+            shot
+        };
+        let far = case.rate * travel * base_steps as f64 / steps as f64;
+        let base = outcome(&case, &case.theta, &case.task(0), base_steps, case.rate).phi;
+        let other = outcome(&case, &case.theta, &case.task(0), steps, far).phi;
+        let (target, reference) = match role {
+            Role::Reference => (&other, &base),
+            Role::Target => (&base, &other),
+        };
+        let slope = |i: usize| 2.0 * weight / n.sqrt() * (target[i] - reference[i]);
+        let slopes = Tensor::from_f64(theta.shape(), (0..theta.len()).map(slope).collect());
+        let fomaml = || Box::new(Fomaml { inner: InnerLoop::new(case.rate) });
+        for strategy in STRATEGIES {
+            let setup = by(strategy, base_steps);
+            let name = format!("{role:?}, {base_steps} and {steps}, {strategy:?}");
+            let gains = |plain: Box<dyn Algorithm>, shot: Shot| {
+                let (plain, got) = (case.run(plain.as_ref(), setup), case.run(&shot, setup));
+                assert_same(&name, &got.fast, &plain.fast, 0.0);
+                let (got, plain) = (flat(&got.gradient), flat(&plain.gradient));
+                let off = got.iter().zip(plain.iter()).map(|(got, plain)| got - plain);
+                Tensor::from_f64(theta.shape(), off.collect())
+            };
+            let sgd = || reptile(&case, InnerOptimizer::Sgd);
+            let gained = gains(sgd(), on(sgd()));
+            assert!(gained.iter().any(|x| x.abs() >= 1e-4), "{name}: a degenerate problem");
+            assert_close(&name, &gained, &slopes, 1e-10);
+            assert_close(&name, &gains(fomaml(), on(fomaml())), &slopes, 1e-10);
+        }
+    }
 }
 
 #[test]
-#[should_panic(
-    expected = "reptile+shot: a method without a query set has no outer objective to add to"
-)]
-fn reptile_is_refused() {
+fn on_reptile_a_straight_path_or_no_weight_is_reptile() {
+    let straight = quadratic(2, Support::Linear);
+    for strategy in STRATEGIES {
+        for (case, weight, tolerance) in [(&straight, 10.0, 1e-11), (&mlp(6, 4), 0.0, 0.0)] {
+            let sgd = || reptile(case, InnerOptimizer::Sgd);
+            let want = case.run(sgd().as_ref(), by(strategy, 4));
+            for (role, steps) in [(Role::Reference, 1), (Role::Target, 6)] {
+                let shot = Shot::new(sgd(), weight, Distance::Parameters, (role, steps));
+                let got = case.run(&shot, by(strategy, 4));
+                assert_results(shot.name(), &got, &want, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "reptile+shot: a method without a query set has no such penalty")]
+fn on_reptile_outputs_are_not_compared() {
     let case = classes();
-    let inner = InnerLoop::new(case.rate);
-    let reptile = Box::new(Reptile { inner, optimizer: InnerOptimizer::Sgd });
-    case.learner(&Shot::new(reptile, 0.1, Distance::Outputs, (Role::Reference, 1)), Setup::new(3));
+    let base = reptile(&case, InnerOptimizer::Sgd);
+    case.learner(&Shot::new(base, 0.1, Distance::Outputs, (Role::Reference, 1)), Setup::new(3));
+}
+
+#[test]
+#[should_panic(expected = "reptile+shot: a method without a query set has no such penalty")]
+fn reptile_is_not_pretrained() {
+    let case = classes();
+    let base = reptile(&case, InnerOptimizer::Sgd);
+    let mut shot = Shot::new(base, 0.1, Distance::Parameters, (Role::Reference, 1));
+    shot.pretraining = Some(Pretraining { until: 0.5, projector: None });
+    case.learner(&shot, Setup::new(3));
+}
+
+#[test]
+#[should_panic(expected = "a second inner loop has no part in a state that outlives the task")]
+fn adams_state_is_of_one_inner_loop() {
+    let case = classes();
+    let base = reptile(&case, InnerOptimizer::Adam { beta2: 0.9, eps: 1e-3 });
+    case.learner(&Shot::new(base, 0.1, Distance::Parameters, (Role::Reference, 1)), Setup::new(3));
 }
 
 /// Learned rates are differentiated through both inner loops.

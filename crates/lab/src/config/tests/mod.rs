@@ -198,6 +198,7 @@ fn every_key_survives_a_round_trip() {
         "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
         "name = 'gradient_similarity', adaptation_steps = 3, multi_step_loss_until = 0.2",
+        "name = 'reptile', regularizer = 'shot', shot_distance = 'parameters', shot_weight = 20",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
         "name = 'multi_step', window = 1, learn_inner_lr = true",
         "name = 'multi_step', window = 1, inner_momentum = 0.5, multi_step_loss_until = 0.2",
@@ -243,18 +244,20 @@ fn a_rate_may_fall_in_steps() {
 
 #[test]
 fn shots_distance_suits_the_outputs() {
+    let distance_of = |text: &str| match parse(text).unwrap().algorithm.regularizer {
+        Regularizer::Shot(shot) => (shot.distance, shot.projector),
+        Regularizer::None => unreachable!("asked for"),
+    };
     let distance = |tasks: &str| {
-        let text = format!("tasks = {{ {tasks} }}\nalgorithm.regularizer = 'shot'");
-        match parse(&text).unwrap().algorithm.regularizer {
-            Regularizer::Shot(shot) => (shot.distance, shot.projector),
-            Regularizer::None => unreachable!("asked for"),
-        }
+        distance_of(&format!("tasks = {{ {tasks} }}\nalgorithm.regularizer = 'shot'"))
     };
     assert_eq!(distance("family = 'strokes'"), (Distance::ReferenceToTarget, true));
     let curves = "family = 'curves', file = 'f.csv', x_columns = ['x'], y_columns = ['y'], task_columns = ['t']";
     for regression in ["family = 'sinusoid'", "family = 'sine_line'", curves] {
         assert_eq!(distance(regression), (Distance::Outputs, false), "{regression}");
     }
+    let reptile = "algorithm = { name = 'reptile', regularizer = 'shot' }";
+    assert_eq!(distance_of(reptile), (Distance::Parameters, false));
 }
 
 /// A method named alone is itself: its steps are enough for what sets it apart.

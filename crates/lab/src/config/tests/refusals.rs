@@ -342,9 +342,19 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
          method has no second derivatives, so there is no strategy to choose",
     );
     check_text(
-        "algorithm = { name = 'reptile', regularizer = 'shot' }",
-        "algorithm.regularizer is \"shot\", expected \"none\": Reptile has no query set to compare two inner loops \
-         on",
+        "algorithm = { name = 'reptile', regularizer = 'shot', inner_optimizer = 'adam' }",
+        "algorithm.regularizer is \"shot\", expected \"none\": Adam's steps are not in proportion to the gradient, and \
+         fewer and longer ones end elsewhere even on a straight path",
+    );
+    check_text(
+        "algorithm = { name = 'reptile', regularizer = 'shot', shot_distance = 'outputs' }",
+        "algorithm.shot_distance is \"outputs\", expected \"parameters\" with algorithm.name = \"reptile\": without a \
+         query set there are no outputs to compare",
+    );
+    check_text(
+        "algorithm = { name = 'reptile', regularizer = 'shot', shot_pretraining_until = 0.1 }",
+        "algorithm.shot_pretraining_until is 0.1, expected 0 with algorithm.name = \"reptile\": its outer step is a share of \
+         the displacement, which pre-training leaves out",
     );
     check_text(
         "algorithm = { name = 'imaml', regularizer = 'shot' }",
