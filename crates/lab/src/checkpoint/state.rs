@@ -56,6 +56,7 @@ pub fn ensemble(folder: &Path, experiment: &Experiment) -> Result<Vec<(u64, Meta
     let there = dir.members()?;
     let measure = Measure::of(experiment.evaluate.spec.target);
     let mut order = best_validations(&dir.metrics()?, measure, (0, usize::MAX));
+    // The run may have resumed from before a replacement of its worst member, and ended before repeating it.
     order.retain(|at| there.contains(at));
     let one = |at| Ok((at, state_at(experiment, &dir.member_path(at))?.0));
     order.into_iter().map(one).collect()
