@@ -1,5 +1,6 @@
 mod families;
 mod layers;
+mod page;
 mod refusals;
 
 use std::fs;
