@@ -197,7 +197,7 @@ fn every_key_survives_a_round_trip() {
         "name = 'maml', adaptation_steps = 2, regularizer = 'shot', shot_pretraining_until = 0.2, shot_views = false",
         "name = 'gradient_similarity', cosine_weight = 0.5, l2_weight = 1, strength = 0.1, \
          strength_schedule = 'linear', comparison = 'per_tensor'",
-        "name = 'gradient_similarity', adaptation_steps = 3, multi_step_loss = 0.2",
+        "name = 'gradient_similarity', adaptation_steps = 3, multi_step_loss_until = 0.2",
         "name = 'reptile', regularizer = 'shot', shot_distance = 'parameters', shot_weight = 20",
         "name = 'multi_step', window = 3, window_mode = 'backward', inner_momentum = 0.5",
         "name = 'multi_step', window = 1, learn_inner_lr = true",
