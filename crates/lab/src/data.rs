@@ -27,7 +27,8 @@ pub fn data_folder(configured: &str) -> PathBuf {
     if !configured.is_empty() {
         return PathBuf::from(configured);
     }
-    std::env::var_os(DATA_VARIABLE).map_or_else(|| PathBuf::from("data"), PathBuf::from)
+    let named = std::env::var_os(DATA_VARIABLE).filter(|folder| !folder.is_empty());
+    named.map_or_else(|| PathBuf::from("data"), PathBuf::from)
 }
 
 /// The tasks of a configuration; reads the data set from disk if there is one.

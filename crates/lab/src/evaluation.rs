@@ -50,6 +50,14 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// What is measured where this is predicted.
+    pub fn of(target: Target) -> Measure {
+        match target {
+            Target::Classes(_) => Measure::Accuracy,
+            Target::Values(_) => Measure::MeanSquaredError,
+        }
+    }
+
     /// Whether a score is better than another; NaN never is.
     pub fn better(self, a: f64, b: f64) -> bool {
         match self {
@@ -86,9 +94,13 @@ impl Report {
             return Ok(());
         }
         let first = self.losses.iter().position(|loss| !loss.mean.is_finite()).unwrap_or(steps);
+        let advice = match first {
+            0 => "training itself has diverged; lower outer.lr",
+            _ => "lower algorithm.inner_lr or evaluation.steps",
+        };
         Err(Error::diverged(format!(
             "the inner loop diverged on {split} tasks: the query loss after {first} of {steps} steps is {}, expected \
-             a finite number; lower algorithm.inner_lr or evaluation.steps",
+             a finite number; {advice}",
             self.losses[first].mean
         )))
     }
@@ -136,11 +148,7 @@ impl Evaluator {
     ) -> Evaluator {
         let worker = || (adapter.worker(dtype), Episode::zeros(&problem.spec));
         let workers = (0..threads).map(|_| Mutex::new(worker())).collect();
-        let measure = match problem.spec.target {
-            Target::Classes(_) => Measure::Accuracy,
-            Target::Values(_) => Measure::MeanSquaredError,
-        };
-        Evaluator { adapter, workers, steps, measure }
+        Evaluator { adapter, workers, steps, measure: Measure::of(problem.spec.target) }
     }
 
     /// What is measured.

@@ -26,7 +26,7 @@ pub mod transfer;
 mod verify;
 
 pub use budget::Budget;
-pub use checkpoint::state::{Which, open, open_with};
+pub use checkpoint::state::{Which, ensemble, open, open_with};
 pub use config::{Config, Kept};
 pub use data::{DATA_VARIABLE, data_folder, verify as verify_data};
 pub use error::{Error, ErrorKind, Result};

@@ -34,8 +34,14 @@ const SNAPSHOTS: &str = "snapshots";
 const ENSEMBLE: &str = "ensemble";
 
 /// Settings that may differ when a run is resumed: none of them changes a result.
-const FREE: [&str; 5] =
-    ["run.threads", "run.minutes", "run.checkpoint_every", "run.snapshot_every", "run.log_every"];
+const FREE: [&str; 6] = [
+    "tasks.data",
+    "run.threads",
+    "run.minutes",
+    "run.checkpoint_every",
+    "run.snapshot_every",
+    "run.log_every",
+];
 
 /// The folder of a run, for reading.
 #[derive(Clone, Debug, PartialEq, Eq)]

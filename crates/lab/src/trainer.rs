@@ -153,7 +153,7 @@ impl Trainer {
         let gradient = learner.result(dtype).gradient;
         let report = StepReport {
             iteration: 0,
-            support_losses: vec![0.0; result.support_losses.len()],
+            support_losses: Vec::new(),
             query_loss: None,
             gradient_norm: 0.0,
             rate: 0.0,
@@ -289,7 +289,7 @@ impl Trainer {
     fn diverged(&self, what: &str, value: f64) -> Error {
         Error::diverged(format!(
             "training diverged at iteration {}: {what} is {value}, expected a finite number; lower \
-             algorithm.inner_lr or outer.lr, or set outer.clip_norm; the last checkpoint is intact",
+             algorithm.inner_lr or outer.lr, or set outer.clip_norm; the last checkpoint, if there is one, is intact",
             self.iteration + 1
         ))
     }
@@ -361,6 +361,8 @@ fn average(
         each().for_each(|group| group.results.iter().for_each(|result| total += loss(result)));
         total / tasks
     };
+    let steps = each().next().map_or(0, |group| group.results[0].support_losses.len());
+    report.support_losses.resize(steps, 0.0);
     for (k, out) in report.support_losses.iter_mut().enumerate() {
         *out = mean(&|result| result.support_losses[k]);
     }

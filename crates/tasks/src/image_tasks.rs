@@ -169,7 +169,7 @@ impl<D: ImageSet> TaskFamily for ImageTasks<D> {
         if found < ways {
             let message = format!(
                 "{}: the {split} split has {found} classes, but a {ways}-way task needs {ways}: \
-                 lower the ways or use another split",
+                 lower the ways or give the split more classes",
                 self.name
             );
             return Err(Error::new(ErrorKind::TooFew, message));

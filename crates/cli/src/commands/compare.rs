@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use innerloop::lab::compare::{self, Event as Compared, Plan, Status, Table, Watch};
-use innerloop::lab::{Budget, Event, Measure, Sink, config::presets};
+use innerloop::lab::{Budget, Error, Event, Measure, Sink, config::presets};
 
 use super::train::{Show, stop_at_interrupt};
 use super::{score, seconds};
@@ -46,6 +46,13 @@ pub(crate) struct Compare {
 
 impl Compare {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        let of_seed = |set: &&String| set.split('=').next().is_some_and(|key| key.trim() == "seed");
+        if let Some(set) = self.sets.iter().find(of_seed) {
+            return Err(Error::usage(format!(
+                "--set {set} names one seed, expected those of all runs: --seeds 1,2,3"
+            ))
+            .into());
+        }
         let mut sets = self.sets;
         sets.extend(self.threads.map(|threads| format!("run.threads={threads}")));
         let mut seeds = self.seeds;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use innerloop::lab::config::{Kind, MOST_THREADS};
-use innerloop::lab::{Evaluator, Protocol, Which, open_with, rl, transfer};
+use innerloop::lab::{Evaluator, Protocol, Which, ensemble, open_with, rl, transfer};
 use innerloop::tasks::Split;
 
-use super::{print_accuracies, print_report, print_returns};
+use super::{of_iterations, print_accuracies, print_report, print_returns};
 
 #[derive(Args)]
 pub(crate) struct Evaluate {
@@ -81,20 +81,31 @@ impl Evaluate {
             "training episodes of this run have other sizes than its evaluation; use --split test"
         );
         let evaluator = Evaluator::new(experiment, steps, trainer.pool().current_num_threads());
-        let report =
-            trainer.pool().install(|| evaluator.run(experiment, &trainer.meta, split, tasks))?;
+        let ensemble = match which {
+            Which::Best => ensemble(&self.run, experiment)?,
+            _ => Vec::new(),
+        };
+        let members: Vec<_> = match ensemble.is_empty() {
+            true => vec![&trainer.meta],
+            false => ensemble.iter().map(|(_, meta)| meta).collect(),
+        };
+        let report = trainer
+            .pool()
+            .install(|| evaluator.run_ensemble(experiment, &members, split, tasks))?;
+        let iterations: Vec<u64> = ensemble.iter().map(|(at, _)| *at).collect();
         let protocol = Protocol::new(experiment, split, steps);
         if self.json {
             let result = serde_json::json!({
-                "protocol": protocol, "iteration": trainer.iteration, "report": report
+                "protocol": protocol, "iteration": trainer.iteration, "ensemble": iterations,
+                "report": report
             });
             say!("{}", serde_json::to_string_pretty(&result)?);
             return Ok(report.check(split)?);
         }
         say!(
-            "{}; iteration {}; {}; split {split}; {tasks} tasks; order {}; batch norm {}; seed {}",
+            "{}; {}; {}; split {split}; {tasks} tasks; order {}; batch norm {}; seed {}",
             protocol.algorithm,
-            trainer.iteration,
+            of_iterations(trainer.iteration, &iterations),
             protocol.tasks,
             protocol.order(),
             protocol.batch_norm,

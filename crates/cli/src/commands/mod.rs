@@ -68,17 +68,21 @@ impl Command {
 /// Where a configuration comes from.
 #[derive(Args)]
 pub(crate) struct Source {
-    /// A preset name or a path to a .toml file
-    #[arg(default_value = presets::DEFAULT)]
-    config: String,
+    /// A preset name or a path to a .toml file [default: strokes-maml]
+    config: Option<String>,
     /// Overrides one setting, such as outer.lr=5e-4; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }
 
 impl Source {
+    /// The preset or path, or else the default.
+    fn name(&self) -> &str {
+        self.config.as_deref().unwrap_or(presets::DEFAULT)
+    }
+
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
-        Ok(Config::load(&self.config, &self.sets)?)
+        Ok(Config::load(self.name(), &self.sets)?)
     }
 }
 
@@ -135,6 +139,15 @@ pub(crate) fn measured(measure: Measure) -> &'static str {
     match measure {
         Measure::Accuracy => "accuracy",
         Measure::MeanSquaredError => "mean squared error",
+    }
+}
+
+/// `iteration 9`, or `the ensemble of iterations 9, 6`.
+pub(crate) fn of_iterations(one: u64, ensemble: &[u64]) -> String {
+    let all: Vec<String> = ensemble.iter().map(u64::to_string).collect();
+    match all.is_empty() {
+        true => format!("iteration {one}"),
+        false => format!("the ensemble of iterations {}", all.join(", ")),
     }
 }
 

@@ -15,7 +15,9 @@ use innerloop::lab::{self, Config, Event, Measure, Outcome, Sink, run_dir::RunDi
 
 use innerloop::tasks::Split;
 
-use super::{Source, measured, print_accuracies, print_report, print_returns, score};
+use super::{
+    Source, measured, of_iterations, print_accuracies, print_report, print_returns, score,
+};
 
 #[derive(Args)]
 pub(crate) struct Train {
@@ -24,14 +26,18 @@ pub(crate) struct Train {
     /// Folder of the run [default: runs/<configuration's name>]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Resume the run in the folder
+    /// Resume the run in the folder, with its own configuration unless another is named
     #[arg(long)]
     resume: bool,
 }
 
 impl Train {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let name = PathBuf::from(&self.source.config);
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        if let (true, None, Some(out)) = (self.resume, &self.source.config, &self.out) {
+            let own = RunDir::open(out)?.config_path();
+            self.source.config = Some(own.to_string_lossy().into_owned());
+        }
+        let name = PathBuf::from(self.source.name());
         let name =
             name.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
         let out = match &self.out {
@@ -40,7 +46,7 @@ impl Train {
             None if self.resume => PathBuf::from("runs").join(name),
             None => fresh(&name),
         };
-        let Source { config: source, sets } = &self.source;
+        let (source, sets) = (self.source.name(), &self.source.sets);
         let kind = Kind::named(source)?;
         let stop = stop_at_interrupt()?;
         match kind {
@@ -164,12 +170,12 @@ fn print_outcome(outcome: &Outcome) {
     let protocol = &outcome.protocol;
     let measure = outcome.test.measure;
     say!(
-        "{}: {} of {} iterations in {:.0} s; evaluated at iteration {}",
+        "{}: {} of {} iterations in {:.0} s; evaluated: {}",
         protocol.algorithm,
         outcome.iterations,
         outcome.iterations_configured,
         outcome.seconds,
-        outcome.evaluated_iteration
+        of_iterations(outcome.evaluated_iteration, &outcome.ensemble)
     );
     say!(
         "{}; split {}; {} tasks; order {}; batch norm {}; seed {}",

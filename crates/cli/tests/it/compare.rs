@@ -143,6 +143,7 @@ fn bad_calls_are_usage_errors() {
     compare(&place, &["--methods", "mamml"]).fails(2, &["did you mean"]);
     compare(&place, &["--methods", "maml", "--budget", "30"]).fails(2, &["its unit"]);
     compare(&place, &["strokes-maml", "--methods", "maml"]).fails(2, &["same tasks"]);
+    compare(&place, &["--methods", "maml", "--set", "seed=4"]).fails(2, &["seed=4", "--seeds"]);
     let both = ["--methods", "maml", "--budget", "1s", "--iterations", "1"];
     compare(&place, &both).fails(2, &["cannot be used with"]);
     assert!(!place.path("c").exists(), "nothing was written");

@@ -69,6 +69,28 @@ fn test_tasks_are_diagnosed_with_every_batch_norm() {
     }
 }
 
+/// Rules that are not linear in the gradient share no Hessian, and have a derivative where no gradient has come.
+#[test]
+fn rules_with_a_memory_are_diagnosed() {
+    let place = Place::new();
+    let shared = |method: &str, sets: &[&str]| {
+        let name = format!("algorithm.name={method}");
+        let all =
+            [&["--out", method, "--set", &name, "--set", "algorithm.adaptation_steps=2"], sets];
+        place.train("sinusoid-maml", &all.concat()).ok();
+        place.run(&["diagnose", method, "--tasks", "3", "--lanczos", "2"]).ok();
+        let of = found(&place, method);
+        let all = of["points"][0]["approximations"].as_array().unwrap();
+        let first = all.iter().find(|row| row["name"] == "first order").unwrap();
+        assert_eq!(first["cosine"]["tasks"], 3, "{method}: {first}");
+        all.iter().any(|row| row["name"] == "multi-step, backward 2")
+    };
+    assert!(shared("maml", &[]));
+    assert!(!shared("lstm", &[]));
+    let dead = ["--set", "algorithm.inner_optimizer=adam", "--set", "tasks.train_query=1"];
+    assert!(!shared("reptile", &dead));
+}
+
 #[test]
 fn learned_rates_have_their_steps() {
     let place = Place::new();

@@ -33,6 +33,8 @@ fn configuration_is_3() {
     set("algorithm.iner_lr=1")
         .fails(3, &["unknown key `algorithm.iner_lr`", "did you mean `inner_lr`?"]);
     set("algorithm.name=mamal").fails(3, &["did you mean `maml`?"]);
+    set("model.filters=100000").fails(3, &["the network has", "expected at most", "model.filters"]);
+    set("tasks.ways=100000").fails(3, &["the inputs of a task are", "expected at most"]);
     set("outer.lr=-1").fails(3, &["outer.lr is -1", "expected a finite number above 0"]);
     set("algorithm.frozen=[\"body.\"]").fails(3, &["\"body.\"", "features.0.conv.weight"]);
     fs::write(place.path("bad.toml"), "[tasks\n").unwrap();

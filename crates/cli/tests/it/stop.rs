@@ -19,17 +19,17 @@ fn begun(stdout: &mut BufReader<ChildStdout>) {
     }
 }
 
-/// Starts a command that would run for a long time, and stops it after a wait; returns its exit code and standard
-/// error.
+/// Starts a command that would run for a long time, and stops it by a signal after a wait; returns its exit code and
+/// standard error.
 fn interrupted(
-    mut command: Command,
+    (mut command, signal): (Command, &str),
     wait: impl FnOnce(&mut BufReader<ChildStdout>),
 ) -> (Option<i32>, String) {
     let mut child = command.spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     wait(&mut stdout);
     let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
     let ended = child.wait_with_output().unwrap();
@@ -45,7 +45,7 @@ fn an_interrupted_comparison_keeps_what_is_there() {
     let endless =
         ["--base", "sinusoid-maml", "--methods", "maml,fomaml", "--iterations", "100000000"];
     let arguments = [&["compare", "--out", "c"], &endless[..], &small("sinusoid-maml")].concat();
-    let (code, stderr) = interrupted(place.command(&arguments), begun);
+    let (code, stderr) = interrupted((place.command(&arguments), "-TERM"), begun);
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("the same command goes on from there"), "{stderr}");
     let table = std::fs::read_to_string(place.path("c/compare.md")).unwrap();
@@ -63,17 +63,16 @@ fn an_interrupt_saves_and_the_run_goes_on() {
     let endless =
         ["--out", "run", "--set", "outer.iterations=100000000", "--set", "run.minutes=600"];
     let endless = [&endless[..], &["--set", "evaluation.validate_every=0"]].concat();
-    let (code, stderr) = interrupted(place.command(&tiny("sinusoid-maml", &endless)), begun);
+    let (code, stderr) =
+        interrupted((place.command(&tiny("sinusoid-maml", &endless)), "-INT"), begun);
     assert_eq!(code, Some(130), "{stderr}");
     assert!(stderr.contains("go on with --resume and --out run"), "{stderr}");
     assert!(RunDir::open(&place.path("run")).unwrap().result().unwrap().is_none());
 
     let stopped_at = open(&place.path("run"), Which::Last).unwrap().iteration;
     assert!(stopped_at >= 1);
-    // None of the allowed time is left, so that only the evaluation remains.
-    let resume =
-        [&endless[..4], &["--set", "run.minutes=1e-9", "--resume"], &endless[6..]].concat();
-    place.run(&tiny("sinusoid-maml", &resume)).ok();
+    // None of the allowed time is left, so that only the evaluation remains. The run has its own configuration.
+    place.run(&["train", "--resume", "--out", "run", "--set", "run.minutes=1e-9"]).ok();
     let result = RunDir::open(&place.path("run")).unwrap().result().unwrap().unwrap();
     assert_eq!(result["iterations"], stopped_at);
 }
@@ -96,7 +95,7 @@ fn an_interrupt_ends_the_final_evaluation_of_reinforcement_learning() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let (code, stderr) = interrupted(place.command(arguments.as_flattened()), trained);
+    let (code, stderr) = interrupted((place.command(arguments.as_flattened()), "-INT"), trained);
     assert_eq!(code, Some(130), "{stderr}");
     let words = "stopped during the final evaluation; go on with --resume and --out run";
     assert!(stderr.contains(words), "{stderr}");

@@ -203,3 +203,23 @@ fn a_reader_may_stop_reading() {
     drop(child.stdout.take());
     crate::command::Ran::of(child.wait_with_output().unwrap()).ok();
 }
+
+#[test]
+fn an_ensemble_is_evaluated_as_it_was_tested() {
+    let place = Place::new();
+    let three = ["--out", "run", "--set", "evaluation.ensemble=3", "--set", "outer.iterations=8"];
+    let shown = place.train("sinusoid-maml", &three).ok();
+    let result = RunDir::open(&place.path("run")).unwrap().result().unwrap().unwrap();
+    let members = result["ensemble"].as_array().unwrap();
+    let listed: Vec<String> = members.iter().map(Value::to_string).collect();
+    let words = format!("the ensemble of iterations {}", listed.join(", "));
+    assert!(members.len() == 3 && shown.contains(&words), "{shown}");
+    let evaluate = |more: &[&str]| -> Value {
+        let json = place.run(&[&["evaluate", "run", "--json"], more].concat()).ok();
+        serde_json::from_str(&json).unwrap()
+    };
+    let again = evaluate(&[]);
+    assert_eq!((&again["report"], &again["ensemble"]), (&result["test"], &result["ensemble"]));
+    assert!(place.run(&["evaluate", "run"]).ok().contains(&words));
+    assert_ne!(evaluate(&["--checkpoint", "last"])["report"], result["test"]);
+}

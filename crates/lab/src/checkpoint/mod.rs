@@ -266,7 +266,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes a file at `path` completely or not at all: `write` fills a temporary file beside it, which is flushed to the
-/// disk and then replaces the old file.
+/// disk and then replaces the old file. A link stays, and the file it leads to is replaced; a device or a pipe is written
+/// to.
 pub(crate) fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -278,6 +279,18 @@ pub(crate) fn write_atomic(
             io::ErrorKind::InvalidInput,
             "the path ends in no file name",
         )));
+    };
+    let linked;
+    let (path, name) = match fs::canonicalize(path) {
+        Ok(there) if !there.is_file() && !there.is_dir() => {
+            let mut file = OpenOptions::new().write(true).open(&there).map_err(failed)?;
+            return write(&mut file).map_err(failed);
+        }
+        Ok(there) if path.is_symlink() => {
+            linked = there;
+            (linked.as_path(), linked.file_name().unwrap_or(name))
+        }
+        _ => (path, name),
     };
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

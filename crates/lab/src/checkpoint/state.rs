@@ -6,6 +6,8 @@ use innerloop_engine::{Params, Tensor};
 use innerloop_meta::MetaState;
 
 use super::Checkpoint;
+use crate::evaluation::Measure;
+use crate::run::best_validations;
 use crate::run_dir::RunDir;
 use crate::{Error, Experiment, Result, Trainer};
 
@@ -42,6 +44,22 @@ pub fn open_with(folder: &Path, which: Which, threads: Option<usize>) -> Result<
     let mut trainer = Trainer::new(Experiment::new(config)?)?;
     (trainer.meta, trainer.iteration) = state(&dir, &trainer.experiment, which)?;
     Ok(trainer)
+}
+
+/// Meta-parameters of the ensemble that a run with `evaluation.ensemble` is tested as, with their iterations, the best
+/// first; none for other runs.
+pub fn ensemble(folder: &Path, experiment: &Experiment) -> Result<Vec<(u64, MetaState)>> {
+    let dir = RunDir::open(folder)?;
+    if experiment.config.evaluation.ensemble == 1 {
+        return Ok(Vec::new());
+    }
+    let there = dir.members()?;
+    let measure = Measure::of(experiment.evaluate.spec.target);
+    let mut order = best_validations(&dir.metrics()?, measure, (0, usize::MAX));
+    // The run may have resumed from before a replacement of its worst member, and ended before repeating it.
+    order.retain(|at| there.contains(at));
+    let one = |at| Ok((at, state_at(experiment, &dir.member_path(at))?.0));
+    order.into_iter().map(one).collect()
 }
 
 /// A run's meta-parameters at one of its checkpoints, and the iteration of that checkpoint.

@@ -348,6 +348,31 @@ fn a_full_disk_leaves_the_old_file() {
     assert_eq!(load(&path).unwrap(), example());
 }
 
+/// Links and pipes are not replaced by files.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_written_through() {
+    let folder = folder();
+    let [target, link, pipe] = ["target", "link", "pipe"].map(|name| folder.path().join(name));
+    write_file(&target, b"old").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    write_file(&link, b"new").unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(fs::read(&target).unwrap(), b"new");
+
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|made| made.success()) {
+        return;
+    }
+    let read = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).unwrap()
+    });
+    write_file(&pipe, b"through").unwrap();
+    assert_eq!(read.join().unwrap(), b"through");
+    assert_eq!(listing(folder.path()), ["link", "pipe", "target"]);
+}
+
 #[test]
 fn places_that_cannot_be_written_are_named() {
     let folder = folder();

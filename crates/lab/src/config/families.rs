@@ -289,13 +289,19 @@ fn curves(at: &Layers, file: &TasksFile, data: String) -> Result<CurvesConfig> {
         }
         Ok(columns)
     };
+    let x_columns = columns("tasks.x_columns", &file.x_columns, "x")?;
+    let y_columns = columns("tasks.y_columns", &file.y_columns, "y")?;
+    if let Some(both) = y_columns.iter().find(|&column| x_columns.contains(column)) {
+        let expected = "columns that are not among tasks.x_columns: a target that is an input needs no learning";
+        return Err(at.bad("tasks.y_columns", format!("a list with \"{both}\""), expected));
+    }
     Ok(CurvesConfig {
         data,
         file: file.file.clone().unwrap_or_default(),
         layout,
         task_columns: columns("tasks.task_columns", &file.task_columns, "task")?,
-        x_columns: columns("tasks.x_columns", &file.x_columns, "x")?,
-        y_columns: columns("tasks.y_columns", &file.y_columns, "y")?,
+        x_columns,
+        y_columns,
         standardise: file.standardise.unwrap_or(true),
         shares: shares(at, file)?,
     })

@@ -4,7 +4,7 @@ mod algorithm;
 mod model;
 mod outer;
 
-use innerloop_engine::{Key, Params, Shape, Tensor};
+use innerloop_engine::{Key, Params, Shape, Tensor, volume};
 use innerloop_meta::{Algorithm, Grouping, Losses, MetaState, Problem, Setup};
 use innerloop_nn::{self as nn, BatchNorm, Model, initialise};
 use innerloop_tasks::{EpisodeSpec, Joint, Split, TaskFamily};
@@ -105,6 +105,7 @@ impl Experiment {
             })?;
         }
         let train = problem(Split::Train, Phase::Train)?;
+        check_size(&train)?;
         if train.views && train.spec.x.len() != 3 {
             return Err(Error::config(format!(
                 "algorithm.shot_views is true and an example has shape {:?}, expected images [h, w, c]; set it to false",
@@ -112,6 +113,7 @@ impl Experiment {
             )));
         }
         let evaluate = problem(Split::Test, Phase::Evaluate)?;
+        check_size(&evaluate)?;
         check_names(&config, &train, algorithm.as_ref())?;
         Ok(Experiment { train, evaluate, algorithm, family, config })
     }
@@ -216,6 +218,27 @@ pub(crate) fn converted(
             _ => value.clone(),
         }
     })
+}
+
+/// The most numbers in a network or in an episode's inputs: 4 GiB in single precision, of which any run needs several.
+const MOST_NUMBERS: usize = 1 << 30;
+
+/// Refuses what no memory would hold, before it is asked for.
+fn check_size(problem: &FewShot) -> Result<()> {
+    let of_network = problem.model.parameters().iter().map(|spec| volume(&spec.shape)).sum();
+    let examples = problem.spec.support.saturating_add(problem.spec.query);
+    let of_inputs = examples.saturating_mul(volume(&problem.spec.x));
+    for (what, found, advice) in [
+        ("the network has", of_network, "lower model.filters, model.hidden or tasks.ways"),
+        ("the inputs of a task are", of_inputs, "lower tasks.ways, tasks.shots or tasks.query"),
+    ] {
+        if found > MOST_NUMBERS {
+            return Err(Error::config(format!(
+                "{what} {found} numbers, expected at most {MOST_NUMBERS}; {advice}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that names in the configuration are those of the network.

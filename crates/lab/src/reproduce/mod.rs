@@ -14,7 +14,7 @@ use crate::budget::Budget;
 use crate::compare::{Run, Status, Watch, one_run};
 use crate::config::{Config, Difference, Kept, suggest};
 use crate::evaluation::{Estimate, Measure};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 pub use shipped::SHIPPED;
 
 /// The published result: the table `[published]`.
@@ -139,7 +139,15 @@ impl Shipped {
         watch: &mut dyn Watch,
     ) -> Result<Reproduction> {
         let budget = budget.map_or(Budget::Configured, Budget::Within);
-        let run = one_run(config.clone(), out, budget, stop, watch)?;
+        let run = one_run(config.clone(), out, budget, stop, watch).map_err(|error| match error
+            .kind()
+        {
+            ErrorKind::Interrupted => Error::interrupted(format!(
+                "stopped; {} holds what is done; the same command goes on from there",
+                out.display()
+            )),
+            _ => error,
+        })?;
         Ok(self.reproduction(&config, &run))
     }
 

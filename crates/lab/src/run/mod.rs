@@ -210,7 +210,7 @@ impl Run {
         let due = |every: usize| every > 0 && done.is_multiple_of(every as u64);
         let out_of_time = run.minutes > 0.0 && self.seconds >= 60.0 * run.minutes
             || session.budget.is_some_and(|budget| self.training_seconds >= budget);
-        let ends = done == last || out_of_time;
+        let ends = done >= last || out_of_time;
         let pretrained = done < last && self.trainer.experiment.pretraining() == done;
         let keeps = due(run.snapshot_every);
         let saves = ends || due(run.checkpoint_every);
@@ -372,7 +372,11 @@ fn last_validation(metrics: &[Value]) -> u64 {
 
 /// Iterations of the validations with the best scores after an iteration, limited to a maximum number; the best first,
 /// and the earlier one among equals.
-fn best_validations(metrics: &[Value], measure: Measure, (after, most): (u64, usize)) -> Vec<u64> {
+pub(crate) fn best_validations(
+    metrics: &[Value],
+    measure: Measure,
+    (after, most): (u64, usize),
+) -> Vec<u64> {
     let validation = |line: &Value| {
         let score = line["scores"].as_array()?.last()?["mean"].as_f64()?;
         Some((score, line["iteration"].as_u64().filter(|&at| at > after)?))

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Run;
 use crate::Result;
 use crate::checkpoint;
-use crate::checkpoint::state::{load_meta, number, state_at};
+use crate::checkpoint::state::{self, load_meta, number};
 use crate::evaluation::{Estimate, Evaluator, Protocol, Report};
 use crate::memory::peak_memory;
 use crate::trainer::Trainer;
@@ -74,14 +74,8 @@ impl Run {
         let (steps, tasks) = (config.evaluation.steps, config.evaluation.tasks);
         let evaluator = Evaluator::new(experiment, steps, threads);
         let dir = self.writer.dir();
-        let mut ensemble = Vec::new();
-        if config.evaluation.ensemble > 1 {
-            ensemble = self.best_validations(evaluator.measure())?;
-            // The run may have resumed from before a replacement of its worst member, and ended before repeating it.
-            ensemble.retain(|&at| dir.member_path(at).exists());
-        }
-        let member = |&at: &u64| Ok(state_at(experiment, &dir.member_path(at))?.0);
-        let states = ensemble.iter().map(member).collect::<Result<Vec<MetaState>>>()?;
+        let (ensemble, states): (Vec<u64>, Vec<MetaState>) =
+            state::ensemble(dir.path(), experiment)?.into_iter().unzip();
         let members = if states.is_empty() { vec![meta] } else { states.iter().collect() };
         let of_features = Evaluator::of_features(experiment, meta, threads)?;
         let reports = self.trainer.pool().install(|| -> Result<_> {

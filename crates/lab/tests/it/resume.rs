@@ -3,7 +3,7 @@
 
 use innerloop_lab::config::presets;
 use innerloop_lab::run_dir::RunDir;
-use innerloop_lab::{ErrorKind, Experiment, Trainer, Which, open};
+use innerloop_lab::{ErrorKind, Experiment, Kept, Trainer, Which, open};
 
 use crate::runs::{
     check_refused, check_same_bits, check_same_run, complete, failing, resumed, stopped, tiny,
@@ -91,6 +91,18 @@ fn an_ensemble_resumes() {
     let worst = score(outcome.ensemble[1]);
     let others = [2, 4, 6, 8, 10].into_iter().filter(|at| !members.contains(at));
     assert!(others.map(score).all(|other| other <= worst));
+}
+
+/// A checkpoint beyond the end, as after an edit of the folder's configuration, is the end.
+#[test]
+fn a_run_past_its_end_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    complete(&tiny("sinusoid-maml", &[]), folder.path());
+    let shorter = tiny("sinusoid-maml", &["outer.iterations=8"]);
+    let config = RunDir::open(folder.path()).unwrap().config_path();
+    std::fs::write(config, shorter.to_toml()).unwrap();
+    let (steps, outcome) = resumed(&shorter, folder.path());
+    assert_eq!((steps.len(), outcome.unwrap().iterations), (0, 10));
 }
 
 /// One thread and several leave the same.

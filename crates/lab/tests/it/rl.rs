@@ -219,7 +219,7 @@ fn what_is_wrong_is_said() {
         ("nav2d-maml", "rl.discount=1.5", "rl.discount is 1.5, expected a number from 0 to 1"),
         ("nav2d-maml", "outer.clip=0.1", "outer.clip does not apply"),
         ("nav2d-maml", "algorithm.window=2", "algorithm.window does not apply"),
-        ("nav2d-maml", "outer.method=es", "expected \"es\" with es_maml alone"),
+        ("nav2d-maml", "outer.method=es", "only es_maml goes with \"es\""),
         ("nav2d-maml", "algorithm.name=reptile", "expected \"plain\" with reptile"),
         (
             "nav2d-maml",

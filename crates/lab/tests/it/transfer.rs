@@ -157,7 +157,7 @@ fn bad_settings_are_named() {
         ("algorithm.methods=[]", "algorithm.methods is [], expected at least one method"),
         (
             "algorithm.methods=['warp']",
-            "algorithm.methods is [\"warp\"], expected a list, each one of",
+            "algorithm.methods is [\"warp\"], expected a list, each item one of",
         ),
         ("outer.rate=1", "unknown key `outer.rate`; known in [outer]: trials, iterations"),
         ("target.channels=[2,2,2,2,2,2]", "expected at most 5 stages"),
@@ -186,7 +186,7 @@ fn a_source_that_is_read_is_not_trained() {
             let error = TransferConfig::load("transfer-omniglot", &sets).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{error}");
             let key = set.split_once('=').unwrap().0;
-            let message = format!("{key} does not apply: source.weights is of a network");
+            let message = format!("{key} does not apply: source.weights names a network");
             assert!(error.to_string().contains(&message), "{error}");
         }
     }

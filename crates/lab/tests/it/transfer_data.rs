@@ -146,7 +146,7 @@ fn sets_that_do_not_go_together_are_refused() {
         (&["source.family=images"], "source.data is not set"),
         (
             &["source.family=cifar_fs"],
-            "source.family is \"cifar_fs\" with 3 channels, and transfer.family \"strokes\" with 1, expected as many",
+            "source.family is \"cifar_fs\" with 3 channels, and transfer.family \"strokes\" with 1, expected the same number",
         ),
         (&["transfer.data=mine"], "transfer.data does not apply: strokes are drawn, not read"),
         (&["source.data=mine"], "source.data does not apply: strokes are drawn"),

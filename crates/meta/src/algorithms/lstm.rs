@@ -118,7 +118,8 @@ impl Algorithm for Lstm {
     }
 }
 
-/// `[ln|z|/p, sign z]` or `[−1, eᵖ z]` for each row of a column. No derivative of it is ever taken.
+/// `[ln|z|/p, sign z]` or `[−1, eᵖ z]` for each row of a column. Its derivative is taken only where an inner loop is
+/// diagnosed.
 fn prepared(z: Var<'_>) -> Var<'_> {
     let least = (-P).exp();
     let size = z * z.sign();

@@ -44,6 +44,9 @@ fn moment(name: &str) -> String {
 /// Name of the divisor `1 − β₂ᵗ` of Adam's bias correction.
 const BIAS_CORRECTION: &str = "decay";
 
+/// Far below the square of any gradient that `eps` lets count.
+const TINY: f64 = 1e-30;
+
 impl Algorithm for Reptile {
     fn name(&self) -> &str {
         "reptile"
@@ -78,8 +81,10 @@ impl Algorithm for Reptile {
         let v = step
             .gradient
             .map_named(|name, &g| step.state[&moment(name)] * beta2 + g * g * (1.0 - beta2));
-        let update =
-            step.gradient.map_named(|name, &g| alpha[name] * g / ((v[name] / decay).sqrt() + eps));
+        // The root has a derivative, which diagnostics take, also where no gradient ever came.
+        let update = step
+            .gradient
+            .map_named(|name, &g| alpha[name] * g / ((v[name] / decay + TINY).sqrt() + eps));
         let mut state: Params<_> = v.iter().map(|(name, &v)| (moment(name), v)).collect();
         state.push(BIAS_CORRECTION, decay);
         Moved { phi: step.phi.zip_map(&update, |&phi, &update| phi - update), state }

@@ -39,7 +39,9 @@ pub(super) fn of(
     algorithm: &dyn Fn() -> Box<dyn Algorithm>,
     steps: usize,
 ) -> (Option<Approximation>, Vec<Approximation>) {
-    use MetaGradient::{Binomial, Differences, Displacement, Exact, FirstOrder, Truncated};
+    use MetaGradient::{
+        Binomial, Differences, Displacement, Exact, FirstOrder, HeldGradients, Truncated,
+    };
     let base = algorithm();
     let own = base.meta_gradient();
     if steps == 0 {
@@ -87,9 +89,15 @@ pub(super) fn of(
         others.push(rule("binomial of degree 1", Binomial { degree: 1 }));
         let exact = |label, sharing| new(label, Rule::Of(Exact, sharing));
         others.push(exact("multi-step, windows of 2", Sharing::Forward(2)));
-        others.push(exact("multi-step, backward 2", Sharing::Backward(2)));
+        // A shared Hessian stands for the steps' own in rules that are linear in the gradient, which an LSTM's and Adam's
+        // are not.
+        if own != HeldGradients && !base.keeps_state() {
+            others.push(exact("multi-step, backward 2", Sharing::Backward(2)));
+        }
     }
-    (Some(rule("exact", Exact)), others)
+    // An LSTM also reads the support losses, which inner steps hold constant.
+    let exact = if own == HeldGradients { "exact, with support losses held" } else { "exact" };
+    (Some(rule(exact, Exact)), others)
 }
 
 impl Approximation {

@@ -156,7 +156,7 @@ fn too_few_classes_or_samples_are_refused() {
     assert_eq!(error.kind(), ErrorKind::TooFew);
     assert_eq!(
         error.to_string(),
-        "toy: the test split has 3 classes, but a 4-way task needs 4: lower the ways or use another split"
+        "toy: the test split has 3 classes, but a 4-way task needs 4: lower the ways or give the split more classes"
     );
     let error = failure(FewShot::new(3, 5, 5), Rotations::None);
     assert_eq!(error.kind(), ErrorKind::TooFew);
@@ -175,8 +175,8 @@ fn a_short_validation_split_is_refused_when_it_is_used() {
     let data = ImageClasses::new([2, 2, 1], classes.collect(), splits).unwrap();
     let family = ImageTasks::new("toy", data, FewShot::new(3, 1, 1), Rotations::None).unwrap();
     family.check(Split::Test).unwrap();
-    let message = "toy: the validation split has 2 classes, but a 3-way task needs 3: lower the ways or use \
-                   another split";
+    let message = "toy: the validation split has 2 classes, but a 3-way task needs 3: lower the ways or give \
+                   the split more classes";
     assert_eq!(family.check(Split::Validation).unwrap_err().to_string(), message);
     let sheet = crate::contact_sheet(&family, Split::Validation, 1, 1);
     assert_eq!(sheet.map(drop).unwrap_err().to_string(), message);

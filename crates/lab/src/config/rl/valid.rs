@@ -62,8 +62,10 @@ impl RlConfig {
         }
         let evolution = algorithm.name == MethodName::EsMaml;
         if evolution != (outer.method == OuterName::Es) {
-            let expected =
-                if evolution { "\"es\" with es_maml" } else { "\"es\" with es_maml alone" };
+            let expected = match evolution {
+                true => "\"es\" with es_maml",
+                false => "\"trpo\", \"ppo\" or \"plain\": only es_maml goes with \"es\"",
+            };
             return bad("outer.method", &format!("\"{}\"", outer.method), expected);
         }
         if algorithm.name == MethodName::Reptile && outer.method != OuterName::Plain {

@@ -446,6 +446,11 @@ fn combinations_that_mean_nothing_are_refused_with_the_reason() {
         "algorithm.inner_batch is 6, expected at most 5, the support examples of a training task, or 0 for all",
     );
     check_text(
+        "tasks = { family = 'curves', x_columns = ['day', 'height'], y_columns = ['height'] }",
+        "tasks.y_columns is a list with \"height\", expected columns that are not among tasks.x_columns: a target that \
+         is an input needs no learning",
+    );
+    check_text(
         "tasks = { family = 'omniglot', shots = 6 }",
         "tasks.shots + tasks.query is 21, expected at most 20, the number of drawings of an Omniglot character",
     );
