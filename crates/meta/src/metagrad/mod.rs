@@ -40,7 +40,8 @@ pub struct TaskData<'a> {
 pub struct TaskResult {
     /// Outer gradient, under the names of the learned meta-parameters.
     pub gradient: Params<Tensor>,
-    /// Support loss before each step (and after the last with [`Losses::All`]).
+    /// Support loss before each step (and after the last with [`Losses::All`]); steps that share a gradient have that of
+    /// the first of them.
     pub support_losses: Vec<f64>,
     /// Query loss at φ_K; NaN where the algorithm uses no query set.
     pub query_loss: f64,
@@ -54,7 +55,8 @@ pub struct TaskResult {
     pub inner_state: Params<Tensor>,
 }
 
-/// Derivatives that a task's meta-gradient takes.
+/// Derivatives that a task's meta-gradient takes, step by step: with the multi-step loss while all losses count. A graph of
+/// the whole inner loop may share some of them, such as the first gradient of SHOT's two paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Derivatives {
     /// Gradients of the support loss and of the query loss.
